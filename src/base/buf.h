@@ -1,0 +1,27 @@
+// A growing byte buffer. Always followed by a NUL that `len` does not count, so `data` can be read as a string.
+#pragma once
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pl_buf {
+	char *data; // NULL until something is put in
+	size_t len;
+	size_t cap;
+};
+
+void pl_buf_fini(struct pl_buf *buf);  // frees and empties
+void pl_buf_reset(struct pl_buf *buf); // empties, keeps the memory
+void pl_buf_reserve(struct pl_buf *buf, size_t more);
+void pl_buf_add(struct pl_buf *buf, const void *data, size_t len);
+void pl_buf_adds(struct pl_buf *buf, const char *s);
+void pl_buf_addc(struct pl_buf *buf, char c);
+void pl_buf_add_i64(struct pl_buf *buf, int64_t value);
+void pl_buf_printf(struct pl_buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void pl_buf_vprintf(struct pl_buf *buf, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+// As a JSON string with its quotes; `s` NULL gives null. Input that is not UTF-8 has its bad bytes replaced by U+FFFD.
+void pl_buf_add_json(struct pl_buf *buf, const char *s, size_t len);
+// As one element of a PostgreSQL array literal: quoted and escaped; NULL gives NULL.
+void pl_buf_add_pg_element(struct pl_buf *buf, const char *s, size_t len);
