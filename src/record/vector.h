@@ -21,8 +21,11 @@ struct pl_vector {
 	struct pl_dot dots[PL_REGIONS_MAX]; // counter > 0
 };
 
+// [a-z][a-z0-9-]*, up to PL_REGION_MAX bytes.
+bool pl_region_name_ok(const char *name, size_t len);
+
 int32_t pl_vector_get(const struct pl_vector *v, const char *region);
-int pl_vector_set(struct pl_vector *v, const char *region, int32_t counter); // -1: no room, or no such name possible
+int pl_vector_set(struct pl_vector *v, const char *region, int32_t counter); // 0 removes. -1: no room, or no such name possible
 int64_t pl_vector_sum(const struct pl_vector *v);
 bool pl_vector_covers(const struct pl_vector *v, const struct pl_dot *dot);
 bool pl_vector_le(const struct pl_vector *a, const struct pl_vector *b);
