@@ -1,0 +1,46 @@
+"""NGINX with the configuration that `plist-admin nginx` prints for the YAML."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+from .client import Client
+from .plistd import admin
+from .process import Server
+
+
+class Nginx(Server):
+    name = "nginx"
+    stop_signal = signal.SIGTERM  # "fast"
+
+    def __init__(self, folder, port, config, environment=None, bound=True):
+        super().__init__(folder, port, bound)
+        self.config = config
+        self.more = environment
+        self.file = self.folder / "nginx.conf"
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = Client(self.url)
+
+    def prepare(self):
+        self.write()
+        done = subprocess.run([*self._command(), "-t"], capture_output=True, text=True, cwd=self.folder, check=False)
+        if done.returncode:
+            raise RuntimeError(f"nginx -t: {done.stderr}")
+
+    def write(self):
+        self.file.write_text(admin("nginx", config=self.config, environment=self.more).stdout)
+
+    def _command(self):
+        binary = shutil.which("nginx") or "/usr/sbin/nginx"
+        return [binary, "-p", f"{self.folder}/", "-e", str(self.log_path), "-c", str(self.file)]
+
+    def argv(self):
+        return [*self._command(), "-g", "daemon off;"]
+
+    def is_up(self):
+        return self.client.get("/health").status in (200, 502, 503, 504)
+
+    def reload(self):
+        self.write()
+        os.kill(self.pid, signal.SIGHUP)

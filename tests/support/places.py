@@ -1,0 +1,45 @@
+"""Where things are: the source, the built programs, Kafka's jars, a folder for data.
+
+./run sets the variables; a test that is run by hand finds what ./run left behind, or the usual build folder.
+"""
+
+import os
+import pathlib
+import tempfile
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+STATE = TOP / ".state"
+
+
+class Missing(Exception):
+    """Something that ./run would have installed or built is not there."""
+
+
+def program(name):
+    """The path of plistd or plist-admin."""
+    candidates = [os.environ.get("PLIST_BUILD"), STATE / "build-test", STATE / "build", TOP / "build", TOP]
+    for folder in candidates:
+        if folder and os.access(pathlib.Path(folder) / name, os.X_OK):
+            return str(pathlib.Path(folder).resolve() / name)
+    raise Missing(f"{name} is not built: run ./run test, or set PLIST_BUILD")
+
+
+def source():
+    """The top of the source under a name without blanks or quotes, which configuration files of others cannot all hold."""
+    return pathlib.Path(os.environ.get("PLIST_SOURCE", TOP))
+
+
+def kafka_jars():
+    """The folder of Kafka's jars, or None."""
+    for folder in (os.environ.get("PLIST_KAFKA_LIB"), STATE / "kafka" / "lib"):
+        if folder and any(pathlib.Path(folder).glob("kafka_2.13-*.jar")):
+            return pathlib.Path(folder)
+    return None
+
+
+def data_folder(prefix):
+    """A new folder that other users may pass through, for servers that give up root."""
+    parent = os.environ.get("PLIST_TEST_FOLDER")
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=parent or "/var/tmp"))
+    folder.chmod(0o711)
+    return folder

@@ -1,0 +1,333 @@
+"""A server process that is ours: started, waited for, paused, killed, and never mistaken for another's.
+
+A server keeps one folder: its data, its log, and process.json, which says what was started. A process is recognised by
+its pid together with the boot and the clock tick at which it started, so that a pid used again by the system is not
+ours; and a port is only believed to be answered by us when one of our processes holds the listening socket.
+
+Threads: a server is started by the main thread (see `bound`), and used by one thread at a time.
+"""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import time
+
+BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+# Below the range of which the system takes ports for outgoing connections: a server that is down for a moment finds its own free.
+PORTS = range(18000, 32000)
+
+
+class Timeout(AssertionError):
+    """Something that was waited for did not happen."""
+
+
+def wait_until(what, predicate, timeout=10.0, pause=0.02):
+    """Waits until predicate() is true and returns its value. An exception counts as "not yet" and is told at the end."""
+    end = time.monotonic() + timeout
+    while True:
+        last = None
+        try:
+            value = predicate()
+            if value:
+                return value
+            last = value
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told when the time is over
+            last = error
+        if time.monotonic() >= end:
+            raise Timeout(f"waited {timeout:g} s until {what}; last: {last!r}")
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.25)
+
+
+def port_is_free(port):
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                s.bind((address, port))
+        except OSError as error:
+            if family == socket.AF_INET6 and error.errno in (97, 99):  # no IPv6 on this machine
+                continue
+            return False
+    return True
+
+
+_given = set()
+
+
+def free_port(preferred=None):
+    """A port that nobody listens on: the preferred one if it is free, else one by chance."""
+    if preferred and preferred not in _given and port_is_free(preferred):
+        _given.add(preferred)
+        return preferred
+    chance = random.SystemRandom()
+    for _ in range(1000):
+        port = chance.choice(PORTS)
+        if port not in _given and port_is_free(port):
+            _given.add(port)
+            return port
+    raise RuntimeError("no free port found")
+
+
+def started_at(pid):
+    """The clock tick at which a living process started, or None. A zombie does not live."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def family(pid):
+    """The process and all its living descendants, parents first."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = pathlib.Path(f"/proc/{entry}/stat").read_text()
+            except OSError:
+                continue
+            parent = int(stat[stat.rindex(")") + 2 :].split()[1])
+            children.setdefault(parent, []).append(int(entry))
+    found = [pid]
+    for member in found:
+        found.extend(children.get(member, []))
+    return found
+
+
+def listening_inodes(port):
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = pathlib.Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                inodes.add(fields[9])
+    return inodes
+
+
+class Server:
+    """Base of all servers. A subclass says argv(), is_up(), and what to prepare() before the first start."""
+
+    name = "server"
+    stop_signal = signal.SIGTERM
+    stop_timeout = 20.0
+    start_timeout = 30.0
+    user = None  # whom to become when we are root
+
+    def __init__(self, folder, port, bound=True):
+        """`bound`: the server ends when we end, however that comes about. The demo's servers outlive us."""
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o711)
+        self.port = port
+        self.bound = bound
+        self.log_path = self.folder / f"{self.name}.log"
+        self._record = self.folder / "process.json"
+        self._child = None
+        self._pid, self._tick = self._recall()
+
+    # What a subclass says.
+
+    def prepare(self):
+        pass
+
+    def argv(self):
+        raise NotImplementedError
+
+    def environment(self):
+        return dict(os.environ)
+
+    def is_up(self):
+        return True
+
+    # Whether it runs.
+
+    def _recall(self):
+        try:
+            known = json.loads(self._record.read_text())
+        except (OSError, ValueError):
+            return None, None
+        return (known["pid"], known["tick"]) if known.get("boot") == BOOT else (None, None)
+
+    @property
+    def pid(self):
+        """The pid of our process if it lives, else None."""
+        if self._child is not None:
+            self._child.poll()  # a child that has ended is taken off the list of processes
+        if self._pid and started_at(self._pid) == self._tick:
+            return self._pid
+        return None
+
+    @property
+    def running(self):
+        return self.pid is not None
+
+    def owns_port(self, port=None):
+        """Whether one of our processes holds the listening socket of the port."""
+        pid, inodes = self.pid, listening_inodes(port or self.port)
+        if not pid or not inodes:
+            return False
+        wanted = {f"socket:[{inode}]" for inode in inodes}
+        for member in family(pid):
+            try:
+                for fd in os.scandir(f"/proc/{member}/fd"):
+                    try:
+                        if os.readlink(fd.path) in wanted:
+                            return True
+                    except OSError:
+                        continue
+            except OSError:
+                continue
+        return False
+
+    # Starting.
+
+    def launch(self):
+        """Starts the process and does not wait for it."""
+        if self.running:
+            return self
+        self.prepare()
+        argv = [str(a) for a in self._wrap(self.argv())]
+        with open(self.log_path, "ab") as log:
+            self._child = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=self.environment(),
+                start_new_session=True)
+        self._pid, self._tick = self._child.pid, started_at(self._child.pid)
+        self._record.write_text(json.dumps({"pid": self._pid, "tick": self._tick, "boot": BOOT, "argv": argv}))
+        return self
+
+    def _wrap(self, argv):
+        wrap = []
+        if self.user and os.geteuid() == 0:
+            wrap += [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
+        if self.bound:
+            wrap += ["--pdeathsig", signal.Signals(self.stop_signal).name[3:]]
+        return ["setpriv", *wrap, "--", *argv] if wrap else argv
+
+    def wait_up(self, timeout=None):
+        def up():
+            if not self.running:
+                raise EOFError  # told below, with the log
+            return self.is_up() and (not self.port or self.owns_port())
+
+        timeout = timeout or self.start_timeout
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                wait_until(f"{self.name} answers on port {self.port}", up, min(0.5, max(0.05, end - time.monotonic())))
+                return self
+            except Timeout as error:
+                if not self.running:
+                    raise Timeout(f"{self.name} ended while starting:\n{self.log_tail()}") from None
+                if time.monotonic() > end:
+                    raise Timeout(f"{error} ({timeout:g} s in all)\n{self.log_tail()}") from None
+
+    def start(self, timeout=None):
+        return self.launch().wait_up(timeout)
+
+    # Ending. Each of these only ever signals a process that `pid` has just recognised.
+
+    def signal(self, number):
+        pid = self.pid
+        if pid:
+            os.kill(pid, number)
+        return pid
+
+    def stop(self, timeout=None):
+        """Asks it to end and waits. One that does not end in time is killed, and that is an error."""
+        self.resume()
+        if self.signal(self.stop_signal):
+            try:
+                self.wait_ended(timeout or self.stop_timeout)
+            except Timeout:
+                self.kill()
+                raise Timeout(f"{self.name} did not end within {timeout or self.stop_timeout:g} s of SIG"
+                              f"{signal.Signals(self.stop_signal).name[3:]}:\n{self.log_tail()}") from None
+        self._forget()
+        return self
+
+    def kill(self):
+        """SIGKILL, to its children too: as when the machine fails."""
+        pid = self.pid
+        if pid:
+            for member in family(pid):
+                try:
+                    os.kill(member, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.wait_ended(10)
+        self._forget()
+        return self
+
+    def _forget(self):
+        self._record.unlink(missing_ok=True)
+
+    def wait_ended(self, timeout=10.0):
+        wait_until(f"{self.name} has ended", lambda: not self.running, timeout)
+        return self
+
+    def exit_status(self):
+        """Of a child that has ended; negative: the signal. None for one that another run of ours had started."""
+        return self._child.poll() if self._child else None
+
+    def restart(self, timeout=None):
+        self.stop()
+        return self.start(timeout)
+
+    def pause(self):
+        """Stops it in its tracks: connections stay open, nothing is answered."""
+        self._each(signal.SIGSTOP)
+        return self
+
+    def resume(self):
+        self._each(signal.SIGCONT)
+        return self
+
+    def _each(self, number):
+        pid = self.pid
+        for member in family(pid) if pid else ():
+            try:
+                os.kill(member, number)
+            except ProcessLookupError:
+                pass
+
+    # The log.
+
+    def log_mark(self):
+        """A place in the log, for log_contains(…, since=mark)."""
+        return self.log_path.stat().st_size if self.log_path.exists() else 0
+
+    def log_text(self, since=0):
+        if not self.log_path.exists():
+            return ""
+        with open(self.log_path, "rb") as log:
+            log.seek(since)
+            return log.read().decode(errors="replace")
+
+    def log_contains(self, text, since=0):
+        return text in self.log_text(since)
+
+    def wait_log(self, text, since=0, timeout=10.0):
+        wait_until(f"the log of {self.name} says {text!r}", lambda: self.log_contains(text, since), timeout)
+
+    def log_tail(self, lines=25):
+        return "\n".join(f"  {self.name}| {line}" for line in self.log_text().splitlines()[-lines:])
+
+    # Its memory.
+
+    def resident_bytes(self):
+        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        return 0

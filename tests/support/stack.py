@@ -1,0 +1,195 @@
+"""A whole deployment: for each region a database and a daemon, between them a broker, in front NGINX; all from one YAML.
+
+The YAML is conf/plist.yaml as it stands, with the addresses of this stack put in and, for tests, whatever `change` alters.
+"""
+
+import pathlib
+from decimal import Decimal
+
+import yaml
+
+from . import places
+from .client import Client
+from .database import Database, differences, dishonest_versions
+from .kafka import EmbeddedBroker, Kafka
+from .nginx import Nginx
+from .plistd import Plistd, admin
+from .postgres import Postgres
+from .process import free_port, wait_until
+
+
+def application_config():
+    """conf/plist.yaml as a dictionary."""
+    return yaml.safe_load((places.TOP / "conf" / "plist.yaml").read_text())
+
+
+class Stack:
+    def __init__(self, folder, regions=("us", "eu"), broker="kafka", change=None):
+        """`broker`: "kafka" or "embedded". `change(config)` may alter the YAML's dictionary before it is written."""
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o711)
+        self.regions = tuple(regions)
+        self.config = self.folder / "plist.yaml"
+        self.change = change
+        self.postgres = {r: Postgres(self.folder / f"db-{r}", free_port(), durable=False, name=f"postgres-{r}") for r in regions}
+        kind = Kafka if broker == "kafka" else EmbeddedBroker
+        self.broker = kind(self.folder / "broker", free_port())
+        self.plistd = {r: Plistd(self.folder / f"plistd-{r}", r, free_port(), self.config) for r in regions}
+        self.nginx = Nginx(self.folder / "nginx", free_port(), self.config)
+        self._ids = iter(range(10_000_001, 900_000_000))
+
+    # What tests use.
+
+    def client(self, region) -> Client:
+        """A client of one region's own daemon."""
+        return self.plistd[region].client
+
+    def front(self, region=None) -> Client:
+        """A client of NGINX, asking under the region's prefix."""
+        return Client(self.nginx.url, region or self.regions[0])
+
+    def database(self, region) -> Database:
+        return self.postgres[region].database
+
+    @property
+    def databases(self):
+        return {r: self.database(r) for r in self.regions}
+
+    def new_record(self, region=None, price="100.00", everywhere=True, **fields):
+        """A record of its own for a test: its id. It is in every region when this returns."""
+        region = region or self.regions[0]
+        record_id = next(self._ids)
+        answer = self.client(region).request(
+            "POST", f"/{region}/properties", body={"id": record_id, "price": Decimal(price), **fields},
+            request_id=f"new-{record_id}-{self.nginx.port}")
+        assert answer.status == 201, answer
+        if everywhere:
+            for other in self.regions:
+                self.wait_version(other, record_id, 1)
+        return record_id
+
+    def wait_version(self, region, record_id, version, timeout=10.0):
+        """Until a region's row has (at least) this version; the row."""
+        def there():
+            row = self.database(region).property(record_id)
+            return row if row and row["version"] >= version else None
+        return wait_until(f"{region} has version {version} of {record_id}", there, timeout)
+
+    # The YAML.
+
+    def dictionary(self):
+        config = application_config()
+        config["kafka"]["brokers"] = self.broker.address
+        config.setdefault("lua", {})["path"] = str(places.source() / "lua")
+        config["nginx"]["listen"] = f"127.0.0.1:{self.nginx.port}"
+        config["regions"] = {
+            r: {"listen": f"127.0.0.1:{self.plistd[r].port}", "database": self.postgres[r].url,
+                "control": str(self.folder / f"{r}.sock")}
+            for r in self.regions}
+        if self.change:
+            self.change(config)
+        return config
+
+    def write_config(self, change=None):
+        """Writes the YAML; `change` comes on top of the stack's own and holds for this time only."""
+        config = self.dictionary()
+        if change:
+            change(config)
+        self.config.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def reload(self, change=None, regions=None):
+        """Writes the YAML and has the daemons take it. Returns when they have."""
+        self.write_config(change)
+        for region in regions or self.regions:
+            self.reload_daemon(self.plistd[region])
+
+    def restore_config(self):
+        """Back to the YAML that this stack began with, if a test has written another."""
+        config = yaml.safe_dump(self.dictionary(), sort_keys=False)
+        if self.config.read_text() != config:
+            self.reload()
+
+    @staticmethod
+    def reload_daemon(daemon, timeout=10.0):
+        before = daemon.metrics().get("plist_config_reloads_total", 0)
+        daemon.hangup()
+        wait_until(f"{daemon.name} has reloaded",
+                   lambda: daemon.metrics().get("plist_config_reloads_total", 0) > before, timeout)
+
+    # Running.
+
+    def servers(self):
+        return [*self.postgres.values(), self.broker, *self.plistd.values(), self.nginx]
+
+    def start(self):
+        """Everything; the slow ones side by side."""
+        self.write_config()
+        for server in (self.broker, *self.postgres.values()):
+            server.launch()
+        for server in self.postgres.values():
+            server.wait_up()
+        admin("migrate", config=self.config)
+        self.broker.wait_up()
+        for daemon in self.plistd.values():
+            daemon.launch()
+        for daemon in self.plistd.values():
+            daemon.wait_up()
+        self.nginx.start()
+        self.wait_ready()
+        return self
+
+    def ensure_up(self):
+        """Brings back whatever a test has left stopped or paused."""
+        for server in self.servers():
+            server.resume()
+        if all(server.running for server in self.servers()):
+            return self
+        for server in (self.broker, *self.postgres.values()):
+            server.launch()
+        for server in (self.broker, *self.postgres.values()):
+            server.wait_up()
+        for server in (*self.plistd.values(), self.nginx):
+            server.start()
+        self.wait_ready()
+        return self
+
+    def wait_ready(self, timeout=60.0):
+        for daemon in self.plistd.values():
+            daemon.wait_ready(timeout)
+
+    def stop(self):
+        """Everything, in the order in which it does not hurt; the first error is raised when all have been asked."""
+        first = None
+        for server in reversed(self.servers()):
+            try:
+                server.stop()
+            except Exception as error:  # noqa: BLE001 - the others must be stopped too
+                first = first or error
+        if first:
+            raise first
+
+    # The ending that every test of replication has.
+
+    def settle(self, timeout=30.0):
+        """Until nothing is on its way: outboxes empty, and the regions show the same rows."""
+        def empty():
+            waiting = {r: self.database(r).outbox() for r in self.regions}
+            if any(waiting.values()):
+                raise AssertionError(f"outbox: {waiting}")
+            return True
+
+        def equal():
+            told = differences(self.databases)
+            if told:
+                raise AssertionError("; ".join(told))
+            return True
+        wait_until("the outboxes are empty", empty, timeout)
+        wait_until("the regions are equal", equal, timeout)
+
+    def check_consistent(self, timeout=30.0):
+        """settle(), and every version is the sum of its vector in every region."""
+        self.settle(timeout)
+        for region, database in self.databases.items():
+            wrong = dishonest_versions(database)
+            assert not wrong, f"{region}: version is not the sum of the vector: {wrong[:5]}"
