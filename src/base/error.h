@@ -30,7 +30,7 @@ struct pl_error {
 	char text[PL_ERROR_TEXT_MAX];
 };
 
-// Fills *err (which may be NULL) and returns `code`, so that a failing function can end in `return pl_error_set(…)`.
+// Fills *err (which may be NULL; retryable for busy, unavailable and timeout; no SQLSTATE) and returns `code`, so that a failing function can end in `return pl_error_set(…)`.
 int pl_error_set(struct pl_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 // Puts "context: " before the text of an error that is being passed on; returns its code.
@@ -38,3 +38,6 @@ int pl_error_prefix(struct pl_error *err, const char *fmt, ...) __attribute__((f
 
 // A code's name for logs and metrics: "unavailable", "unknown_outcome", …
 const char *pl_code_name(int code);
+
+// The end: writes one line to standard error and aborts. Only for what cannot happen and for memory that is not there.
+_Noreturn void pl_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -23,6 +23,8 @@ void pl_arena_reset(struct pl_arena *arena);
 
 // Zeroed, aligned for any type.
 void *pl_arena_alloc(struct pl_arena *arena, size_t size);
+// The same for n things of `size` bytes; a product that overflows aborts like memory that is not there.
+void *pl_arena_array(struct pl_arena *arena, size_t n, size_t size);
 char *pl_arena_strdup(struct pl_arena *arena, const char *s);
 char *pl_arena_strndup(struct pl_arena *arena, const char *s, size_t n);
 char *pl_arena_printf(struct pl_arena *arena, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -1,0 +1,164 @@
+// A growing byte buffer, and the two spellings that plist writes text in: JSON strings and PostgreSQL array elements.
+//
+// Stands at the end of each answer, event and batch: they are written into one. Invariant: data is NULL or data[len] is NUL.
+// Threads: a buffer belongs to one thread at a time.
+#include "base/buf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+
+#define BUF_FIRST 64
+
+void pl_buf_fini(struct pl_buf *buf)
+{
+	free(buf->data);
+	*buf = (struct pl_buf){0};
+}
+
+void pl_buf_reset(struct pl_buf *buf)
+{
+	buf->len = 0;
+	if (buf->data != NULL)
+		buf->data[0] = '\0';
+}
+
+void pl_buf_reserve(struct pl_buf *buf, size_t more)
+{
+	if (more > SIZE_MAX / 2 - buf->len - 1)
+		pl_die("out of memory: a buffer of %zu and %zu bytes", buf->len, more);
+	size_t need = buf->len + more + 1;
+	if (need <= buf->cap)
+		return;
+	size_t cap = buf->cap ? buf->cap : BUF_FIRST;
+	while (cap < need)
+		cap *= 2;
+	buf->data = pl_realloc(buf->data, cap);
+	buf->cap = cap;
+	buf->data[buf->len] = '\0';
+}
+
+void pl_buf_add(struct pl_buf *buf, const void *data, size_t len)
+{
+	pl_buf_reserve(buf, len);
+	if (len > 0)
+		memcpy(buf->data + buf->len, data, len);
+	buf->len += len;
+	buf->data[buf->len] = '\0';
+}
+
+void pl_buf_adds(struct pl_buf *buf, const char *s)
+{
+	pl_buf_add(buf, s, strlen(s));
+}
+
+void pl_buf_addc(struct pl_buf *buf, char c)
+{
+	pl_buf_add(buf, &c, 1);
+}
+
+void pl_buf_add_i64(struct pl_buf *buf, int64_t value)
+{
+	char text[24], *p = text + sizeof(text);
+	uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+	do
+		*--p = (char)('0' + rest % 10);
+	while ((rest /= 10) != 0);
+	if (value < 0)
+		*--p = '-';
+	pl_buf_add(buf, p, (size_t)(text + sizeof(text) - p));
+}
+
+void pl_buf_vprintf(struct pl_buf *buf, const char *fmt, va_list ap)
+{
+	va_list again;
+	va_copy(again, ap);
+	pl_buf_reserve(buf, 0);
+	size_t room = buf->cap - buf->len;
+	int n = vsnprintf(buf->data + buf->len, room, fmt, ap);
+	if (n > 0 && (size_t)n >= room) {
+		pl_buf_reserve(buf, (size_t)n);
+		vsnprintf(buf->data + buf->len, (size_t)n + 1, fmt, again);
+	}
+	va_end(again);
+	if (n > 0)
+		buf->len += (size_t)n;
+	buf->data[buf->len] = '\0';
+}
+
+void pl_buf_printf(struct pl_buf *buf, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	pl_buf_vprintf(buf, fmt, ap);
+	va_end(ap);
+}
+
+// A character that a JSON string may not hold as it is.
+static void add_json_escape(struct pl_buf *buf, unsigned char c)
+{
+	static const char short_names[] = "\"\"\\\\\bb\ff\nn\rr\tt"; // pairs: the character, its letter
+	for (const char *p = short_names; *p != '\0'; p += 2) {
+		if ((unsigned char)*p == c) {
+			char escape[2] = {'\\', p[1]};
+			pl_buf_add(buf, escape, 2);
+			return;
+		}
+	}
+	pl_buf_printf(buf, "\\u%04x", c);
+}
+
+void pl_buf_add_json(struct pl_buf *buf, const char *s, size_t len)
+{
+	if (s == NULL) {
+		pl_buf_adds(buf, "null");
+		return;
+	}
+	pl_buf_reserve(buf, len + 2);
+	pl_buf_addc(buf, '"');
+	size_t done = 0; // what stands before it has been written
+	for (size_t i = 0; i < len;) {
+		unsigned char c = (unsigned char)s[i];
+		if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
+			i++;
+			continue;
+		}
+		int n = c < 0x80 ? 0 : pl_utf8_char(s + i, len - i);
+		if (n > 0) {
+			i += (size_t)n;
+			continue;
+		}
+		pl_buf_add(buf, s + done, i - done);
+		if (c < 0x80)
+			add_json_escape(buf, c);
+		else
+			pl_buf_adds(buf, "\xEF\xBF\xBD"); // U+FFFD
+		done = ++i;
+	}
+	pl_buf_add(buf, s + done, len - done);
+	pl_buf_addc(buf, '"');
+}
+
+void pl_buf_add_pg_element(struct pl_buf *buf, const char *s, size_t len)
+{
+	if (s == NULL) {
+		pl_buf_adds(buf, "NULL");
+		return;
+	}
+	pl_buf_reserve(buf, len + 2);
+	pl_buf_addc(buf, '"');
+	size_t done = 0;
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] != '"' && s[i] != '\\')
+			continue;
+		pl_buf_add(buf, s + done, i - done);
+		pl_buf_addc(buf, '\\');
+		done = i;
+	}
+	pl_buf_add(buf, s + done, len - done);
+	pl_buf_addc(buf, '"');
+}

@@ -1,0 +1,269 @@
+// Logs: one line an event, to standard error.
+//
+// Stands at the top of every way: what failed is logged once, where it is not passed on any more.
+// Invariants: a line is written by one write(2) and is at most LINE_MAX_BYTES long (PIPE_BUF, so that a pipe does not split it);
+// control characters of the message are escaped, so that what a client sent cannot forge a line.
+// Threads: any. Level and format are atomic; the region is copied under a lock; the thread's name and the count of held lines
+// belong to the thread.
+#include "base/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/utf8.h"
+
+#define LINE_MAX_BYTES 4096
+#define MESSAGE_MAX 3000
+#define NAME_MAX_BYTES 48
+
+static _Atomic int log_level = PL_LOG_INFO;
+static _Atomic int log_format = PL_LOG_TEXT;
+static pthread_mutex_t region_lock = PTHREAD_MUTEX_INITIALIZER;
+static char region[NAME_MAX_BYTES];
+static _Thread_local char thread_name[NAME_MAX_BYTES];
+static _Thread_local unsigned long held_before; // lines held back before the next one of this thread
+
+struct line {
+	char data[LINE_MAX_BYTES];
+	size_t len;
+};
+
+static const char *const level_names[] = {"debug", "info", "notice", "warning", "error"};
+
+void pl_log_init(enum pl_log_level level, enum pl_log_format format)
+{
+	log_level = level;
+	log_format = format;
+}
+
+void pl_log_set_region(const char *name)
+{
+	pthread_mutex_lock(&region_lock);
+	snprintf(region, sizeof(region), "%s", name);
+	pthread_mutex_unlock(&region_lock);
+}
+
+void pl_log_set_thread(const char *name)
+{
+	snprintf(thread_name, sizeof(thread_name), "%s", name);
+}
+
+bool pl_log_enabled(enum pl_log_level level)
+{
+	return (int)level >= log_level;
+}
+
+// Appends, leaving room for a closing quote, brace and newline.
+static void put(struct line *line, const char *data, size_t len)
+{
+	size_t room = LINE_MAX_BYTES - 8 - line->len;
+	if (len > room)
+		len = room;
+	memcpy(line->data + line->len, data, len);
+	line->len += len;
+}
+
+static void puts_line(struct line *line, const char *s)
+{
+	put(line, s, strlen(s));
+}
+
+// The text with control characters escaped; for JSON also quotes and backslashes, and bytes that are not UTF-8 replaced.
+// In JSON an escape that has no room is left out whole: half of one would make the line unreadable.
+static void put_escaped(struct line *line, const char *s, bool json)
+{
+	size_t len = strlen(s);
+	for (size_t i = 0; i < len;) {
+		unsigned char c = (unsigned char)s[i];
+		char escape[8];
+		if (LINE_MAX_BYTES - 8 - line->len < 8)
+			return;
+		int n = pl_utf8_char(s + i, len - i);
+		if (n == 0 && json) {
+			put(line, "\xEF\xBF\xBD", 3);
+		} else if (c == '\n') {
+			put(line, "\\n", 2);
+		} else if (c < 0x20 || c == 0x7F) {
+			snprintf(escape, sizeof(escape), json ? "\\u%04x" : "\\x%02x", c);
+			puts_line(line, escape);
+		} else {
+			if (json && (c == '"' || c == '\\'))
+				put(line, "\\", 1);
+			put(line, s + i, n ? (size_t)n : 1);
+		}
+		i += n ? (size_t)n : 1;
+	}
+}
+
+static void put_member(struct line *line, const char *name, const char *value)
+{
+	puts_line(line, line->len == 0 ? "{\"" : ",\"");
+	puts_line(line, name);
+	puts_line(line, "\":\"");
+	put_escaped(line, value, true);
+	puts_line(line, "\"");
+}
+
+static void line_as_json(struct line *line, const char *time, const char *level, const char *in_region, const char *message)
+{
+	put_member(line, "time", time);
+	put_member(line, "level", level);
+	if (in_region[0] != '\0')
+		put_member(line, "region", in_region);
+	if (thread_name[0] != '\0')
+		put_member(line, "thread", thread_name);
+	put_member(line, "message", message);
+	line->data[line->len++] = '}';
+}
+
+static void line_as_text(struct line *line, const char *time, const char *level, const char *in_region, const char *message)
+{
+	const char *words[] = {time, level, in_region, thread_name};
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (words[i][0] == '\0')
+			continue;
+		if (line->len > 0)
+			puts_line(line, " ");
+		put_escaped(line, words[i], false);
+	}
+	puts_line(line, ": ");
+	put_escaped(line, message, false);
+}
+
+static void write_line(const struct line *line)
+{
+	size_t done = 0;
+	while (done < line->len) {
+		ssize_t n = write(STDERR_FILENO, line->data + done, line->len - done);
+		if (n > 0) {
+			done += (size_t)n;
+		} else if (n < 0 && errno == EAGAIN) {
+			// Somebody made the terminal non-blocking. Wait a little, then rather lose a line than stand still.
+			struct pollfd pfd = {.fd = STDERR_FILENO, .events = POLLOUT};
+			if (poll(&pfd, 1, 100) <= 0)
+				return;
+		} else if (n == 0 || errno != EINTR) {
+			return;
+		}
+	}
+}
+
+void pl_log(enum pl_log_level level, const char *fmt, ...)
+{
+	unsigned long held = held_before;
+	held_before = 0;
+	if (!pl_log_enabled(level))
+		return;
+	int saved = errno;
+	char message[MESSAGE_MAX], time[PL_TIME_TEXT_MAX], in_region[NAME_MAX_BYTES];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		snprintf(message, sizeof(message), "%s", fmt);
+	else if (n >= (int)sizeof(message))
+		memcpy(message + sizeof(message) - 4, "...", 4);
+	if (held > 0 && n >= 0 && n < (int)sizeof(message))
+		snprintf(message + n, sizeof(message) - (size_t)n, " (and %lu more like it held back)", held);
+	pthread_mutex_lock(&region_lock);
+	memcpy(in_region, region, sizeof(in_region));
+	pthread_mutex_unlock(&region_lock);
+
+	struct line line;
+	line.len = 0;
+	pl_time_format(pl_now_us(), time);
+	if (log_format == PL_LOG_JSON)
+		line_as_json(&line, time, level_names[level], in_region, message);
+	else
+		line_as_text(&line, time, level_names[level], in_region, message);
+	line.data[line.len++] = '\n';
+	write_line(&line);
+	errno = saved;
+}
+
+bool pl_log_limit_ok(struct pl_log_limit *limit, long long every_us)
+{
+	long long now = pl_mono_us();
+	long long next = __atomic_load_n(&limit->next_us, __ATOMIC_RELAXED);
+	if (now < next || !__atomic_compare_exchange_n(&limit->next_us, &next, now + every_us, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+		__atomic_add_fetch(&limit->held, 1, __ATOMIC_RELAXED);
+		return false;
+	}
+	held_before = __atomic_exchange_n(&limit->held, 0, __ATOMIC_RELAXED);
+	return true;
+}
+
+// Where a password's value ends: at '&' in a URI; else a word's end, or the closing quote of 'it\'s'.
+static const char *value_end(const char *p, bool uri)
+{
+	if (uri)
+		return p + strcspn(p, "&");
+	bool quoted = *p == '\'';
+	for (p += quoted; *p != '\0' && !strchr(quoted ? "'" : " \t\n\r\f\v", *p); p++)
+		if (*p == '\\' && p[1] != '\0')
+			p++;
+	return p + (quoted && *p == '\'');
+}
+
+// If p stands at "password", blanks, "=", blanks: where the value begins; else NULL. Also the end of "sslpassword".
+static const char *password_value(const char *p)
+{
+	if (strncasecmp(p, "password", 8) != 0)
+		return NULL;
+	p += 8;
+	p += strspn(p, " \t\n\r\f\v");
+	if (*p != '=')
+		return NULL;
+	return p + 1 + strspn(p + 1, " \t\n\r\f\v");
+}
+
+// The password of "scheme://user:password@…": *end_r is its '@'. NULL if there is none. It ends at the last '@', so that a
+// password with an unescaped '@' or '/' in it, which libpq would misread, is hidden whole, too.
+static const char *uri_password(const char *dsn, const char **end_r)
+{
+	const char *user = strstr(dsn, "://");
+	if (user == NULL)
+		return NULL;
+	user += 3;
+	const char *at = strrchr(user, '@');
+	const char *colon = at ? memchr(user, ':', (size_t)(at - user)) : NULL;
+	if (colon == NULL)
+		return NULL;
+	*end_r = at;
+	return colon + 1;
+}
+
+char *pl_log_redact_dsn(const char *dsn, char *text, size_t size)
+{
+	size_t len = 0;
+	const char *secret_end = NULL, *secret = uri_password(dsn, &secret_end);
+	bool uri = strncmp(dsn, "postgres", 8) == 0 && strcspn(dsn, ":") < strcspn(dsn, "=");
+	if (size == 0)
+		return text;
+	for (const char *p = dsn; *p != '\0' && len + 1 < size;) {
+		const char *value = p == secret ? secret : NULL, *end = secret_end, *from = p;
+		if (value == NULL && (value = password_value(p)) != NULL)
+			end = value_end(value, uri);
+		if (value == NULL) {
+			text[len++] = *p++;
+			continue;
+		}
+		for (; from < value && len + 1 < size; from++)
+			text[len++] = *from;
+		for (int i = 0; i < 3 && len + 1 < size; i++)
+			text[len++] = '*';
+		p = end;
+	}
+	text[len] = '\0';
+	return text;
+}

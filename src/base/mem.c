@@ -1,0 +1,213 @@
+// Memory: the one place where an allocation's failure is noticed (it aborts), and arenas.
+//
+// Stands under everything. An arena is a list of blocks, the newest first; pieces are cut from the newest one, and a piece
+// that is bigger than a block gets a block of its own behind it, so that the rest of the newest block is not lost.
+// Invariants: pieces are zeroed and aligned for any type; a block's `used` is a multiple of that alignment.
+// Under AddressSanitizer the unused part of each block is poisoned and pieces stand apart, so that writing past one is seen.
+// Threads: an arena belongs to one thread at a time.
+#include "base/mem.h"
+
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ARENA_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_ASAN 1
+#endif
+#endif
+
+#ifdef ARENA_ASAN
+#include <sanitizer/asan_interface.h>
+#define ARENA_GAP 16
+#define arena_poison(p, n)   ASAN_POISON_MEMORY_REGION(p, n)
+#define arena_unpoison(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
+#else
+#define ARENA_GAP 0
+#define arena_poison(p, n)   ((void)0)
+#define arena_unpoison(p, n) ((void)0)
+#endif
+
+#define ARENA_ALIGN alignof(max_align_t)
+#define ARENA_BLOCK_DEFAULT 4096
+
+struct block {
+	struct block *next;
+	size_t size, used; // of data[]
+	alignas(max_align_t) unsigned char data[];
+};
+
+struct pl_arena {
+	struct block *blocks; // the newest first: the one that pieces are cut from
+	size_t block_size;
+};
+
+void *pl_malloc(size_t size)
+{
+	void *p = malloc(size ? size : 1);
+	if (p == NULL)
+		pl_die("out of memory: %zu bytes", size);
+	return p;
+}
+
+void *pl_calloc(size_t n, size_t size)
+{
+	void *p = calloc(n ? n : 1, size ? size : 1);
+	if (p == NULL)
+		pl_die("out of memory: %zu times %zu bytes", n, size);
+	return p;
+}
+
+void *pl_realloc(void *p, size_t size)
+{
+	void *q = realloc(p, size ? size : 1);
+	if (q == NULL)
+		pl_die("out of memory: %zu bytes", size);
+	return q;
+}
+
+char *pl_strdup(const char *s)
+{
+	return pl_strndup(s, strlen(s));
+}
+
+char *pl_strndup(const char *s, size_t n)
+{
+	size_t len = strnlen(s, n);
+	char *copy = pl_malloc(len + 1);
+	memcpy(copy, s, len);
+	copy[len] = '\0';
+	return copy;
+}
+
+static struct block *block_new(size_t size)
+{
+	if (size > SIZE_MAX - sizeof(struct block))
+		pl_die("out of memory: %zu bytes", size);
+	struct block *block = pl_malloc(sizeof(*block) + size);
+	block->next = NULL;
+	block->size = size;
+	block->used = 0;
+	arena_poison(block->data, size);
+	return block;
+}
+
+static void block_free(struct block *block)
+{
+	arena_unpoison(block->data, block->size);
+	free(block);
+}
+
+struct pl_arena *pl_arena_new(size_t block)
+{
+	struct pl_arena *arena = pl_malloc(sizeof(*arena));
+	arena->block_size = block ? block : ARENA_BLOCK_DEFAULT;
+	if (arena->block_size < 8 * ARENA_ALIGN)
+		arena->block_size = 8 * ARENA_ALIGN;
+	arena->blocks = block_new(arena->block_size);
+	return arena;
+}
+
+void pl_arena_free(struct pl_arena **arena)
+{
+	if (*arena == NULL)
+		return;
+	for (struct block *block = (*arena)->blocks, *next; block != NULL; block = next) {
+		next = block->next;
+		block_free(block);
+	}
+	free(*arena);
+	*arena = NULL;
+}
+
+void pl_arena_reset(struct pl_arena *arena)
+{
+	struct block *kept = arena->blocks; // always one of the usual size: see alloc_big
+	for (struct block *block = kept->next, *next; block != NULL; block = next) {
+		next = block->next;
+		block_free(block);
+	}
+	kept->next = NULL;
+	kept->used = 0;
+	arena_poison(kept->data, kept->size);
+}
+
+// A piece with a block of its own, put behind the newest one.
+static void *alloc_big(struct pl_arena *arena, size_t size)
+{
+	struct block *block = block_new(size);
+	block->used = size;
+	block->next = arena->blocks->next;
+	arena->blocks->next = block;
+	return block->data;
+}
+
+static void *cut(struct pl_arena *arena, size_t room)
+{
+	struct block *block = arena->blocks;
+	if (room > block->size - block->used) {
+		// A piece of over a quarter of a block would waste too much of it.
+		if (room > arena->block_size / 4)
+			return alloc_big(arena, room);
+		block = block_new(arena->block_size);
+		block->next = arena->blocks;
+		arena->blocks = block;
+	}
+	void *p = block->data + block->used;
+	block->used += room;
+	return p;
+}
+
+void *pl_arena_alloc(struct pl_arena *arena, size_t size)
+{
+	if (size > SIZE_MAX / 2)
+		pl_die("out of memory: %zu bytes", size);
+	size_t room = (size + ARENA_GAP + ARENA_ALIGN - 1) & ~(ARENA_ALIGN - 1);
+	if (room == 0)
+		room = ARENA_ALIGN; // each piece has an address of its own
+	void *p = cut(arena, room);
+	arena_unpoison(p, size);
+	return memset(p, 0, size);
+}
+
+void *pl_arena_array(struct pl_arena *arena, size_t n, size_t size)
+{
+	size_t bytes;
+	if (__builtin_mul_overflow(n, size, &bytes))
+		pl_die("out of memory: %zu times %zu bytes", n, size);
+	return pl_arena_alloc(arena, bytes);
+}
+
+char *pl_arena_strdup(struct pl_arena *arena, const char *s)
+{
+	return pl_arena_strndup(arena, s, strlen(s));
+}
+
+char *pl_arena_strndup(struct pl_arena *arena, const char *s, size_t n)
+{
+	size_t len = strnlen(s, n);
+	char *copy = pl_arena_alloc(arena, len + 1);
+	memcpy(copy, s, len);
+	return copy;
+}
+
+char *pl_arena_printf(struct pl_arena *arena, const char *fmt, ...)
+{
+	va_list ap, again;
+	va_start(ap, fmt);
+	va_copy(again, ap);
+	int n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	char *text = pl_arena_alloc(arena, n < 0 ? 1 : (size_t)n + 1);
+	if (n > 0)
+		vsnprintf(text, (size_t)n + 1, fmt, again);
+	va_end(again);
+	return text;
+}

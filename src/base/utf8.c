@@ -1,0 +1,38 @@
+// UTF-8: which bytes are a character (Unicode, table 3-7).
+//
+// Stands where text comes in (base/json) and where it goes out (base/buf). Threads: any; nothing is kept.
+#include "base/utf8.h"
+
+#include <stdint.h>
+
+int pl_utf8_char(const char *s, size_t len)
+{
+	const uint8_t *p = (const uint8_t *)s;
+	if (p[0] < 0x80)
+		return 1;
+	if (p[0] < 0xC2 || p[0] > 0xF4)
+		return 0;
+	int n = p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
+	if ((size_t)n > len)
+		return 0;
+	// The second byte's range is what keeps out overlong forms, surrogates and what lies above U+10FFFF.
+	uint8_t low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80;
+	uint8_t high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : 0xBF;
+	if (p[1] < low || p[1] > high)
+		return 0;
+	for (int i = 2; i < n; i++)
+		if ((p[i] & 0xC0) != 0x80)
+			return 0;
+	return n;
+}
+
+bool pl_utf8_valid(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len;) {
+		int n = pl_utf8_char(s + i, len - i);
+		if (n == 0)
+			return false;
+		i += (size_t)n;
+	}
+	return true;
+}

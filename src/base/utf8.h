@@ -1,0 +1,9 @@
+// UTF-8: the one check that all of plist's text goes through.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+// Bytes of the character at s (1 to 4), 0 if it is none: overlong, a surrogate, over U+10FFFF, cut short. len >= 1.
+int pl_utf8_char(const char *s, size_t len);
+bool pl_utf8_valid(const char *s, size_t len);
