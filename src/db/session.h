@@ -6,6 +6,7 @@
 
 #include <libpq-fe.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -28,15 +29,18 @@ void pl_session_free(struct pl_session **session);
 int pl_session_connect(struct pl_session *session, struct pl_error *err);
 bool pl_session_connected(const struct pl_session *session);
 void pl_session_drop(struct pl_session *session);
-PGconn *pl_session_pg(struct pl_session *session); // for COPY only
+PGconn *pl_session_pg(struct pl_session *session); // non-blocking; for what is not offered here
 
-// The result, to be PQclear-ed; NULL with err: an SQL error (sqlstate set, connection still good), PL_EUNAVAIL, PL_EUNKNOWN (lost
-// after sending), PL_ETIMEOUT, PL_ESTOPPED; in the last four the connection has been dropped.
+// The result, to be PQclear-ed; NULL with err: an SQL error (err->sqlstate says which, connection still good), PL_EUNAVAIL, PL_EUNKNOWN
+// (lost after sending), PL_ETIMEOUT, PL_ESTOPPED; in the last four, without an sqlstate, the connection has been dropped.
 // (err->retryable for 40001, 40P01, 55P03 and for a server that is starting or stopping.)
 PGresult *pl_session_exec(struct pl_session *session, const char *sql, int nparams, const char *const *params, struct pl_error *err);
 PGresult *pl_session_exec_prepared(struct pl_session *session, const char *statement, int nparams, const char *const *params,
                                    struct pl_error *err);
 // "BEGIN", "COMMIT", "SET …": 0 or a code. A COMMIT that is lost is PL_EUNKNOWN.
 int pl_session_do(struct pl_session *session, const char *sql, struct pl_error *err);
+// After an exec of "COPY … FROM STDIN" that gave PGRES_COPY_IN: lines, then the end. `abandon` (may be NULL) makes the server undo it.
+int pl_session_copy_put(struct pl_session *session, const char *data, size_t len, struct pl_error *err);
+int pl_session_copy_end(struct pl_session *session, const char *abandon, struct pl_error *err);
 // Waits for up to `us`, or until stop_fd is readable: PL_ESTOPPED then, else 0. Backoff without a bare sleep.
 int pl_session_pause(struct pl_session *session, int64_t us);
