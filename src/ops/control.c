@@ -3,6 +3,7 @@
 // Stands beside the way of the data: what it tells comes from ops/status, what it changes goes through ops/daemon.
 // Invariants: only the daemon's own user may connect (mode 0600 from the first moment); the file that it removes at the end is the one it made.
 // Threads: one of its own. The function that answers runs in it, so whoever gives it sees to its own locks.
+#define _GNU_SOURCE // accept4
 #include "ops/control.h"
 
 #include <errno.h>
