@@ -59,19 +59,13 @@ def _three_regions():
 @pytest.fixture
 def stack(_two_regions):
     """us and eu, everything up, with the YAML as it stands in conf/. A test may stop what it likes and change what it likes."""
-    yield _restored(_two_regions)
+    yield _two_regions.restore()
 
 
 @pytest.fixture
 def stack3(_three_regions):
     """The same with us, eu and ap."""
-    yield _restored(_three_regions)
-
-
-def _restored(stack):
-    stack.ensure_up()
-    stack.restore_config()
-    return stack
+    yield _three_regions.restore()
 
 
 @pytest.fixture

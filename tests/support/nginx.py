@@ -14,7 +14,7 @@ class Nginx(Server):
     name = "nginx"
     stop_signal = signal.SIGTERM  # "fast"
 
-    def __init__(self, folder, port, config, environment=None, bound=True):
+    def __init__(self, folder, port, config, environment=dict, bound=True):
         super().__init__(folder, port, bound)
         self.config = config
         self.more = environment
@@ -29,7 +29,7 @@ class Nginx(Server):
             raise RuntimeError(f"nginx -t: {done.stderr}")
 
     def write(self):
-        self.file.write_text(admin("nginx", config=self.config, environment=self.more).stdout)
+        self.file.write_text(admin("nginx", config=self.config, environment=self.more()).stdout)
 
     def _command(self):
         binary = shutil.which("nginx") or "/usr/sbin/nginx"

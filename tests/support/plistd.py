@@ -12,13 +12,13 @@ from .process import Server, wait_until
 def _environment(more):
     # Variables that plist itself reads must come from us, not from whoever started the tests.
     own = ("REGION", "DATABASE_URL", "PORT", "KAFKA_BROKER")
-    return {k: v for k, v in os.environ.items() if k not in own} | {k: str(v) for k, v in (more or {}).items()}
+    return {k: v for k, v in os.environ.items() if k not in own} | {k: str(v) for k, v in more.items()}
 
 
 class Plistd(Server):
     stop_timeout = 30.0
 
-    def __init__(self, folder, region, port, config, environment=None, bound=True, name=None):
+    def __init__(self, folder, region, port, config, environment=dict, bound=True, name=None):
         self.name = name or f"plistd-{region}"
         super().__init__(folder, port, bound)
         self.region = region
@@ -31,7 +31,10 @@ class Plistd(Server):
         return [places.program("plistd"), "--config", self.config, "--region", self.region]
 
     def environment(self):
-        return _environment(self.more)
+        return _environment(self.more())
+
+    def made_of(self):
+        return super().made_of() + sorted(f"{k}={v}" for k, v in self.more().items())
 
     def is_up(self):
         return self.client.get("/health").json == {"status": "ok", "region": self.region}
@@ -46,9 +49,22 @@ class Plistd(Server):
         wait_until(f"{self.name} is ready", ready, timeout)
         return self
 
+    def reloads(self):
+        """How many reloads were taken and how many refused."""
+        metrics = self.metrics()
+        return metrics.get("plist_config_reloads_total", 0), metrics.get("plist_config_reload_failures_total", 0)
+
     def hangup(self):
         """Asks for a reload."""
         self.signal(signal.SIGHUP)
+
+    def reload(self, timeout=10.0):
+        """Asks for a reload and waits until it is taken."""
+        before = self.reloads()
+        self.hangup()
+        wait_until(f"{self.name} has reloaded", lambda: self.reloads() != before, timeout)
+        if self.reloads()[1] != before[1]:
+            raise AssertionError(f"{self.name} refused the configuration:\n{self.log_tail(10)}")
 
     def metrics(self):
         """{name or name{labels}: value} of /metrics."""
@@ -66,7 +82,7 @@ def admin(*arguments, config=None, environment=None, timeout=60, check=True):
     if config:
         argv += ["--config", str(config)]
     argv += [str(a) for a in arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, env=_environment(environment), check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, env=_environment(environment or {}), check=False)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,7 +64,7 @@ _given = set()
 
 def free_port(preferred=None):
     """A port that nobody listens on: the preferred one if it is free, else one by chance."""
-    if preferred and preferred not in _given and port_is_free(preferred):
+    if preferred and port_is_free(preferred):
         _given.add(preferred)
         return preferred
     chance = random.SystemRandom()
@@ -204,8 +205,23 @@ class Server:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=self.environment(),
                 start_new_session=True)
         self._pid, self._tick = self._child.pid, started_at(self._child.pid)
-        self._record.write_text(json.dumps({"pid": self._pid, "tick": self._tick, "boot": BOOT, "argv": argv}))
+        self._record.write_text(json.dumps({"pid": self._pid, "tick": self._tick, "boot": BOOT, "made_of": self.made_of()}))
         return self
+
+    def made_of(self):
+        """What the running process was started with: when this differs from now, it is an old one."""
+        program = shutil.which(str(self.argv()[0])) or str(self.argv()[0])
+        return [str(a) for a in self.argv()] + [str(os.stat(program).st_mtime_ns)]
+
+    @property
+    def stale(self):
+        """Runs, but with other arguments or another program than it would be started with now."""
+        if not self.running:
+            return False
+        try:
+            return json.loads(self._record.read_text()).get("made_of") != self.made_of()
+        except (OSError, ValueError):
+            return True
 
     def _wrap(self, argv):
         wrap = []

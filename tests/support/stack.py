@@ -24,6 +24,9 @@ def application_config():
 
 
 class Stack:
+    bound = True     # its servers end with us
+    durable = False  # its databases need not survive a power failure
+
     def __init__(self, folder, regions=("us", "eu"), broker="kafka", change=None):
         """`broker`: "kafka" or "embedded". `change(config)` may alter the YAML's dictionary before it is written."""
         self.folder = pathlib.Path(folder)
@@ -32,12 +35,29 @@ class Stack:
         self.regions = tuple(regions)
         self.config = self.folder / "plist.yaml"
         self.change = change
-        self.postgres = {r: Postgres(self.folder / f"db-{r}", free_port(), durable=False, name=f"postgres-{r}") for r in regions}
-        kind = Kafka if broker == "kafka" else EmbeddedBroker
-        self.broker = kind(self.folder / "broker", free_port())
-        self.plistd = {r: Plistd(self.folder / f"plistd-{r}", r, free_port(), self.config) for r in regions}
-        self.nginx = Nginx(self.folder / "nginx", free_port(), self.config)
+        self.postgres = {
+            r: Postgres(self.folder / f"postgres-{r}", self.choose_port(f"postgres-{r}"), self.bound, self.durable, f"postgres-{r}")
+            for r in self.regions}
+        if broker == "kafka":
+            self.broker = Kafka(self.folder / "kafka", self.choose_port("kafka"), self.choose_port("kafka-controller"), self.bound)
+        else:
+            self.broker = EmbeddedBroker(self.folder / "embedded-broker", self.choose_port("kafka"), self.bound)
+        self.plistd = {
+            r: Plistd(self.folder / f"plistd-{r}", r, self.choose_port(f"plistd-{r}"), self.config, self.environment, self.bound)
+            for r in self.regions}
+        self.nginx = Nginx(self.folder / "nginx", self.choose_port("nginx"), self.config, self.environment, self.bound)
         self._ids = iter(range(10_000_001, 900_000_000))
+
+    def choose_port(self, _name):
+        return free_port()
+
+    def environment(self):
+        """The variables of which the YAML is made."""
+        return {}
+
+    def admin(self, *arguments, **options):
+        """plist-admin with this stack's YAML."""
+        return admin(*arguments, config=self.config, environment=self.environment(), **options)
 
     # What tests use.
 
@@ -60,9 +80,7 @@ class Stack:
         """A record of its own for a test: its id. It is in every region when this returns."""
         region = region or self.regions[0]
         record_id = next(self._ids)
-        answer = self.client(region).request(
-            "POST", f"/{region}/properties", body={"id": record_id, "price": Decimal(price), **fields},
-            request_id=f"new-{record_id}-{self.nginx.port}")
+        answer = self.client(region).post(id=record_id, price=Decimal(price), **fields)
         assert answer.status == 201, answer
         if everywhere:
             for other in self.regions:
@@ -98,24 +116,11 @@ class Stack:
             change(config)
         self.config.write_text(yaml.safe_dump(config, sort_keys=False))
 
-    def reload(self, change=None, regions=None):
+    def reload(self, change=None):
         """Writes the YAML and has the daemons take it. Returns when they have."""
         self.write_config(change)
-        for region in regions or self.regions:
-            self.reload_daemon(self.plistd[region])
-
-    def restore_config(self):
-        """Back to the YAML that this stack began with, if a test has written another."""
-        config = yaml.safe_dump(self.dictionary(), sort_keys=False)
-        if self.config.read_text() != config:
-            self.reload()
-
-    @staticmethod
-    def reload_daemon(daemon, timeout=10.0):
-        before = daemon.metrics().get("plist_config_reloads_total", 0)
-        daemon.hangup()
-        wait_until(f"{daemon.name} has reloaded",
-                   lambda: daemon.metrics().get("plist_config_reloads_total", 0) > before, timeout)
+        for daemon in self.plistd.values():
+            daemon.reload()
 
     # Running.
 
@@ -123,13 +128,15 @@ class Stack:
         return [*self.postgres.values(), self.broker, *self.plistd.values(), self.nginx]
 
     def start(self):
-        """Everything; the slow ones side by side."""
+        """Everything that does not run yet; the slow ones side by side."""
         self.write_config()
-        for server in (self.broker, *self.postgres.values()):
+        slow = (self.broker, *self.postgres.values())
+        for server in slow:
             server.launch()
         for server in self.postgres.values():
             server.wait_up()
-        admin("migrate", config=self.config)
+        self.admin("migrate")
+        self.fill()
         self.broker.wait_up()
         for daemon in self.plistd.values():
             daemon.launch()
@@ -139,19 +146,18 @@ class Stack:
         self.wait_ready()
         return self
 
-    def ensure_up(self):
-        """Brings back whatever a test has left stopped or paused."""
+    def fill(self):
+        """Puts records into the new databases; a test's stack begins empty."""
+
+    def restore(self):
+        """Brings back whatever a test has left stopped, paused, or with another YAML."""
         for server in self.servers():
             server.resume()
-        if all(server.running for server in self.servers()):
-            return self
-        for server in (self.broker, *self.postgres.values()):
-            server.launch()
-        for server in (self.broker, *self.postgres.values()):
-            server.wait_up()
-        for server in (*self.plistd.values(), self.nginx):
-            server.start()
-        self.wait_ready()
+        changed = self.config.read_text() != yaml.safe_dump(self.dictionary(), sort_keys=False)
+        if not all(server.running for server in self.servers()):
+            self.start()
+        if changed:
+            self.reload()
         return self
 
     def wait_ready(self, timeout=60.0):
@@ -159,7 +165,7 @@ class Stack:
             daemon.wait_ready(timeout)
 
     def stop(self):
-        """Everything, in the order in which it does not hurt; the first error is raised when all have been asked."""
+        """Everything, clients before their servers; the first error is raised when all have been asked."""
         first = None
         for server in reversed(self.servers()):
             try:

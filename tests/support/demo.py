@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+"""The demo's servers, for ./run: `demo.py up kafka|embedded`, `tour`, `addresses`, `status`, `env`, `stop`.
+
+A stack as the tests have it, except that it outlives this program, keeps its data and its ports in .state/demo, runs on
+conf/plist.yaml itself (a copy, so that the tour may change a line), and is seeded.
+"""
+
+import json
+import pathlib
+import shlex
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from support import places  # noqa: E402
+from support.process import free_port, started_at  # noqa: E402
+from support.stack import Stack  # noqa: E402
+
+FOLDER = (places.STATE / "demo").resolve()
+# What a newcomer expects; another port where one of these is taken.
+USUAL_PORTS = {"nginx": 8080, "plistd-us": 8001, "plistd-eu": 8002, "kafka": 9092, "kafka-controller": 9093,
+               "postgres-us": 5441, "postgres-eu": 5442}
+
+
+def last_broker():
+    """The broker that the demo had when it was last started, or None."""
+    try:
+        return json.loads((FOLDER / "demo.json").read_text())["broker"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def say(text):
+    print(f"   {text}", flush=True)
+
+
+class Demo(Stack):
+    bound = False
+    durable = True
+
+    def __init__(self, broker=None):
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        self.kept = FOLDER / "demo.json"
+        try:
+            self.known = json.loads(self.kept.read_text())
+        except (OSError, ValueError):
+            self.known = {"ports": {}}
+        self.kind = broker or self.known.get("broker", "kafka")
+        super().__init__(FOLDER, broker=self.kind)
+        self.known["broker"] = self.kind
+        self.kept.write_text(json.dumps(self.known, indent=2) + "\n")
+
+    def choose_port(self, name):
+        """The one it had, if it still runs there or the port is free; else the usual one; else any."""
+        ports = self.known["ports"]
+        if name in ports and self._runs(name):
+            return ports[name]
+        ports[name] = free_port(ports.get(name) or USUAL_PORTS[name])
+        return ports[name]
+
+    def _runs(self, name):
+        folder = {"kafka": ("kafka", "embedded-broker"), "kafka-controller": ("kafka",)}.get(name, (name,))
+        for record in (FOLDER / f / "process.json" for f in folder):
+            try:
+                known = json.loads(record.read_text())
+            except (OSError, ValueError):
+                continue
+            if started_at(known["pid"]) == known["tick"]:
+                return True
+        return False
+
+    def environment(self):
+        return {
+            "US_DATABASE_URL": self.postgres["us"].url, "EU_DATABASE_URL": self.postgres["eu"].url,
+            "KAFKA_BROKER": self.broker.address, "US_PORT": self.plistd["us"].port, "EU_PORT": self.plistd["eu"].port,
+            "NGINX_PORT": self.nginx.port, "PLIST_RUN": FOLDER,
+        }
+
+    def write_config(self, change=None):
+        text = (places.TOP / "conf" / "plist.yaml").read_text()
+        self.config.write_text(change(text) if change else text)
+        lua = FOLDER.parent / "lua"
+        if lua.resolve() != (places.TOP / "lua").resolve():
+            lua.unlink(missing_ok=True)
+            lua.symlink_to(places.TOP / "lua")
+
+    def fill(self):
+        if not self.database("us").value("SELECT EXISTS (SELECT FROM properties)"):
+            say("seeding 1,000 properties into both databases")
+        self.admin("seed")
+
+    # Commands.
+
+    def up(self):
+        for server in reversed(self.servers()):
+            if server.stale:
+                say(f"{server.name} runs with an older program or older addresses: stopping it")
+                server.stop()
+        running = [daemon for daemon in self.plistd.values() if daemon.running]
+        self.start()
+        for daemon in running:
+            daemon.reload()
+        for server in self.servers():
+            say(f"{server.name:14} pid {server.pid:<7} port {server.port}")
+
+    def shell_environment(self):
+        return {"NGINX_URL": self.nginx.url, "US_URL": self.plistd["us"].url, "EU_URL": self.plistd["eu"].url,
+                **self.environment(), "PLIST_CONFIG": self.config, "PLIST_BIN": pathlib.Path(places.program("plistd")).parent}
+
+    def env(self):
+        if not self.nginx.running:
+            print("the demo does not run; ./run demo starts it", file=sys.stderr)
+            return 1
+        for name, value in self.shell_environment().items():
+            print(f"export {name}={shlex.quote(str(value))}")
+        return 0
+
+    def status(self):
+        down = 0
+        for server in self.servers():
+            state = "up" if server.running and server.owns_port() else "DOWN"
+            down += state != "up"
+            print(f"{server.name:16} {state:5} pid {server.pid or '-':<8} 127.0.0.1:{server.port:<6} {server.log_path}")
+        return 1 if down else 0
+
+    def addresses(self):
+        print(f"""
+   NGINX, both regions   {self.nginx.url}            try: curl {self.nginx.url}/us/properties/7
+   us, eu directly       {self.plistd['us'].url}  {self.plistd['eu'].url}
+   databases             {self.postgres['us'].url}
+                         {self.postgres['eu'].url}
+   broker                {self.broker.address} ({self.kind})
+   configuration         {self.config}
+
+   eval "$(./run env)" puts these into your shell; ./run logs shows what is said; ./run stop ends it.""", flush=True)
+
+
+def main(arguments):
+    command = arguments[0]
+    if command == "up":
+        if last_broker() not in (None, arguments[1]):
+            Demo().stop()
+        Demo(arguments[1]).up()
+        return 0
+    demo = Demo()
+    if command == "tour":
+        from support.tour import Tour
+        return Tour(demo).walk()
+    return getattr(demo, command)() or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""The demo's narrated tour: real requests to the running servers, with what came back. Stops at the first thing that is not as told."""
+
+import os
+import sys
+from decimal import Decimal
+
+from .client import dump, new_id
+from .process import wait_until
+
+BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("", "", "")
+
+
+class Tour:
+    def __init__(self, demo):
+        self.demo = demo
+        self.front = demo.front("us")
+        self.record = 7
+
+    def walk(self):
+        for part in (self.a_write_travels, self.a_stale_version, self.a_retry, self.two_writes_at_once, self.a_region_stops):
+            part()
+        print(f"\n{BOLD}   That was all of it.{PLAIN}", flush=True)
+        return 0
+
+    # Telling.
+
+    def head(self, text):
+        print(f"\n{BOLD}-- {text}{PLAIN}", flush=True)
+
+    def tell(self, text):
+        print(f"   {text}", flush=True)
+
+    def ask(self, method, path, expect, body=None, request_id=None):
+        """Sends it through NGINX as a reader would with curl, shows both, and insists on the status."""
+        shown = f"curl -X {method} $NGINX_URL{path}" if method != "GET" else f"curl $NGINX_URL{path}"
+        if request_id:
+            shown += f" -H 'X-Request-ID: {request_id}'"
+        if body is not None:
+            shown += f" -d '{dump(body)}'"
+        print(f"   $ {shown}", flush=True)
+        answer = self.front.request(method, path, body=body, request_id=request_id)
+        text = answer.text if len(answer.text) <= 230 else answer.text[:227] + "..."
+        mark = " (Idempotent-Replayed)" if "idempotent-replayed" in answer.headers else ""
+        print(f"     {BOLD}{answer.status}{PLAIN}{mark} {DIM}answered by {answer.region}{PLAIN}  {text}", flush=True)
+        if answer.status != expect:
+            raise SystemExit(f"** this should have been {expect}; the logs are in {self.demo.folder} (./run logs)")
+        return answer
+
+    def version(self, region="us"):
+        return self.demo.database(region).property(self.record)["version"]
+
+    def wait_equal(self):
+        """Until both regions show the same row."""
+        def equal():
+            rows = [self.demo.database(r).property(self.record) for r in self.demo.regions]
+            return rows[0] if all(row == rows[0] for row in rows) else None
+        return wait_until("both regions show the same row", equal, 20)
+
+    # The parts.
+
+    def a_write_travels(self):
+        self.head("A write in us is read in eu")
+        version = self.wait_equal()["version"]
+        price = Decimal(500000 + version * 1000).quantize(Decimal("0.01"))
+        answer = self.ask("PUT", f"/us/properties/{self.record}", 200, {"price": price, "version": version}, new_id())
+        written = answer.json["version"]
+
+        def arrived():
+            return self.demo.client("eu").read(self.record).json["version"] >= written
+        wait_until("eu has it", arrived, 10)
+        self.ask("GET", f"/eu/properties/{self.record}", 200)
+
+    def a_stale_version(self):
+        self.head("Who has not seen the last write is refused")
+        self.ask("PUT", f"/us/properties/{self.record}", 409, {"price": Decimal("1.00"), "version": self.version() - 1}, new_id())
+
+    def a_retry(self):
+        self.head("A request id is executed once; what a retry is told is the YAML's choice")
+        request = (f"/us/properties/{self.record}", {"bedrooms": 4, "price": Decimal("512000.00"), "version": self.version()}, new_id())
+        path, body, request_id = request
+        self.ask("PUT", path, 200, body, request_id)
+        self.ask("PUT", path, 422, body, request_id)
+        self.tell("now one line of the YAML is changed, `on_duplicate: reject` to `replay` for PUT, and the daemons are told (SIGHUP)")
+        self.demo.write_config(replay_puts)
+        try:
+            for daemon in self.demo.plistd.values():
+                daemon.reload()
+            self.ask("PUT", path, 200, body, request_id)
+        finally:
+            self.demo.write_config()
+            for daemon in self.demo.plistd.values():
+                daemon.reload()
+
+    def two_writes_at_once(self):
+        self.head("Two regions write the same record at the same time")
+        self.tell("the broker is held still for a moment, so that neither can hear of the other")
+        version = self.wait_equal()["version"]
+        seen = {r: len(self.demo.database(r).conflicts(self.record)) for r in self.demo.regions}
+        self.demo.broker.pause()
+        try:
+            for region, price in (("us", "610000.00"), ("eu", "620000.00")):
+                self.ask("PUT", f"/{region}/properties/{self.record}", 200, {"price": Decimal(price), "version": version}, new_id())
+        finally:
+            self.demo.broker.resume()
+        self.tell("the broker goes on")
+
+        def both_know():
+            return all(len(self.demo.database(r).conflicts(self.record)) > seen[r] for r in self.demo.regions)
+        wait_until("both regions have recorded the conflict", both_know, 30)
+        row = self.wait_equal()
+        conflict = self.demo.database("us").conflicts(self.record)[-1]
+        self.tell(f"both asked the policy {conflict['policy_name']} about both writes, and its verdict was {dump(conflict['verdict'])}:")
+        for region in self.demo.regions:
+            self.ask("GET", f"/{region}/properties/{self.record}", 200)
+        self.tell(f"the version {row['version']} counts both; `plist-admin conflicts list` shows what was decided")
+
+    def a_region_stops(self):
+        self.head("us is stopped hard; /us/... is still answered")
+        daemon = self.demo.plistd["us"]
+        daemon.kill()
+        self.tell("kill -9: the daemon of us is gone")
+        try:
+            self.ask("GET", f"/us/properties/{self.record}", 200)
+            version = self.version("eu")
+            answer = self.ask("PUT", f"/us/properties/{self.record}", 200, {"price": Decimal("630000.00"), "version": version}, new_id())
+        finally:
+            daemon.start()
+            daemon.wait_ready()
+        self.tell("us is back; what it missed comes from the broker")
+        wait_until("us has caught up", lambda: daemon.client.read(self.record).json["version"] >= answer.json["version"], 30)
+        # NGINX asks us again once its fail_timeout is over.
+        wait_until("NGINX asks us again", lambda: self.front.read(self.record).region == "us", 15)
+        self.ask("GET", f"/us/properties/{self.record}", 200)
+        wait_until("nothing is behind", lambda: self.demo.client("us").get("/us/replication-lag").json["events_behind"] == 0, 20)
+        self.ask("GET", "/us/replication-lag", 200)
+
+
+def replay_puts(text):
+    """conf/plist.yaml with the one line, or the one entry, of the PUT route changed."""
+    start = text.index("method: PUT")
+    end = text.index("on_duplicate: reject", start)
+    return text[:end] + "on_duplicate: replay" + text[end + len("on_duplicate: reject"):]
