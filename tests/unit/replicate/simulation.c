@@ -1,0 +1,561 @@
+// The simulated cluster: see simulation.h.
+#include "simulation.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sha256.h"
+
+#define REQUESTS_MAX SIM_OPS_MAX
+#define EVENTS_MAX SIM_OPS_MAX
+
+enum { PRICE, BEDS, NOTE };
+
+const struct pl_resource sim_resource = {
+	.name = "properties", .title = "Property", .table = "properties", .topic = "property-updates", .policy = "policies/simulated.lua",
+	.track_fields = true, .nfields = 3,
+	.fields = {
+		[PRICE] = { .name = "price", .type = PL_FIELD_DECIMAL, .required = true, .precision = 12, .scale = 2 },
+		[BEDS] = { .name = "bedrooms", .type = PL_FIELD_INTEGER },
+		[NOTE] = { .name = "note", .type = PL_FIELD_STRING, .max_length = 255 },
+	},
+};
+
+static const char *const region_names[SIM_REGIONS_MAX] = { "us", "eu", "ap", "sa", "me" };
+
+struct request {               // one per request a client made; two of them may have the same id, by mistake
+	char id[16];
+	uint8_t fingerprint[PL_SHA256_SIZE];
+	enum sim_kind kind;
+	uint32_t price, beds, touches;
+};
+
+struct learned { int request; struct pl_dot dot; };
+
+struct region {
+	struct pl_state state;
+	bool shown;
+	struct pl_sibling visible;
+	int nlearned;
+	struct learned learned[2 * EVENTS_MAX];
+	int64_t clock;
+};
+
+struct world {
+	struct pl_arena *arena;
+	const struct sim_rules *rules;
+	struct sim_outcome *out;
+	int nregions;
+	struct region regions[SIM_REGIONS_MAX];
+	int nrequests;
+	struct request requests[REQUESTS_MAX];
+	int nevents;
+	const struct pl_event *events[EVENTS_MAX];
+	int event_request[EVENTS_MAX];
+	bool overwrote[REQUESTS_MAX][REQUESTS_MAX]; // [a][b]: b was written in knowledge of a
+	uint64_t rng;
+};
+
+static uint64_t next_random(uint64_t *state)
+{
+	uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+static uint32_t below(uint64_t *state, uint32_t n)
+{
+	return (uint32_t)((next_random(state) >> 11) % n);
+}
+
+void sim_history_make(struct sim_history *h, uint64_t seed)
+{
+	uint64_t rng = seed;
+
+	memset(h, 0, sizeof *h);
+	h->seed = seed;
+	h->regions = 3 + (below(&rng, 4) == 0 ? (int)below(&rng, SIM_REGIONS_MAX - 2) : 0);
+	h->nops = 3 + (int)below(&rng, below(&rng, 5) == 0 ? SIM_OPS_MAX - 3 : 10);
+	for (int i = 0; i < h->nops; i++) {
+		uint32_t dice = below(&rng, 100);
+
+		h->ops[i] = (struct sim_op){
+			.kind = dice < 35 ? SIM_WRITE : dice < 43 ? SIM_DELETE : dice < 57 ? SIM_RETRY : dice < 60 ? SIM_REUSE : SIM_DELIVER,
+			.region = (int)below(&rng, (uint32_t)h->regions), .pick = below(&rng, 1000),
+			.price = below(&rng, 4), .beds = below(&rng, 3), .ticks = below(&rng, 3),
+		};
+	}
+}
+
+__attribute__((format(printf, 2, 3)))
+static void fail(struct world *w, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (w->out->failed)
+		return;
+	w->out->failed = true;
+	va_start(ap, fmt);
+	vsnprintf(w->out->why, sizeof w->out->why, fmt, ap);
+	va_end(ap);
+}
+
+enum pl_decision sim_take(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event, const struct sim_rules *rules)
+{
+	return pl_decide_take(arena, state, event);
+}
+
+// --- what a region does
+
+// What processed_requests would answer for the requests of the standing writes.
+static int known_twins(struct world *w, const struct region *g, struct pl_twins *twins, struct pl_dot dots[][2 * EVENTS_MAX])
+{
+	int n = 0;
+
+	for (int i = 0; i < g->state.n && !w->rules->forget_twins; i++) {
+		const struct pl_sibling *write = &g->state.writes[i];
+		int ndots = 0;
+
+		for (int j = 0; j < g->nlearned; j++) {
+			const struct request *request = &w->requests[g->learned[j].request];
+
+			if (strcmp(request->id, write->request_id) == 0 &&
+			    memcmp(request->fingerprint, write->fingerprint, PL_SHA256_SIZE) == 0)
+				dots[n][ndots++] = g->learned[j].dot;
+		}
+		twins[n] = (struct pl_twins){ write->request_id, write->principal, write->fingerprint, ndots, dots[n] };
+		n++;
+	}
+	return n;
+}
+
+static void show(struct world *w, struct region *g)
+{
+	struct pl_dot dots[SIM_REGIONS_MAX + 1][2 * EVENTS_MAX];
+	struct pl_twins twins[SIM_REGIONS_MAX + 1];
+	struct pl_shown shown;
+	int n = known_twins(w, g, twins, dots);
+
+	pl_decide_show_by(w->arena, &sim_resource, 1, &g->state, twins, n, w->rules->ask, w->rules->ask_arg, &shown);
+	g->visible = shown.row;
+	g->shown = true;
+	if (g->state.n > 1 && shown.nrows < g->state.n)
+		w->out->twins++;
+}
+
+static bool knows_id(const struct world *w, const struct region *g, const char *id)
+{
+	for (int i = 0; i < g->nlearned; i++)
+		if (strcmp(w->requests[g->learned[i].request].id, id) == 0)
+			return true;
+	return false;
+}
+
+static void learn(struct region *g, int request, const struct pl_dot *dot)
+{
+	for (int i = 0; i < g->nlearned; i++)
+		if (g->learned[i].request == request && pl_dot_cmp(&g->learned[i].dot, dot) == 0)
+			return;
+	g->learned[g->nlearned++] = (struct learned){ request, *dot };
+}
+
+static const char *field_times(struct world *w, const struct region *g, const char *region, int64_t at, uint32_t touches)
+{
+	struct pl_buf buf = { 0 };
+	cJSON *before = g->shown && g->visible.field_times
+		? pl_json_parse(g->visible.field_times, strlen(g->visible.field_times), &pl_json_default_limits, NULL) : NULL;
+	const char *text;
+
+	for (int f = 0; f < sim_resource.nfields; f++) {
+		const cJSON *old = pl_json_get(before, sim_resource.fields[f].name);
+
+		pl_buf_printf(&buf, "%s\"%s\":", f ? "," : "{", sim_resource.fields[f].name);
+		if (old && !(touches & (1u << f)))
+			pl_json_print(&buf, old);
+		else
+			pl_buf_printf(&buf, "{\"at\":%lld,\"origin\":\"%s\"}", (long long)at, region);
+	}
+	pl_buf_addc(&buf, '}');
+	text = pl_arena_strndup(w->arena, buf.data, buf.len);
+	cJSON_Delete(before);
+	pl_buf_fini(&buf);
+	return text;
+}
+
+// A client's write, executed here in knowledge of all that this region knows.
+static void execute(struct world *w, int region, int request_index)
+{
+	struct region *g = &w->regions[region];
+	const struct request *request = &w->requests[request_index];
+	struct pl_event *event = pl_arena_alloc(w->arena, sizeof *event);
+	struct pl_sibling *write = &event->write;
+	const char *name = region_names[region];
+	int64_t at = g->shown && g->visible.updated_at_us >= g->clock ? g->visible.updated_at_us + 1 : g->clock;
+
+	event->resource = &sim_resource;
+	event->id = 1;
+	write->vector = g->state.vector;
+	pl_vector_set(&write->vector, name, pl_vector_get(&write->vector, name) + 1);
+	snprintf(write->dot.region, sizeof write->dot.region, "%s", name);
+	write->dot.counter = pl_vector_get(&write->vector, name);
+	write->updated_at_us = at;
+	write->deleted = request->kind == SIM_DELETE && g->shown;
+	write->values = pl_arena_alloc(w->arena, sizeof write->values[0] * (size_t)sim_resource.nfields);
+	for (int f = 0; f < sim_resource.nfields; f++)
+		write->values[f] = g->shown ? g->visible.values[f] : NULL;
+	if (!write->deleted) {
+		if (!write->values[PRICE] || (request->touches & (1u << PRICE)))
+			write->values[PRICE] = pl_arena_printf(w->arena, "%u.00", request->price);
+		if (request->touches & (1u << BEDS))
+			write->values[BEDS] = request->beds ? pl_arena_printf(w->arena, "%u", request->beds) : NULL;
+		if (request->touches & (1u << NOTE))
+			write->values[NOTE] = pl_arena_printf(w->arena, "%s says \"\xc3\xa4 %u\"", request->id, request->beds);
+	}
+	write->field_times = field_times(w, g, name, at, write->deleted ? 0 : request->touches);
+	write->request_id = request->id;
+	write->principal = "";
+	write->fingerprint = request->fingerprint;
+	event->version = (int32_t)pl_vector_sum(&write->vector);
+	event->status = write->deleted ? 204 : 200;
+
+	for (int i = 0; i < g->state.n; i++)
+		for (int r = 0; r < w->nrequests; r++)
+			if (g->state.writes[i].fingerprint && strcmp(w->requests[r].id, g->state.writes[i].request_id) == 0 &&
+			    memcmp(w->requests[r].fingerprint, g->state.writes[i].fingerprint, PL_SHA256_SIZE) == 0)
+				w->overwrote[r][request_index] = true;
+	int32_t version = g->state.version;
+	g->state.vector = write->vector; // what record/batch does in SQL: the row is this write alone, and its vector is one more
+	g->state.version = event->version;
+	g->state.known = true;
+	g->state.writes = pl_arena_alloc(w->arena, sizeof g->state.writes[0]);
+	g->state.writes[0] = *write;
+	g->state.n = 1;
+	learn(g, request_index, &write->dot);
+	show(w, g);
+	if (g->state.version != version + 1)
+		fail(w, "%s: a write took version %d to %d", name, version, g->state.version);
+	w->event_request[w->nevents] = request_index;
+	w->events[w->nevents++] = event;
+	w->out->writes++;
+}
+
+// Exactly what replicate/apply does for one event, without the database.
+static void deliver(struct world *w, int region, int event_index)
+{
+	struct region *g = &w->regions[region];
+	const struct pl_event *event = w->events[event_index];
+	int32_t version = g->state.version;
+	enum pl_decision decision;
+
+	if (w->rules->travel)
+		event = w->rules->travel(w->arena, event);
+	if (strcmp(event->write.dot.region, region_names[region]) == 0)
+		return; // our own
+	learn(g, w->event_request[event_index], &event->write.dot);
+	decision = w->rules->take(w->arena, &g->state, event, w->rules);
+	if (decision == PL_DECIDED_CONCURRENT)
+		w->out->concurrent++;
+	if (decision != PL_DECIDED_STALE || g->state.n > 1)
+		show(w, g);
+	if (g->state.version < version)
+		fail(w, "%s: version went back from %d to %d", region_names[region], version, g->state.version);
+	if (g->state.version != pl_vector_sum(&g->state.vector))
+		fail(w, "%s: version %d is not the sum of its vector", region_names[region], g->state.version);
+	if ((decision == PL_DECIDED_STALE) != (g->state.version == version))
+		fail(w, "%s: a write was taken and the version stayed %d, or the other way round", region_names[region], version);
+}
+
+// --- a whole history
+
+static int new_request(struct world *w, const struct sim_op *op, int same_id_as)
+{
+	struct request *request = &w->requests[w->nrequests];
+
+	if (same_id_as >= 0)
+		memcpy(request->id, w->requests[same_id_as].id, sizeof request->id);
+	else
+		snprintf(request->id, sizeof request->id, "req-%d", w->nrequests);
+	memset(request->fingerprint, w->nrequests + 1, sizeof request->fingerprint);
+	request->kind = op->kind;
+	request->price = op->price;
+	request->beds = op->beds;
+	request->touches = 1 + op->pick % 7;
+	return w->nrequests++;
+}
+
+static void step(struct world *w, const struct sim_op *op)
+{
+	struct region *g = &w->regions[op->region];
+	int request;
+
+	g->clock += op->ticks;
+	switch (op->kind) {
+	case SIM_WRITE:
+	case SIM_DELETE:
+		execute(w, op->region, new_request(w, op, -1));
+		break;
+	case SIM_RETRY: // the same request, sent to another region or again to the same
+	case SIM_REUSE: // another request under an id that was used before
+		if (w->nrequests == 0)
+			break;
+		request = (int)(op->pick % (uint32_t)w->nrequests);
+		if (knows_id(w, g, w->requests[request].id))
+			break; // answered from memory
+		execute(w, op->region, op->kind == SIM_REUSE ? new_request(w, op, request) : request);
+		break;
+	case SIM_DELIVER:
+		if (w->nevents > 0)
+			deliver(w, op->region, (int)(op->pick % (uint32_t)w->nevents));
+		break;
+	}
+}
+
+static void deliver_everything(struct world *w, int region)
+{
+	int order[EVENTS_MAX];
+
+	for (int i = 0; i < w->nevents; i++)
+		order[i] = i;
+	for (int i = w->nevents - 1; i > 0; i--) {
+		int j = (int)below(&w->rng, (uint32_t)i + 1), held = order[i];
+
+		order[i] = order[j];
+		order[j] = held;
+	}
+	for (int i = 0; i < w->nevents; i++) {
+		deliver(w, region, order[i]);
+		if (below(&w->rng, 5) == 0)
+			deliver(w, region, order[below(&w->rng, (uint32_t)i + 1)]);
+	}
+}
+
+static void describe(struct pl_buf *buf, const struct region *g)
+{
+	struct pl_dot dots[SIM_REGIONS_MAX + 1];
+	int n = 0;
+
+	pl_vector_print(buf, &g->state.vector);
+	for (int i = 0; i < g->state.n && n <= SIM_REGIONS_MAX; i++) { // in an order of their own: they are a set
+		int at = n++;
+
+		for (; at > 0 && pl_dot_cmp(&dots[at - 1], &g->state.writes[i].dot) > 0; at--)
+			dots[at] = dots[at - 1];
+		dots[at] = g->state.writes[i].dot;
+	}
+	for (int i = 0; i < n; i++)
+		pl_buf_printf(buf, " %s:%d", dots[i].region, dots[i].counter);
+	pl_buf_printf(buf, " shows%s", g->visible.deleted ? " deleted" : "");
+	for (int f = 0; f < sim_resource.nfields; f++)
+		pl_buf_printf(buf, " %s", g->visible.values[f] ? g->visible.values[f] : "null");
+	pl_buf_printf(buf, " of %s at %lld, fields %s", g->visible.dot.region, (long long)g->visible.updated_at_us,
+	              g->visible.field_times ? g->visible.field_times : "null");
+}
+
+static void compare(struct world *w)
+{
+	struct pl_buf first = { 0 }, other = { 0 };
+
+	if (w->nevents == 0)
+		return;
+	describe(&first, &w->regions[0]);
+	for (int r = 1; r < w->nregions; r++) {
+		pl_buf_reset(&other);
+		describe(&other, &w->regions[r]);
+		if (strcmp(first.data, other.data) != 0)
+			fail(w, "diverged:\n#   %s %s\n#   %s %s", region_names[0], first.data, region_names[r], other.data);
+	}
+	pl_buf_fini(&first);
+	pl_buf_fini(&other);
+}
+
+// A request stands among the rows shown although another of them was written in knowledge of it, and not also the other way round.
+static void count_risen(struct world *w)
+{
+	struct pl_dot dots[SIM_REGIONS_MAX + 1][2 * EVENTS_MAX];
+	struct pl_twins twins[SIM_REGIONS_MAX + 1];
+	struct pl_sibling rows[SIM_REGIONS_MAX + 1];
+	struct region *g = &w->regions[0];
+	bool here[REQUESTS_MAX] = { false };
+	int n = w->nevents ? pl_decide_shown(&g->state, twins, known_twins(w, g, twins, dots), rows) : 0;
+
+	for (int i = 0; i < n; i++)
+		for (int r = 0; r < w->nrequests; r++)
+			if (rows[i].fingerprint && memcmp(rows[i].fingerprint, w->requests[r].fingerprint, PL_SHA256_SIZE) == 0)
+				here[r] = true;
+	for (int a = 0; a < w->nrequests; a++)
+		for (int b = 0; b < w->nrequests; b++)
+			if (a != b && here[a] && here[b] && w->overwrote[a][b] && !w->overwrote[b][a])
+				w->out->risen++;
+}
+
+void sim_run(const struct sim_history *history, const struct sim_rules *rules, struct sim_outcome *outcome_r)
+{
+	struct world *w = pl_calloc(1, sizeof *w);
+
+	memset(outcome_r, 0, sizeof *outcome_r);
+	w->arena = pl_arena_new(64 * 1024);
+	w->rules = rules;
+	w->out = outcome_r;
+	w->nregions = history->regions;
+	w->rng = history->seed ^ UINT64_C(0x5555555555555555);
+	for (int r = 0; r < w->nregions; r++)
+		w->regions[r].clock = 1000 + (int64_t)below(&w->rng, 4); // clocks never agree
+	for (int i = 0; i < history->nops; i++)
+		step(w, &history->ops[i]);
+	for (int r = 0; r < w->nregions; r++)
+		deliver_everything(w, r);
+	compare(w);
+	count_risen(w);
+	pl_arena_free(&w->arena);
+	free(w);
+}
+
+void sim_shrink(struct sim_history *history, const struct sim_rules *rules)
+{
+	struct sim_outcome out;
+
+	for (bool smaller = true; smaller;) {
+		smaller = false;
+		for (int i = 0; i < history->nops; i++) {
+			struct sim_history less = *history;
+
+			less.nops--;
+			memmove(&less.ops[i], &less.ops[i + 1], sizeof less.ops[0] * (size_t)(less.nops - i));
+			sim_run(&less, rules, &out);
+			if (out.failed) {
+				*history = less;
+				smaller = true;
+				i--;
+			}
+		}
+	}
+}
+
+void sim_print(const struct sim_history *history)
+{
+	static const char *const words[] = { "writes", "deletes", "executes an earlier request", "executes another request under a used id", "hears of" };
+
+	printf("# seed %llu, %d regions:\n", (unsigned long long)history->seed, history->regions);
+	for (int i = 0; i < history->nops; i++) {
+		const struct sim_op *op = &history->ops[i];
+
+		printf("#   %s %s", region_names[op->region], words[op->kind]);
+		if (op->kind == SIM_DELIVER || op->kind == SIM_RETRY)
+			printf(" (the %u. of what there is, counted round)", op->pick + 1);
+		else
+			printf(" price %u, bedrooms %u, fields %u", op->price, op->beds, 1 + op->pick % 7);
+		printf(", %u later\n", op->ticks);
+	}
+}
+
+// --- policies
+
+static int take_row(struct pl_verdict *verdict_r, int i)
+{
+	verdict_r->take = i;
+	verdict_r->merged = NULL;
+	return 0;
+}
+
+static int last_writer_wins(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                            struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
+	return take_row(verdict_r, n - 1);
+}
+
+static int first_of_all(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                        struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
+	return take_row(verdict_r, 0);
+}
+
+static int highest_price(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                         struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
+	int best = 0;
+
+	for (int i = 1; i < n; i++)
+		if (atof(rows[i].values[PRICE]) >= atof(rows[best].values[PRICE]))
+			best = i;
+	return take_row(verdict_r, best);
+}
+
+static int region_order(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                        struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
+	int best = 0;
+
+	for (int i = 1; i < n; i++)
+		if (strcmp(rows[i].dot.region, rows[best].dot.region) < 0)
+			best = i;
+	return take_row(verdict_r, best);
+}
+
+static int delete_wins(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                       struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
+	for (int i = n - 1; i >= 0; i--)
+		if (rows[i].deleted)
+			return take_row(verdict_r, i);
+	return take_row(verdict_r, n - 1);
+}
+
+static int mean_price(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                      struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
+	double sum = 0;
+
+	for (int i = 0; i < n; i++)
+		sum += atof(rows[i].values[PRICE]);
+	verdict_r->take = -1;
+	verdict_r->merged = pl_arena_alloc(arena, sizeof verdict_r->merged[0] * (size_t)resource->nfields);
+	for (int f = 0; f < resource->nfields; f++)
+		verdict_r->merged[f] = rows[n - 1].values[f];
+	verdict_r->merged[PRICE] = pl_arena_printf(arena, "%.2f", sum / n);
+	return 0;
+}
+
+// Each field from the row in which that field was written last.
+static int field_merge(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                       struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
+	int64_t best_at[PL_FIELDS_MAX] = { 0 };
+
+	verdict_r->take = -1;
+	verdict_r->merged = pl_arena_alloc(arena, sizeof verdict_r->merged[0] * (size_t)resource->nfields);
+	for (int i = 0; i < n; i++) {
+		cJSON *times = pl_json_parse(rows[i].field_times, strlen(rows[i].field_times), &pl_json_default_limits, NULL);
+
+		for (int f = 0; f < resource->nfields; f++) {
+			int64_t at = 0;
+
+			pl_json_int64(pl_json_get(pl_json_get(times, resource->fields[f].name), "at"), &at);
+			if (at >= best_at[f]) {
+				best_at[f] = at;
+				verdict_r->merged[f] = rows[i].values[f];
+			}
+		}
+		cJSON_Delete(times);
+	}
+	return 0;
+}
+
+// A pure function that fails for some inputs: then the fallback must be the same everywhere.
+static int fails_sometimes(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                           struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
+	if (rows[0].deleted || !rows[0].values[BEDS])
+		return pl_error_set(err, PL_ESCRIPT, "simulated.lua:1: attempt to index a nil value");
+	return take_row(verdict_r, 0);
+}
+
+const struct sim_policy sim_policies[] = {
+	{ "last_writer_wins", last_writer_wins }, { "first_of_all", first_of_all }, { "highest_price", highest_price },
+	{ "region_order", region_order }, { "delete_wins", delete_wins }, { "mean_price", mean_price }, { "field_merge", field_merge },
+	{ "fails_sometimes", fails_sometimes },
+};
+const int sim_npolicies = sizeof sim_policies / sizeof sim_policies[0];

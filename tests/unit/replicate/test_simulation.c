@@ -1,0 +1,193 @@
+// Do regions end equal? Thousands of random histories through the code that decides: three and more regions, causal overwriting, deletes,
+// duplicates, twins, used ids, any order, redelivery. And does the test see it when the rule is broken?
+//
+// PL_SIMULATION_SEED and PL_SIMULATION_HISTORIES choose the first seed and how many.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "simulation.h"
+
+static uint64_t first_seed = 1;
+static int histories = 2500;
+
+struct tally { int failed, concurrent, twins, risen; };
+
+// Runs them all; the first failure is shrunk and printed when it was not expected.
+static struct tally run_all(const struct sim_rules *rules, const char *name, bool expect_failure)
+{
+	struct tally tally = { 0 };
+
+	for (int i = 0; i < histories; i++) {
+		struct sim_history history;
+		struct sim_outcome out;
+
+		sim_history_make(&history, first_seed + (uint64_t)i);
+		sim_run(&history, rules, &out);
+		tally.concurrent += out.concurrent;
+		tally.twins += out.twins;
+		tally.risen += out.risen;
+		if (!out.failed || tally.failed++ || expect_failure)
+			continue;
+		sim_shrink(&history, rules);
+		sim_run(&history, rules, &out);
+		printf("# %s fails; the shortest history that does:\n", name);
+		sim_print(&history);
+		printf("# %s\n", out.why);
+	}
+	return tally;
+}
+
+static void regions_end_equal_under_every_policy(void **state)
+{
+	for (int p = 0; p < sim_npolicies; p++) {
+		struct sim_rules rules = { .take = sim_take, .ask = sim_policies[p].ask };
+		struct tally tally = run_all(&rules, sim_policies[p].name, false);
+
+		printf("# %s: %d histories from seed %llu, %d concurrent arrivals, %d rows shown without a twin, %d failed\n",
+		       sim_policies[p].name, histories, (unsigned long long)first_seed, tally.concurrent, tally.twins, tally.failed);
+		assert_int_equal(tally.failed, 0);
+		assert_true(tally.concurrent > histories); // else nothing was tried
+		assert_true(tally.twins > histories / 50);
+	}
+}
+
+static void a_late_twin_does_not_rise_over_what_overwrote_it(void **state)
+{
+	struct sim_rules rules = { .take = sim_take, .ask = sim_policies[0].ask }, naive = rules;
+	struct tally with, without;
+
+	naive.forget_twins = true;
+	with = run_all(&rules, "twins", false);
+	without = run_all(&naive, "naive", true);
+	printf("# overwritten writes shown again: %d, and %d when twins are not known\n", with.risen, without.risen);
+	assert_true(without.risen > 20);
+	assert_true(with.risen * 20 < without.risen); // circles of three requests remain: each overwritten by the next
+}
+
+// --- the rule broken on purpose: each of these must be seen
+
+// Pairwise merging, as replication products do it: what is shown is stored, and meets the next arrival.
+static enum pl_decision take_pairwise(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event,
+                                      const struct sim_rules *rules)
+{
+	enum pl_decision decision = pl_decide_take(arena, state, event);
+	struct pl_shown shown;
+
+	if (decision != PL_DECIDED_CONCURRENT)
+		return decision;
+	pl_decide_show_by(arena, &sim_resource, 1, state, NULL, 0, rules->ask, rules->ask_arg, &shown);
+	state->n = 1;
+	state->writes[0] = shown.row;
+	return decision;
+}
+
+static enum pl_decision take_arrival(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event,
+                                     const struct sim_rules *rules)
+{
+	enum pl_decision decision = pl_decide_take(arena, state, event);
+
+	if (decision == PL_DECIDED_CONCURRENT) {
+		state->n = 1;
+		state->writes[0] = event->write;
+	}
+	return decision;
+}
+
+static enum pl_decision take_without_join(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event,
+                                          const struct sim_rules *rules)
+{
+	enum pl_decision decision = pl_decide_take(arena, state, event);
+
+	if (decision == PL_DECIDED_CONCURRENT) {
+		state->vector = event->write.vector;
+		state->version = (int32_t)pl_vector_sum(&state->vector);
+	}
+	return decision;
+}
+
+static enum pl_decision take_all_covering(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event,
+                                          const struct sim_rules *rules)
+{
+	int before = state->n;
+	struct pl_sibling *writes = state->writes;
+	enum pl_decision decision = pl_decide_take(arena, state, event);
+
+	if (decision == PL_DECIDED_REPLACED && before == 1 && event->write.deleted) { // keeps what the delete had seen
+		state->writes = pl_arena_alloc(arena, 2 * sizeof writes[0]);
+		state->writes[0] = writes[0];
+		state->writes[1] = event->write;
+		state->n = 2;
+	}
+	return decision;
+}
+
+static void assert_broken(const char *policy, struct sim_rules rules, const char *what)
+{
+	struct tally tally;
+
+	for (int p = 0; p < sim_npolicies; p++)
+		if (strcmp(sim_policies[p].name, policy) == 0)
+			rules.ask = sim_policies[p].ask;
+	assert_non_null(rules.ask);
+	tally = run_all(&rules, what, true);
+	printf("# %s under %s: %d of %d histories fail\n", what, policy, tally.failed, histories);
+	assert_true(tally.failed > 0);
+}
+
+static void merging_pairwise_is_seen_to_diverge(void **state)
+{
+	static const char *const policies[] = { "first_of_all", "highest_price", "region_order", "mean_price", "fails_sometimes" };
+
+	for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++)
+		assert_broken(policies[i], (struct sim_rules){ .take = take_pairwise }, "pairwise merging");
+}
+
+static void every_other_broken_rule_is_seen(void **state)
+{
+	assert_broken("last_writer_wins", (struct sim_rules){ .take = take_arrival }, "the arrival wins");
+	assert_broken("last_writer_wins", (struct sim_rules){ .take = take_without_join }, "vectors not joined");
+	assert_broken("first_of_all", (struct sim_rules){ .take = take_all_covering }, "a delete covers nothing");
+}
+
+static void a_failing_history_shrinks_to_the_shortest(void **state)
+{
+	struct sim_rules rules = { .take = take_arrival, .ask = sim_policies[0].ask };
+	struct sim_history history;
+	struct sim_outcome out;
+
+	for (uint64_t seed = first_seed;; seed++) {
+		sim_history_make(&history, seed);
+		sim_run(&history, &rules, &out);
+		if (out.failed && history.nops > 8)
+			break;
+	}
+	sim_shrink(&history, &rules);
+	sim_run(&history, &rules, &out);
+	assert_true(out.failed);
+	assert_true(history.nops <= 4); // two regions that write are enough; their clocks may need a third
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(regions_end_equal_under_every_policy),
+		cmocka_unit_test(a_late_twin_does_not_rise_over_what_overwrote_it),
+		cmocka_unit_test(merging_pairwise_is_seen_to_diverge),
+		cmocka_unit_test(every_other_broken_rule_is_seen),
+		cmocka_unit_test(a_failing_history_shrinks_to_the_shortest),
+	};
+	const char *seed = getenv("PL_SIMULATION_SEED"), *n = getenv("PL_SIMULATION_HISTORIES");
+
+	if (seed)
+		first_seed = strtoull(seed, NULL, 10);
+	if (n)
+		histories = atoi(n);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
