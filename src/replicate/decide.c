@@ -306,22 +306,6 @@ int pl_decide_show_by(struct pl_arena *arena, const struct pl_resource *resource
 	return 0;
 }
 
-static int ask_policy(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                      struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
-{
-	struct pl_policy *policy = arg;
-
-	if (!policy)
-		return pl_error_set(err, PL_ESCRIPT, "%s is not loaded", resource->policy);
-	return pl_policy_resolve(policy, resource, id, rows, n, arena, verdict_r, err);
-}
-
-int pl_decide_show(struct pl_arena *arena, const struct pl_resource *resource, int64_t id, const struct pl_state *state,
-                   const struct pl_twins *twins, int ntwins, struct pl_policy *policy, struct pl_shown *shown_r)
-{
-	return pl_decide_show_by(arena, resource, id, state, twins, ntwins, ask_policy, policy, shown_r);
-}
-
 const char *pl_decide_conflict_type(const struct pl_sibling *rows, int n)
 {
 	int deleted = 0, created = 0;

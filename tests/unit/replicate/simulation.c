@@ -111,34 +111,38 @@ enum pl_decision sim_take(struct pl_arena *arena, struct pl_state *state, const 
 
 // --- what a region does
 
-// What processed_requests would answer for the requests of the standing writes.
-static int known_twins(struct world *w, const struct region *g, struct pl_twins *twins, struct pl_dot dots[][2 * EVENTS_MAX])
+// What processed_requests would answer for the requests of the standing writes. (A broken rule may leave any number standing, or a
+// merged row that no request asked for.)
+static int known_twins(struct world *w, const struct region *g, struct pl_twins **twins_r)
 {
+	struct pl_twins *twins = pl_arena_alloc(w->arena, sizeof *twins * (size_t)g->state.n + 1);
 	int n = 0;
 
 	for (int i = 0; i < g->state.n && !w->rules->forget_twins; i++) {
 		const struct pl_sibling *write = &g->state.writes[i];
+		struct pl_dot *dots = pl_arena_alloc(w->arena, sizeof *dots * (size_t)g->nlearned + 1);
 		int ndots = 0;
 
+		if (!write->request_id)
+			continue;
 		for (int j = 0; j < g->nlearned; j++) {
 			const struct request *request = &w->requests[g->learned[j].request];
 
 			if (strcmp(request->id, write->request_id) == 0 &&
 			    memcmp(request->fingerprint, write->fingerprint, PL_SHA256_SIZE) == 0)
-				dots[n][ndots++] = g->learned[j].dot;
+				dots[ndots++] = g->learned[j].dot;
 		}
-		twins[n] = (struct pl_twins){ write->request_id, write->principal, write->fingerprint, ndots, dots[n] };
-		n++;
+		twins[n++] = (struct pl_twins){ write->request_id, write->principal, write->fingerprint, ndots, dots };
 	}
+	*twins_r = twins;
 	return n;
 }
 
 static void show(struct world *w, struct region *g)
 {
-	struct pl_dot dots[SIM_REGIONS_MAX + 1][2 * EVENTS_MAX];
-	struct pl_twins twins[SIM_REGIONS_MAX + 1];
+	struct pl_twins *twins;
 	struct pl_shown shown;
-	int n = known_twins(w, g, twins, dots);
+	int n = known_twins(w, g, &twins);
 
 	pl_decide_show_by(w->arena, &sim_resource, 1, &g->state, twins, n, w->rules->ask, w->rules->ask_arg, &shown);
 	g->visible = shown.row;
@@ -186,6 +190,15 @@ static const char *field_times(struct world *w, const struct region *g, const ch
 	return text;
 }
 
+static void note_overwritten(struct world *w, const struct region *g, int by)
+{
+	for (int i = 0; i < g->state.n; i++)
+		for (int r = 0; r < w->nrequests; r++)
+			if (g->state.writes[i].fingerprint &&
+			    memcmp(w->requests[r].fingerprint, g->state.writes[i].fingerprint, PL_SHA256_SIZE) == 0)
+				w->overwrote[r][by] = true;
+}
+
 // A client's write, executed here in knowledge of all that this region knows.
 static void execute(struct world *w, int region, int request_index)
 {
@@ -222,11 +235,7 @@ static void execute(struct world *w, int region, int request_index)
 	event->version = (int32_t)pl_vector_sum(&write->vector);
 	event->status = write->deleted ? 204 : 200;
 
-	for (int i = 0; i < g->state.n; i++)
-		for (int r = 0; r < w->nrequests; r++)
-			if (g->state.writes[i].fingerprint && strcmp(w->requests[r].id, g->state.writes[i].request_id) == 0 &&
-			    memcmp(w->requests[r].fingerprint, g->state.writes[i].fingerprint, PL_SHA256_SIZE) == 0)
-				w->overwrote[r][request_index] = true;
+	note_overwritten(w, g, request_index);
 	int32_t version = g->state.version;
 	g->state.vector = write->vector; // what record/batch does in SQL: the row is this write alone, and its vector is one more
 	g->state.version = event->version;
@@ -333,19 +342,20 @@ static void deliver_everything(struct world *w, int region)
 	}
 }
 
-static void describe(struct pl_buf *buf, const struct region *g)
+static int compare_dots(const void *a, const void *b)
 {
-	struct pl_dot dots[SIM_REGIONS_MAX + 1];
-	int n = 0;
+	return pl_dot_cmp(a, b);
+}
+
+static void describe(struct pl_buf *buf, struct world *w, const struct region *g)
+{
+	struct pl_dot *dots = pl_arena_alloc(w->arena, sizeof *dots * (size_t)g->state.n);
+	int n = g->state.n;
 
 	pl_vector_print(buf, &g->state.vector);
-	for (int i = 0; i < g->state.n && n <= SIM_REGIONS_MAX; i++) { // in an order of their own: they are a set
-		int at = n++;
-
-		for (; at > 0 && pl_dot_cmp(&dots[at - 1], &g->state.writes[i].dot) > 0; at--)
-			dots[at] = dots[at - 1];
-		dots[at] = g->state.writes[i].dot;
-	}
+	for (int i = 0; i < n; i++)
+		dots[i] = g->state.writes[i].dot;
+	qsort(dots, (size_t)n, sizeof *dots, compare_dots); // standing writes are a set
 	for (int i = 0; i < n; i++)
 		pl_buf_printf(buf, " %s:%d", dots[i].region, dots[i].counter);
 	pl_buf_printf(buf, " shows%s", g->visible.deleted ? " deleted" : "");
@@ -361,10 +371,10 @@ static void compare(struct world *w)
 
 	if (w->nevents == 0)
 		return;
-	describe(&first, &w->regions[0]);
+	describe(&first, w, &w->regions[0]);
 	for (int r = 1; r < w->nregions; r++) {
 		pl_buf_reset(&other);
-		describe(&other, &w->regions[r]);
+		describe(&other, w, &w->regions[r]);
 		if (strcmp(first.data, other.data) != 0)
 			fail(w, "diverged:\n#   %s %s\n#   %s %s", region_names[0], first.data, region_names[r], other.data);
 	}
@@ -375,13 +385,14 @@ static void compare(struct world *w)
 // A request stands among the rows shown although another of them was written in knowledge of it, and not also the other way round.
 static void count_risen(struct world *w)
 {
-	struct pl_dot dots[SIM_REGIONS_MAX + 1][2 * EVENTS_MAX];
-	struct pl_twins twins[SIM_REGIONS_MAX + 1];
-	struct pl_sibling rows[SIM_REGIONS_MAX + 1];
 	struct region *g = &w->regions[0];
+	struct pl_twins *twins;
+	struct pl_sibling *rows = pl_arena_alloc(w->arena, sizeof *rows * (size_t)g->state.n + 1);
 	bool here[REQUESTS_MAX] = { false };
-	int n = w->nevents ? pl_decide_shown(&g->state, twins, known_twins(w, g, twins, dots), rows) : 0;
+	int n = known_twins(w, g, &twins);
 
+	if (w->nevents > 0)
+		n = pl_decide_shown(&g->state, twins, n, rows);
 	for (int i = 0; i < n; i++)
 		for (int r = 0; r < w->nrequests; r++)
 			if (rows[i].fingerprint && memcmp(rows[i].fingerprint, w->requests[r].fingerprint, PL_SHA256_SIZE) == 0)
