@@ -1,0 +1,151 @@
+// Every Lua file under the Lua root, read together with the YAML, so that a configuration is one consistent state of all its files.
+//
+// Between config/load and script/vm, which compiles the texts and never opens a file. Names that begin with a dot are passed over (version
+// control, and the bookkeeping of mounted volumes, whose visible files are links into such directories: a link is followed if it stays
+// under the root). Sizes and numbers are capped.
+// Threads: any.
+#include "config/load.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/sha256.h"
+
+#define SOURCES_MAX 1000
+#define DEPTH_MAX 8
+#define FILE_MAX ((size_t)256 * 1024)
+#define ALL_MAX ((size_t)8 * 1024 * 1024)
+
+struct scan {
+	struct pl_load *load;
+	const char *root;
+	size_t bytes;
+	int room;
+};
+
+static bool is_lua(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 4 && strcmp(name + len - 4, ".lua") == 0;
+}
+
+// Whether `file`, with all links followed, is still under the root.
+static bool stays_inside(const struct scan *scan, const char *file)
+{
+	char real[PATH_MAX];
+	size_t len = strlen(scan->root);
+
+	return realpath(file, real) != NULL && strncmp(real, scan->root, len) == 0 && real[len] == '/';
+}
+
+static void file_fault(struct scan *scan, const char *file, const char *why)
+{
+	pl_problems_add(scan->load->problems, false, file, 1, 1, "%s", why);
+}
+
+static void add_source(struct scan *scan, const char *path, const char *file)
+{
+	struct pl_config *config = scan->load->config;
+	uint8_t digest[PL_SHA256_SIZE];
+	struct pl_error err;
+	size_t len;
+
+	if (config->nsources == SOURCES_MAX || scan->bytes > ALL_MAX)
+		return; // reported once at the end
+	char *text = pl_load_read(scan->load->arena, file, FILE_MAX, &len, &err);
+	if (text == NULL) {
+		file_fault(scan, file, err.text);
+		return;
+	}
+	scan->bytes += len;
+	if (config->nsources == scan->room) {
+		scan->room = scan->room == 0 ? 32 : scan->room * 2;
+		config->sources = pl_realloc(config->sources, sizeof(*config->sources) * (size_t)scan->room);
+	}
+	struct pl_script_source *source = &config->sources[config->nsources++];
+	source->path = path;
+	source->file = file;
+	source->text = text;
+	source->len = len;
+	pl_sha256(text, len, digest);
+	pl_sha256_hex(digest, source->sha256);
+}
+
+static void scan_directory(struct scan *scan, const char *directory, const char *prefix, int depth);
+
+static void scan_entry(struct scan *scan, const char *directory, const char *prefix, const char *name, int depth)
+{
+	struct pl_arena *arena = scan->load->arena;
+	const char *file = pl_arena_printf(arena, "%s/%s", directory, name);
+	struct stat st, target;
+
+	if (lstat(file, &st) < 0 || stat(file, &target) < 0) {
+		if (is_lua(name))
+			file_fault(scan, file, strerror(errno));
+		return;
+	}
+	if (S_ISLNK(st.st_mode) && (is_lua(name) || S_ISDIR(target.st_mode)) && !stays_inside(scan, file)) {
+		file_fault(scan, file, "a link that leads out of the Lua root");
+		return;
+	}
+	if (S_ISDIR(target.st_mode)) {
+		if (depth == DEPTH_MAX)
+			file_fault(scan, file, "directories nested too deeply");
+		else
+			scan_directory(scan, file, pl_arena_printf(arena, "%s%s/", prefix, name), depth + 1);
+	} else if (is_lua(name)) {
+		if (S_ISREG(target.st_mode))
+			add_source(scan, pl_arena_printf(arena, "%s%s", prefix, name), file);
+		else
+			file_fault(scan, file, "no regular file");
+	}
+}
+
+static void scan_directory(struct scan *scan, const char *directory, const char *prefix, int depth)
+{
+	DIR *dir = opendir(directory);
+	struct dirent *entry;
+
+	if (dir == NULL) {
+		file_fault(scan, directory, strerror(errno));
+		return;
+	}
+	while ((entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			scan_entry(scan, directory, prefix, entry->d_name, depth);
+	closedir(dir);
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct pl_script_source *)a)->path, ((const struct pl_script_source *)b)->path);
+}
+
+void pl_load_sources(struct pl_load *load)
+{
+	struct pl_config *config = load->config;
+	struct scan scan = { .load = load, .root = config->lua_root };
+	struct stat st;
+
+	if (stat(config->lua_root, &st) < 0 || !S_ISDIR(st.st_mode)) {
+		pl_load_fault(load, pl_node_member(load->root, "lua"), "path", "lua.path: there is no directory %s", config->lua_root);
+		return;
+	}
+	scan_directory(&scan, config->lua_root, "", 0);
+	if (config->nsources == SOURCES_MAX || scan.bytes > ALL_MAX)
+		pl_load_fault(load, pl_node_member(load->root, "lua"), "path", "lua.path: more than %d Lua files or %zu bytes of them under %s", SOURCES_MAX - 1,
+		              ALL_MAX, config->lua_root);
+	struct pl_script_source *read = config->sources;
+	if (read != NULL) {
+		size_t size = sizeof(*read) * (size_t)config->nsources;
+		config->sources = pl_arena_alloc(load->arena, size);
+		memcpy(config->sources, read, size);
+		qsort(config->sources, (size_t)config->nsources, sizeof(*read), by_path);
+		free(read);
+	}
+}
