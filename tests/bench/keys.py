@@ -1,0 +1,334 @@
+"""The keys of bench.json: what each is, over what, and how it is measured."""
+
+import time
+
+import psycopg2.extras
+
+from measure import Figure, Sample, median
+from references import Express, LogicalReplication, install_express, run_sql
+from support.plistd import admin
+from support.process import wait_until
+
+#       key: (what, over, must, aim, lower is better)
+KEYS = {
+    "put_64": ("PUT/s, 64 connections, Lua handler", "pgbench, the same write, best client count", 2.0, 3.0, False),
+    "put_64_vs_batch": ("PUT/s, 64 connections", "direct libpq, the product's own statement in batches of 32", 0.5, 0.8, False),
+    "put_1_p50": ("µs of a PUT at one connection, median", "pgbench -c 1, the same write, µs", 1.25, 1.0, True),
+    "put_64_nginx": ("PUT/s through NGINX", "pgbench, best client count", 1.3, 2.0, False),
+    "get_64": ("GET/s, 64 connections, Lua handler", "pgbench SELECT by key, best client count", 1.1, 1.9, False),
+    "put_64_vs_express": ("PUT/s, 64 connections", "Express 5 + pg + kafkajs, its best configuration", 6, 15, False),
+    "apply": ("events/s from a full topic, siblings and Lua for 10 %", "logical replication of small transactions", 1.2, 2.4, False),
+    "relay_drain": ("events/s of a full outbox into Kafka", "put_64", 1.5, 4, False),
+    "put_64_relay": ("PUT/s while the relay publishes", "put_64", 0.6, 0.8, False),
+    "full_chain": ("PUT/s that both regions, Kafka and NGINX sustain", "pgbench, best client count", 0.7, 1.5, False),
+    "e2e_p50": ("µs from commit in us to commit in eu at 500/s", "logical replication, µs", 10, 4, True),
+    "put_64_1m": ("PUT/s at a million rows", "put_64", 0.85, 1.0, False),
+    "hot_record": ("PUT/s that succeed on one id, 64 connections", "pgbench on one row, best client count", 1.0, 0, False),
+}
+
+
+def figure(key):
+    what, over, must, aim, lower = KEYS[key]
+    return Figure(key, what, over, must, aim, lower)
+
+
+def measure_all(bench, say):
+    for measure, names in (
+            (writes, ("put_64", "put_64_vs_batch", "put_1_p50", "hot_record", "get_64")),
+            (nginx_writes, ("put_64_nginx",)),
+            (express, ("put_64_vs_express",)),
+            (relay, ("put_64_relay", "relay_drain")),
+            (chain, ("full_chain",)),
+            (end_to_end, ("e2e_p50",)),
+            (apply, ("apply",)),
+            (million, ("put_64_1m",)),
+            (connections, ("put_64",))):
+        if bench.wanted(*names):
+            say(f"{measure.__name__}: {', '.join(names)}")
+            measure(bench, say)
+
+
+def best_clients(bench, script):
+    """pgbench's best client count for a script, looked for once a run."""
+    cache = bench.__dict__.setdefault("best", {})
+    if script not in cache:
+        cache[script] = bench.pgbench.best_clients(script, 1.5)[0]
+    return cache[script]
+
+
+def pgbench_rate(bench, script):
+    clients = best_clients(bench, script)
+    return bench.sample(f"pgbench {script}, {clients} clients", lambda: bench.pgbench.rate(script, clients, bench.seconds))
+
+
+def put_64(bench, **more):
+    return bench.sample("put_64", lambda: bench.stack.put_rate(seconds=bench.seconds, **more))
+
+
+def fresh(bench):
+    bench.pgbench.tidy()
+    bench.stack.tidy()
+
+
+def writes(bench, say):
+    """One region alone: nothing is published, as nothing is by pgbench."""
+    stack = bench.stack
+    with stack.relay_held("us"):
+        for _ in range(bench.rounds):
+            run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+            fresh(bench)
+            if bench.wanted("put_64", "put_64_vs_batch"):
+                reference = pgbench_rate(bench, "put.sql")
+                subject = put_64(bench)
+                bench.figure("put_64").add(subject, reference)
+                if bench.wanted("put_64_vs_batch"):
+                    bench.figure("put_64_vs_batch").add(subject, bench.sample("direct batches of 32", lambda: direct_rate(bench)))
+            if bench.wanted("put_1_p50"):
+                reference = bench.sample("pgbench -c 1, µs", lambda: bench.pgbench.run("put.sql", 1, bench.seconds)[1])
+                books = []
+                subject = bench.sample("put_1, µs", lambda: (books.append(stack.load(connections=1, seconds=bench.seconds)) or books[-1]["p50_us"], books[-1]))
+                bench.figure("put_1_p50").add(subject, reference)
+            if bench.wanted("hot_record"):
+                reference = pgbench_rate(bench, "put_one_row.sql")
+                subject = bench.sample("hot_record", lambda: stack.put_rate(mode="hot", ids=(1, 1), seconds=bench.seconds))
+                bench.figure("hot_record").add(subject, reference)
+            if bench.wanted("get_64"):
+                reference = pgbench_rate(bench, "get.sql")
+                subject = bench.sample("get_64", lambda: stack.put_rate(mode="get", seconds=bench.seconds))
+                bench.figure("get_64").add(subject, reference)
+        run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+    level_again(bench)
+
+
+def level_again(bench):
+    """The outbox was thrown away, so eu is given us's rows; both begin again from the same."""
+    stack = bench.stack
+    rows = run_sql(stack.postgres["us"].url, "SELECT id, price, version, region_origin, updated_at, vector::text FROM properties")
+    with psycopg2.connect(stack.postgres["eu"].url) as link, link.cursor() as cursor:
+        psycopg2.extras.execute_values(cursor, """UPDATE properties p SET price = v.price, version = v.version, region_origin = v.origin,
+            updated_at = v.at, vector = v.vector::jsonb FROM (VALUES %s) v(id, price, version, origin, at, vector) WHERE p.id = v.id""", rows, page_size=5000)
+    link.close()
+
+
+def direct_rate(bench):
+    """The product's batch statement sent straight by libpq, 32 rows at a time, from as many connections as there are workers' writers."""
+    import json
+    import subprocess
+    from support import places
+    run = subprocess.run([places.program("tests/bench/plist-direct"), bench.stack.config, "us", str(bench.seconds), "32"],
+                         capture_output=True, text=True, check=True)
+    books = json.loads(run.stdout)
+    return books["rate"], books
+
+
+def nginx_writes(bench, say):
+    stack = bench.stack
+    with stack.relay_held("us"):
+        for _ in range(bench.rounds):
+            run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+            fresh(bench)
+            reference = pgbench_rate(bench, "put.sql")
+            subject = bench.sample("put_64_nginx", lambda: stack.put_rate(port=stack.nginx.port, seconds=bench.seconds))
+            bench.figure("put_64_nginx").add(subject, reference)
+        run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+    level_again(bench)
+
+
+def express(bench, say):
+    stack = bench.stack
+    modules = install_express(bench.state / "express")
+    Express.make_database(stack.postgres["us"])
+
+    def rate(server):
+        run_sql(server.database_url, "TRUNCATE processed_requests, outbox")
+        run_sql(server.database_url, "UPDATE properties SET version = 1")
+        run_sql(server.database_url, "VACUUM ANALYZE")
+        books = stack.load_fresh(server.port, bench.seconds)
+        return books["ok_rate"], books
+
+    rates = {}
+    for workers, pool in ((1, 16), (2, 8), (2, 16)):
+        server = Express(bench.folder / f"express-{workers}-{pool}", stack.postgres["us"], stack.broker, modules, workers, pool).start()
+        rates[workers, pool] = rate(server)[0]
+        server.stop()
+    best = max(rates, key=rates.get)
+    say(f"  Express: processes × pool → PUT/s: { {f'{w}×{p}': round(r) for (w, p), r in rates.items()} }; best {best[0]}×{best[1]}")
+    with stack.relay_held("us"):
+        for _ in range(bench.rounds):
+            run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+            fresh(bench)
+            server = Express(bench.folder / "express-best", stack.postgres["us"], None, modules, *best).start()
+            reference = bench.sample("Express (relay off, as plist's)", lambda: rate(server))
+            server.stop()
+            bench.figure("put_64_vs_express").add(put_64(bench), reference)
+        run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+    level_again(bench)
+
+
+def relay(bench, say):
+    """The other region is stopped: only us, its database and Kafka work."""
+    stack = bench.stack
+    stack.plistd["eu"].stop()
+    for _ in range(bench.rounds):
+        fresh(bench)
+        with stack.relay_held("us"):
+            alone = put_64(bench)
+            events = stack.outbox()
+            begun = time.monotonic()
+        stack.wait_outbox_empty()
+        seconds = time.monotonic() - begun
+        say(f"  relay_drain: {events} events in {seconds:.2f} s: {events / seconds:,.0f}/s")
+        bench.figure("relay_drain").add(Sample(events / seconds, 0.0, seconds), alone)
+        if bench.wanted("put_64_relay"):
+            subject = bench.sample("put_64_relay", lambda: stack.put_rate(seconds=bench.seconds))
+            bench.figure("put_64_relay").add(subject, alone)
+            stack.wait_outbox_empty()
+    stack.plistd["eu"].start()
+    stack.plistd["eu"].wait_ready()
+    stack.wait_level()
+
+
+def chain(bench, say):
+    """The highest rate through NGINX at which, while all works at once, the other region does not fall behind."""
+    stack = bench.stack
+    for _ in range(max(1, bench.rounds // 2)):
+        fresh(bench)
+        reference = pgbench_rate(bench, "put.sql")
+        subject = bench.sample("full_chain", lambda: (sustained(bench, say), {}))
+        bench.figure("full_chain").add(subject, reference)
+
+
+def holds(bench, rate):
+    """Whether at this rate eu, when the load ends, is less than a fifth of a second of it behind, and the rate was really kept."""
+    stack = bench.stack
+    books = stack.load(port=stack.nginx.port, seconds=bench.seconds, rate=rate)
+    total = lambda r: run_sql(stack.postgres[r].url, "SELECT sum(version) FROM properties")[0][0]  # noqa: E731
+    behind = int(total("us") - total("eu"))
+    stack.wait_level()
+    return books["ok_rate"] > 0.95 * rate and behind < max(200, rate / 5), books["ok_rate"]
+
+
+def sustained(bench, say):
+    low, high = 500.0, 30000.0
+    for _ in range(5 if bench.quick else 7):
+        rate = (low * high) ** 0.5
+        kept, seen = holds(bench, rate)
+        say(f"    {rate:,.0f}/s: {'kept' if kept else 'not kept'} ({seen:,.0f}/s)")
+        low, high = (seen, high) if kept else (low, rate)
+        if high / low < 1.08:
+            break
+    return low
+
+
+def commit_gaps(us_url, eu_url, where="TRUE"):
+    """Per row, µs between its last commits in us and in eu, by PostgreSQL's own commit timestamps."""
+    sql = f"SELECT id, version, extract(epoch from pg_xact_commit_timestamp(xmin)) FROM properties WHERE {where}"
+    eu = {row[0]: row for row in run_sql(eu_url, sql)}
+    return sorted(float(eu[i][2] - at) * 1e6 for i, v, at in run_sql(us_url, sql) if i in eu and eu[i][1] == v)
+
+
+def end_to_end(bench, say):
+    stack = bench.stack
+    us, eu = stack.postgres["us"], stack.postgres["eu"]
+    seconds = 1.8  # each of 960 rows is written once, so that its last commit is the one that is timed
+    logical = LogicalReplication(us, eu)
+    where = "updated_at > now() - interval '60 s'"
+    for _ in range(bench.rounds):
+        def reference():
+            run_sql(logical.us_url, "UPDATE properties SET updated_at = '2000-01-01'")
+            logical.wait_level()
+            wait_until("row times", lambda: run_sql(logical.eu_url, "SELECT max(updated_at) < '2001-01-01' FROM properties")[0][0])
+            logical.pgbench("-f", __file__.replace("keys.py", "pgbench/logical.sql"), "-c", "8", "-j", "1", "-R", "500", "-T", "2")
+            logical.wait_level()
+            gaps = commit_gaps(logical.us_url, logical.eu_url, where)
+            return median(gaps), {"n": len(gaps), "p99": gaps[int(len(gaps) * 0.99)]}
+
+        def subject():
+            stack.load(connections=16, seconds=seconds, warmup=0.0, rate=500)
+            stack.wait_level()
+            gaps = commit_gaps(us.url, eu.url, "updated_at > now() - interval '4 s'")
+            return median(gaps), {"n": len(gaps), "p99": gaps[int(len(gaps) * 0.99)]}
+        bench.figure("e2e_p50").add(bench.sample("e2e_p50, µs", subject), bench.sample("logical replication, µs", reference))
+    logical.drop()
+
+
+def apply(bench, say):
+    """eu has concurrent writes of its own on a tenth of the records, then finds a full topic from us."""
+    stack = bench.stack
+    logical = None
+    for turn in range(bench.rounds):
+        fresh(bench)
+        stack.wait_level()
+        with stack.relay_held("eu"):
+            stack.load(region="eu", connections=16, seconds=0.8, warmup=0, ids=(1, 96), rate=100)
+            stack.plistd["eu"].stop()
+            before = run_sql(stack.postgres["us"].url, "SELECT sum(version) FROM properties")[0][0]
+            stack.load(seconds=bench.seconds)
+            stack.wait_outbox_empty("us")
+            events = int(run_sql(stack.postgres["us"].url, "SELECT sum(version) FROM properties")[0][0] - before)
+            stack.plistd["eu"].start()
+            seconds = applied_within(stack)
+        say(f"  apply: {events} events in {seconds:.2f} s: {events / seconds:,.0f}/s")
+        subject = Sample(events / seconds, 0.0, seconds)
+        stack.wait_level()
+        if logical is None:
+            logical = LogicalReplication(stack.postgres["us"], stack.postgres["eu"])
+        logical.suspend()
+        count = 100 if bench.quick else 400
+        logical.pgbench("-f", __file__.replace("keys.py", "pgbench/logical.sql"), "-c", "32", "-j", "2", "-t", str(count * 5))
+        begun = time.monotonic()
+        logical.resume()
+        logical.wait_level()
+        seconds = time.monotonic() - begun
+        say(f"  logical replication: {32 * count * 5} transactions in {seconds:.2f} s: {32 * count * 5 / seconds:,.0f}/s")
+        bench.figure("apply").add(subject, Sample(32 * count * 5 / seconds, 0.0, seconds))
+    logical.drop()
+
+
+def applied_within(stack, timeout=180):
+    """Seconds from the first applied event to the last, by the applier's own commits."""
+    us, eu = stack.postgres["us"].url, stack.postgres["eu"].url
+    wanted = dict(run_sql(us, "SELECT id, (vector ->> 'us')::int FROM properties WHERE id <= 1000"))
+    state = "SELECT id, (vector ->> 'us')::int FROM properties WHERE id <= 1000"
+    first = dict(run_sql(eu, state))
+    wait_until("eu takes its first event", lambda: dict(run_sql(eu, state)) != first, timeout, pause=0.001)
+    begun = time.monotonic()
+    wait_until("eu has applied all", lambda: dict(run_sql(eu, state)) == wanted, timeout, pause=0.005)
+    return time.monotonic() - begun
+
+
+def million(bench, say):
+    stack = bench.stack
+    say("  generating a million rows")
+    admin("seed", "--rows", "1000000", config=stack.config, timeout=900)
+    low, high = run_sql(stack.postgres["us"].url, "SELECT min(id), max(id) FROM properties WHERE id > 1000")[0]
+    run_sql(stack.postgres["us"].url, "VACUUM ANALYZE properties")
+    with stack.relay_held("us"):
+        for _ in range(bench.rounds):
+            run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+            fresh(bench)
+            reference = put_64(bench)
+            subject = bench.sample("put_64_1m", lambda: stack.put_rate(seconds=bench.seconds, ids=(low, high)))
+            bench.figure("put_64_1m").add(subject, reference)
+        run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+
+
+def connections(bench, say):
+    """Not a key: how it behaves over the number of connections, direct and through NGINX."""
+    stack = bench.stack
+    rows = []
+    with stack.relay_held("us"):
+        for mode in ("put", "get"):
+            for way, port in (("direct", stack.plistd["us"].port), ("nginx", stack.nginx.port)):
+                for count in (1, 16, 64, 256) if bench.quick else (1, 16, 64, 128, 256, 1000):
+                    if count > 256 and way == "nginx":
+                        continue
+                    run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+                    cpu = stack.daemon_cpu()
+                    books = stack.load(mode=mode, port=port, connections=count, seconds=min(3.0, bench.seconds), ids=(1, 1000))
+                    cpu = stack.daemon_cpu() - cpu
+                    rows.append((mode, way, count, books["ok_rate"], books["p50_us"], books["p99_us"], float(books["max_us"]),
+                                 cpu * 1e6 / max(1, books["requests"]), stack.plistd["us"].resident_bytes() / 2**20))
+    bench.tables.append(("PUT and GET over connections",
+                         ("mode", "way", "connections", "ok/s", "p50 µs", "p99 µs", "max µs", "daemon µs/req", "daemon MiB"), rows))
+    level_again(bench)

@@ -1,0 +1,152 @@
+"""What plist is measured against, on the same clusters and the same machine: pgbench, logical replication, the Express service."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import psycopg2
+
+from support import places
+from support.client import Client
+from support.postgres import newest_binaries
+from support.process import Server, free_port, wait_until
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def connect(url):
+    link = psycopg2.connect(url)
+    link.autocommit = True
+    return link
+
+
+def run_sql(url, sql, *parameters):
+    with connect(url) as link, link.cursor() as cursor:
+        cursor.execute(sql, parameters or None)
+        return cursor.fetchall() if cursor.description else None
+
+
+class PgBench:
+    """pgbench in a database of its own with plist's tables and a thousand rows."""
+
+    def __init__(self, postgres):
+        self.postgres = postgres
+        self.url = f"postgresql://plist@127.0.0.1:{postgres.port}/reference"
+        run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", "CREATE DATABASE reference")
+        for file in sorted((places.TOP / "sql").glob("*.sql")):
+            run_sql(self.url, file.read_text())
+        run_sql(self.url, """INSERT INTO properties (id, price, bedrooms, bathrooms, region_origin, vector)
+                             SELECT i, 100000 + i, i % 5, i % 3, 'us', '{"us":1}' FROM generate_series(1, 1000) i""")
+        self.tidy()
+
+    def tidy(self):
+        """As the product's tables are when they are measured: few events waiting, statistics known."""
+        run_sql(self.url, "TRUNCATE outbox")
+        run_sql(self.url, "TRUNCATE processed_requests")
+        run_sql(self.url, "VACUUM ANALYZE")
+
+    def run(self, script, clients, seconds, *more):
+        """Transactions a second and the mean latency in µs."""
+        argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", "-f", HERE / "pgbench" / script, "-c", clients,
+                "-j", min(2, clients), "-T", seconds, *more, self.url]
+        done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=True)
+        rate = float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
+        latency = float(re.search(r"latency average = ([0-9.]+) ms", done.stdout).group(1))
+        return rate, latency * 1000
+
+    def rate(self, script, clients, seconds):
+        value, latency = self.run(script, clients, seconds)
+        return value, {"clients": clients, "latency_us": latency}
+
+    def best_clients(self, script, seconds, counts=(4, 8, 16, 32, 64)):
+        """The client count at which pgbench is fastest here, and all rates."""
+        rates = {n: self.run(script, n, seconds)[0] for n in counts}
+        return max(rates, key=rates.get), rates
+
+
+class Express(Server):
+    """The Express service, with its own database; npm has installed its packages into the state folder."""
+    name = "express"
+
+    def __init__(self, folder, postgres, broker, modules, workers, pool):
+        self.name = f"express-{workers}x{pool}"
+        super().__init__(folder, free_port())
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = Client(self.url, "us")
+        self.database_url = f"postgresql://plist@127.0.0.1:{postgres.port}/express"
+        self.more = {"PORT": self.port, "DATABASE_URL": self.database_url, "WORKERS": workers, "POOL": pool}
+        if broker:
+            self.more["KAFKA_BROKER"] = broker.address
+        self.modules = modules
+
+    @staticmethod
+    def make_database(postgres):
+        run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", "CREATE DATABASE express")
+        run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/express", (HERE / "express" / "schema.sql").read_text())
+
+    def prepare(self):
+        shutil.copy(HERE / "express" / "server.js", self.modules / "server.js")
+
+    def argv(self):
+        return [shutil.which("node") or "node", self.modules / "server.js"]
+
+    def environment(self):
+        return dict(os.environ) | {k: str(v) for k, v in self.more.items()} | {"NODE_ENV": "production"}
+
+    def is_up(self):
+        return self.client.get("/health").status == 200
+
+    def owns_port(self, port=None):
+        return True  # a cluster's listening socket is held by its primary, the connections by its workers; asked by is_up
+
+
+def install_express(folder):
+    """npm's work, once; the folder that has node_modules."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = (HERE / "express" / "package.json").read_text()
+    have = folder / "package.json"
+    if not have.exists() or have.read_text() != wanted or not (folder / "node_modules").is_dir():
+        have.write_text(wanted)
+        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
+    return folder
+
+
+class LogicalReplication:
+    """PostgreSQL's own replication of the reference table, us → eu."""
+
+    def __init__(self, us, eu):
+        self.us, self.eu = us, eu
+        self.us_url = f"postgresql://plist@127.0.0.1:{us.port}/logical"
+        self.eu_url = f"postgresql://plist@127.0.0.1:{eu.port}/logical"
+        for postgres, url in ((us, self.us_url), (eu, self.eu_url)):
+            run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", "CREATE DATABASE logical")
+            run_sql(url, """CREATE TABLE properties (id bigint PRIMARY KEY, price decimal(12,2) NOT NULL, bedrooms integer, bathrooms integer,
+                            region_origin varchar(32) NOT NULL, version integer NOT NULL, updated_at timestamptz NOT NULL)
+                            WITH (fillfactor = 80)""")
+        run_sql(self.us_url, """INSERT INTO properties SELECT i, 100000 + i, i % 5, i % 3, 'us', 1, now() FROM generate_series(1, 1000) i""")
+        run_sql(self.us_url, "CREATE PUBLICATION bench FOR TABLE properties")
+        run_sql(self.eu_url, f"CREATE SUBSCRIPTION bench CONNECTION '{self.us_url}' PUBLICATION bench")
+        self.wait_level()
+
+    def versions(self, url):
+        return run_sql(url, "SELECT count(*), coalesce(sum(version), 0) FROM properties")[0]
+
+    def wait_level(self, timeout=120):
+        wanted = self.versions(self.us_url)
+        wait_until("logical replication is level", lambda: self.versions(self.eu_url) == wanted, timeout, pause=0.005)
+
+    def pgbench(self, *arguments):
+        argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", *arguments, self.us_url]
+        subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=True)
+
+    def suspend(self):
+        run_sql(self.eu_url, "ALTER SUBSCRIPTION bench DISABLE")
+
+    def resume(self):
+        run_sql(self.eu_url, "ALTER SUBSCRIPTION bench ENABLE")
+
+    def drop(self):
+        run_sql(self.eu_url, "DROP SUBSCRIPTION bench")

@@ -1,0 +1,141 @@
+"""plist under measurement: two regions on durable clusters, and what can be asked of them."""
+
+import json
+import pathlib
+import subprocess
+import time
+from contextlib import contextmanager
+
+from support import places
+from support.plistd import Plistd, admin
+from support.postgres import Postgres
+from support.process import free_port, wait_until
+from support.stack import Stack
+
+from references import connect, run_sql
+
+# The relay's advisory lock: whoever holds it is the region's only publisher. Holding it from here keeps the outbox where it is.
+RELAY_LOCK = "hashtext('plist-relay')"
+
+DURABLE = {
+    "shared_buffers": "'512MB'", "max_wal_size": "'4GB'", "max_connections": 200, "wal_level": "logical", "track_commit_timestamp": "on",
+    "autovacuum_naptime": "'10s'", "synchronous_commit": "on", "fsync": "on", "full_page_writes": "on",
+}
+
+
+class DurablePostgres(Postgres):
+    """As a careful operator sets it up; the same for plist and for all that it is measured against."""
+
+    def prepare(self):
+        super().prepare()
+        with open(self.data / "postgresql.auto.conf", "a", encoding="utf-8") as file:
+            file.writelines(f"{key} = {value}\n" for key, value in DURABLE.items())
+
+
+class BenchStack(Stack):
+    def __init__(self, folder, workers=None):
+        super().__init__(folder, broker="kafka", change=lambda config: self._settings(config, workers))
+        self.postgres = {r: DurablePostgres(self.folder / f"db-{r}", free_port(), name=f"postgres-{r}") for r in self.regions}
+        self.runs = 0
+
+    @staticmethod
+    def _settings(config, workers):
+        config.setdefault("log", {})["level"] = "warning"
+        if workers:
+            config.setdefault("http", {})["workers"] = workers
+
+    # Load.
+
+    def load(self, region="us", port=None, mode="put", connections=64, seconds=4.0, warmup=0.7, ids=(1, 960), rate=0, prefix=None):
+        """One run of plist-load: its books."""
+        self.runs += 1
+        versions = self.folder / "versions"
+        if mode == "put":
+            rows = run_sql(self.postgres[region].url, "SELECT id, version FROM properties WHERE id BETWEEN %s AND %s AND version <> 1", *ids)
+            versions.write_text("".join(f"{i} {v}\n" for i, v in rows))
+        argv = [places.program("tests/bench/plist-load"), "--port", port or self.plistd[region].port, "--mode", mode,
+                "--connections", connections, "--seconds", seconds, "--warmup", warmup, "--ids", f"{ids[0]}:{ids[1]}",
+                "--prefix", prefix or f"/{region}", "--tag", f"bench{self.runs}-{region}-{time.time_ns()}"]
+        if mode == "put":
+            argv += ["--versions", versions]
+        if rate:
+            argv += ["--rate", rate]
+        done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=True, timeout=seconds + 60)
+        books = json.loads(done.stdout)
+        self.check_books(books, mode, argv)
+        return books
+
+    def load_fresh(self, port, seconds, connections=64):
+        """A run against rows that all stand at version 1, wherever they are."""
+        self.runs += 1
+        argv = [places.program("tests/bench/plist-load"), "--port", port, "--mode", "put", "--connections", connections, "--seconds", seconds,
+                "--warmup", 0.7, "--ids", "1:960", "--tag", f"fresh{self.runs}-{time.time_ns()}"]
+        done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=True, timeout=seconds + 60)
+        books = json.loads(done.stdout)
+        self.check_books(books, "put", argv)
+        return books
+
+    @staticmethod
+    def check_books(books, mode, argv):
+        """A figure counts only if every answer was the expected one."""
+        if mode != "hot" and (books["lost"] or set(books["statuses"]) - {"200"}):
+            raise RuntimeError(f"answers that should not be: {books} of {argv}")
+
+    def put_rate(self, **more):
+        books = self.load(**more)
+        return books["ok_rate"], books
+
+    def tidy(self, region="us"):
+        """As pgbench's tables are made before it is measured."""
+        url = self.postgres[region].url
+        run_sql(url, "TRUNCATE processed_requests")
+        run_sql(url, "VACUUM ANALYZE")
+
+    # Parts held back.
+
+    @contextmanager
+    def relay_held(self, region="us"):
+        """The region's relay does not publish: its lock is ours. A relay that has it gives it up only when its session ends."""
+        url = self.postgres[region].url
+        with connect(url) as link, link.cursor() as cursor:
+            def taken():
+                cursor.execute(f"SELECT pg_try_advisory_lock({RELAY_LOCK})")
+                if cursor.fetchone()[0]:
+                    return True
+                cursor.execute("""SELECT pg_terminate_backend(pid) FROM pg_locks
+                                  WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()""")
+                return False
+            wait_until("the relay's lock is ours", taken, 20, pause=0.01)
+            try:
+                yield
+            finally:
+                cursor.execute(f"SELECT pg_advisory_unlock({RELAY_LOCK})")
+
+    def outbox(self, region="us"):
+        return run_sql(self.postgres[region].url, "SELECT count(*) FROM outbox")[0][0]
+
+    def wait_outbox_empty(self, region="us", timeout=120):
+        wait_until("the outbox is empty", lambda: not run_sql(self.postgres[region].url, "SELECT 1 FROM outbox LIMIT 1"), timeout, pause=0.005)
+
+    def wait_level(self, timeout=180):
+        """Until nothing is on its way in either direction."""
+        for region in self.regions:
+            if self.plistd[region].running:
+                self.wait_outbox_empty(region, timeout)
+
+        def level():
+            sums = {r: run_sql(self.postgres[r].url, "SELECT count(*), sum(version) FROM properties")[0] for r in self.regions}
+            return len(set(sums.values())) == 1
+        wait_until("the regions are level", level, timeout, pause=0.01)
+
+    def start_all(self):
+        self.start()
+        admin("seed", config=self.config, timeout=300)
+        self.tidy()
+        return self
+
+    def daemon_cpu(self, region="us"):
+        """Processor seconds that the daemon has used."""
+        text = pathlib.Path(f"/proc/{self.plistd[region].pid}/stat").read_text()
+        fields = text[text.rindex(")") + 2:].split()
+        return (int(fields[11]) + int(fields[12])) / 100
