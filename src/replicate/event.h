@@ -38,3 +38,28 @@ struct pl_event_header { const char *name; const void *value; size_t len; };
 // Everything the event points to lives in `arena`. PL_EINVAL with a sentence when it cannot be read: a dead letter.
 int pl_event_decode(struct pl_arena *arena, const struct pl_resource *resource, const void *key, size_t key_len, const void *value,
                     size_t value_len, const struct pl_event_header *headers, int nheaders, struct pl_event **event_r, struct pl_error *err);
+
+// A write as it stands in the outbox, in PostgreSQL's texts. NULL where the column is.
+struct pl_outbox_row {
+	int64_t id;
+	const char *resource, *record_id, *origin, *value, *vector, *field_times, *request_id, *principal;
+	const char *fingerprint;      // "\x…" as bytea prints
+	const char *status, *expires_at, *traceparent;
+	bool deleted;
+	int64_t created_at_us;
+};
+
+#define PL_EVENT_HEADERS_MAX 13
+
+// An event as Kafka takes it. Points into the row and into the arena.
+struct pl_event_message {
+	const char *key, *value;      // value NULL: a delete
+	size_t key_len, value_len;
+	int nheaders;
+	struct pl_event_header headers[PL_EVENT_HEADERS_MAX];
+};
+
+// `policy` is what the header plist-policy says ("last_writer_wins sha256:…"), or NULL. PL_EINVAL: the row is no event (a vector without its
+// origin), which only a hand in the table can make.
+int pl_event_encode(struct pl_arena *arena, const struct pl_outbox_row *row, const char *policy, struct pl_event_message *message_r,
+                    struct pl_error *err);
