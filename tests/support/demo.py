@@ -72,8 +72,8 @@ class Demo(Stack):
     def environment(self):
         return {
             "US_DATABASE_URL": self.postgres["us"].url, "EU_DATABASE_URL": self.postgres["eu"].url,
-            "KAFKA_BROKER": self.broker.address, "US_PORT": self.plistd["us"].port, "EU_PORT": self.plistd["eu"].port,
-            "NGINX_PORT": self.nginx.port, "PLIST_RUN": FOLDER,
+            "KAFKA_BROKER": self.broker.address, "NGINX_LISTEN": f"127.0.0.1:{self.nginx.port}",
+            **{f"{r.upper()}_{what}": f"127.0.0.1:{self.plistd[r].port}" for r in self.regions for what in ("LISTEN", "UPSTREAM")},
         }
 
     def write_config(self, change=None):
