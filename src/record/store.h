@@ -100,6 +100,40 @@ struct pl_read {
 };
 void pl_store_read(struct pl_store *store, struct pl_read *read);
 
+// Whether a request is remembered: what a handler of an idempotent route asks before its first read, so that a retry is recognised
+// before the handler can take another way. A write asks by itself.
+struct pl_remember_lookup {
+	struct pl_arena *arena;
+	const char *request_id, *principal;
+	uint8_t fingerprint[PL_SHA256_SIZE];
+	int64_t deadline_us;
+	int code;                    // 0, PL_EUNAVAIL, PL_ETIMEOUT, PL_EBUSY, PL_ESTOPPED
+	enum pl_outcome outcome;     // with code 0: REMEMBERED, REUSED, RUNNING (in this worker), or NOT_FOUND: never heard of it
+	struct pl_remembered remembered;
+	struct pl_error err;
+	void (*done)(struct pl_remember_lookup *lookup, void *arg);
+	void *arg;
+	struct pl_remember_lookup *prev, *next;
+};
+void pl_store_remembered(struct pl_store *store, struct pl_remember_lookup *lookup);
+
+// A handler answered its write with something else than the default (status by operation, body = the record, Location of a create):
+// remembered before the client sees it. In this region only: the event that tells the others may be on its way.
+struct pl_remember_answer {
+	struct pl_arena *arena;
+	const char *request_id, *principal;
+	int status;                  // 2xx
+	const char *body;            // JSON text, or NULL for none
+	const char *location;        // or NULL
+	int64_t deadline_us;
+	int code;                    // 0, PL_ENOTFOUND (not remembered any more), PL_EUNAVAIL, PL_ETIMEOUT, PL_EUNKNOWN, PL_EBUSY, PL_ESTOPPED, PL_EINTERNAL
+	struct pl_error err;
+	void (*done)(struct pl_remember_answer *answer, void *arg);
+	void *arg;
+	struct pl_remember_answer *prev, *next;
+};
+void pl_store_remember_answer(struct pl_store *store, struct pl_remember_answer *answer);
+
 // A filter of a list: field OP value.
 enum pl_filter_op { PL_FILTER_EQ, PL_FILTER_MIN, PL_FILTER_MAX };
 struct pl_filter { int field; enum pl_filter_op op; const char *value; };
