@@ -1,0 +1,8 @@
+// The table of commands, in the order of the help. Each is described where it is written: in its cmd_*.c.
+#include "admin/commands.h"
+
+const struct pl_command *const pl_commands[] = {
+	&pl_cmd_version,
+	&pl_cmd_completion,
+	NULL,
+};

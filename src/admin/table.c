@@ -1,0 +1,277 @@
+// Data for standard output: one definition of columns gives the table and the JSON.
+//
+// Rows are kept as text until they are printed, then handed to libsmartcols, because the same column is set up differently for people
+// and for programs. Threads: the tool has one.
+#include "admin/table.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <libsmartcols/libsmartcols.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin/talk.h"
+#include "base/buf.h"
+#include "base/clock.h"
+
+struct cell { char *text; enum pl_tone tone; };
+
+struct pl_table {
+	const char *name;
+	const struct pl_column *columns;
+	int ncolumns, nrows;
+	struct cell *cells; // nrows * ncolumns
+};
+
+struct pl_table *pl_table_new(const char *name, const struct pl_column *columns)
+{
+	struct pl_table *table = pl_calloc(1, sizeof *table);
+	table->name = name;
+	table->columns = columns;
+	while (columns[table->ncolumns].name)
+		table->ncolumns++;
+	return table;
+}
+
+void pl_table_free(struct pl_table **table)
+{
+	if (!*table)
+		return;
+	for (int i = 0; i < (*table)->nrows * (*table)->ncolumns; i++)
+		free((*table)->cells[i].text);
+	free((*table)->cells);
+	free(*table);
+	*table = NULL;
+}
+
+int pl_table_rows(const struct pl_table *table)
+{
+	return table->nrows;
+}
+
+void pl_table_row(struct pl_table *table)
+{
+	size_t row = (size_t)table->ncolumns;
+	table->cells = pl_realloc(table->cells, (size_t)(table->nrows + 1) * row * sizeof *table->cells);
+	memset(table->cells + (size_t)table->nrows * row, 0, row * sizeof *table->cells);
+	table->nrows++;
+}
+
+static struct cell *cell_of(struct pl_table *table, int column)
+{
+	if (table->nrows == 0 || column < 0 || column >= table->ncolumns)
+		abort(); // a command's own mistake: its first run shows it
+	return &table->cells[(table->nrows - 1) * table->ncolumns + column];
+}
+
+static void set(struct pl_table *table, int column, char *text)
+{
+	struct cell *cell = cell_of(table, column);
+	free(cell->text);
+	cell->text = text;
+}
+
+// Length of the UTF-8 character at `s`, 0 if there is none.
+static int utf8_length(const unsigned char *s)
+{
+	int n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+	for (int i = 1; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
+		return 0;
+	return n;
+}
+
+void pl_table_text(struct pl_table *table, int column, const char *text)
+{
+	struct pl_buf clean = { 0 };
+	for (const unsigned char *s = (const unsigned char *)text; s && *s;) {
+		int n = utf8_length(s);
+		if (n)
+			pl_buf_add(&clean, s, (size_t)n);
+		else
+			pl_buf_adds(&clean, "\xef\xbf\xbd");
+		s += n ? n : 1;
+	}
+	if (text && !clean.data)
+		pl_buf_adds(&clean, "");
+	set(table, column, text ? pl_strdup(clean.data ? clean.data : "") : NULL);
+	pl_buf_fini(&clean);
+}
+
+void pl_table_printf(struct pl_table *table, int column, const char *fmt, ...)
+{
+	struct pl_buf text = { 0 };
+	va_list ap;
+	va_start(ap, fmt);
+	pl_buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	pl_table_text(table, column, text.data ? text.data : "");
+	pl_buf_fini(&text);
+}
+
+void pl_table_number(struct pl_table *table, int column, int64_t number)
+{
+	char text[24];
+	snprintf(text, sizeof text, "%" PRId64, number);
+	set(table, column, pl_strdup(text));
+}
+
+void pl_table_seconds(struct pl_table *table, int column, double seconds)
+{
+	char text[48];
+	snprintf(text, sizeof text, "%.3f", seconds);
+	set(table, column, pl_strdup(text));
+}
+
+void pl_table_bool(struct pl_table *table, int column, bool value)
+{
+	set(table, column, pl_strdup(value ? "true" : "false"));
+}
+
+void pl_table_time(struct pl_table *table, int column, int64_t at_us)
+{
+	char text[PL_TIME_TEXT_MAX];
+	set(table, column, at_us ? pl_strdup(pl_time_format(at_us, text)) : NULL);
+}
+
+void pl_table_json(struct pl_table *table, int column, const char *json)
+{
+	set(table, column, json ? pl_strdup(json) : NULL);
+}
+
+void pl_table_tone(struct pl_table *table, int column, enum pl_tone tone)
+{
+	cell_of(table, column)->tone = tone;
+}
+
+// ---- printing
+
+static const char *colour_of(enum pl_tone tone)
+{
+	switch (tone) {
+	case PL_TONE_GOOD: return "green";
+	case PL_TONE_BAD: return "red";
+	case PL_TONE_DOUBT: return "yellow";
+	case PL_TONE_STRONG: return "bold";
+	case PL_TONE_PLAIN: break;
+	}
+	return NULL;
+}
+
+// "last_heard" heads its column as LAST HEARD.
+static const char *heading(const char *name, bool json, char *text, size_t size)
+{
+	size_t i = 0;
+	for (; name[i] && i + 1 < size; i++)
+		text[i] = json ? name[i] : name[i] == '_' ? ' ' : (char)toupper((unsigned char)name[i]);
+	text[i] = '\0';
+	return text;
+}
+
+static void add_column(struct libscols_table *out, const struct pl_column *column, bool json)
+{
+	char name[64];
+	int flags = column->type == PL_CELL_NUMBER ? SCOLS_FL_RIGHT : 0;
+	if (column->flags & (json ? PL_COLUMN_PEOPLE : PL_COLUMN_DETAIL))
+		flags |= SCOLS_FL_HIDDEN;
+	if (column->flags & PL_COLUMN_CUT)
+		flags |= SCOLS_FL_TRUNC;
+	struct libscols_column *c = scols_table_new_column(out, heading(column->name, json, name, sizeof name), 0, flags);
+	// A number is printed as it stands, so that is the type of all that is JSON already: null, true and whole values, too.
+	if (!c || scols_column_set_json_type(c, column->type == PL_CELL_TEXT ? SCOLS_JSON_STRING : SCOLS_JSON_NUMBER))
+		abort();
+}
+
+static void add_cell(struct libscols_line *line, int at, const struct pl_column *column, const struct cell *cell, bool json)
+{
+	const char *text = cell->text;
+	if (!json && !text)
+		text = column->type == PL_CELL_TEXT || column->type == PL_CELL_NUMBER ? "-" : "";
+	if (!json && cell->text && column->type == PL_CELL_BOOLEAN)
+		text = *cell->text == 't' ? "yes" : "no";
+	if (json && !text && column->type != PL_CELL_TEXT)
+		text = "null";
+	if (text && scols_line_set_data(line, (size_t)at, text))
+		abort();
+	const char *colour = json ? NULL : colour_of(cell->tone);
+	if (colour)
+		scols_cell_set_color(scols_line_get_cell(line, (size_t)at), colour);
+}
+
+static char *table_text(const struct pl_table *table, bool json, bool colours)
+{
+	struct libscols_table *out = scols_new_table();
+	char *text = NULL;
+	if (!out || scols_table_set_name(out, table->name) || scols_table_enable_json(out, json) || scols_table_enable_colors(out, colours))
+		abort();
+	for (int i = 0; i < table->ncolumns; i++)
+		add_column(out, &table->columns[i], json);
+	for (int row = 0; row < table->nrows; row++) {
+		struct libscols_line *line = scols_table_new_line(out, NULL);
+		if (!line)
+			abort();
+		for (int i = 0; i < table->ncolumns; i++)
+			add_cell(line, i, &table->columns[i], &table->cells[row * table->ncolumns + i], json);
+	}
+	if (scols_print_table_to_string(out, &text) || !text)
+		abort();
+	scols_unref_table(out);
+	return text;
+}
+
+// What stands between the outermost braces of a table's own document.
+static void add_members(struct pl_buf *buf, char *document)
+{
+	char *from = strchr(document, '{'), *to = strrchr(document, '}');
+	if (!from || !to || to < from)
+		abort();
+	for (from++; *from == '\n'; from++)
+		;
+	while (to > from && isspace((unsigned char)to[-1]))
+		to--;
+	pl_buf_add(buf, from, (size_t)(to - from));
+}
+
+char *pl_tables_text(bool json, bool colours, int n, struct pl_table *const *tables)
+{
+	struct pl_buf buf = { 0 };
+	pl_buf_adds(&buf, json ? "{\n" : "");
+	for (int i = 0; i < n; i++) {
+		if (!json && tables[i]->nrows == 0)
+			continue;
+		char *text = table_text(tables[i], json, colours);
+		if (json) {
+			add_members(&buf, text);
+			pl_buf_adds(&buf, i + 1 < n ? ",\n" : "\n}\n");
+		} else {
+			pl_buf_printf(&buf, "%s%s%s", buf.len ? "\n" : "", text, text[strlen(text) - 1] == '\n' ? "" : "\n");
+		}
+		free(text);
+	}
+	char *text = pl_strdup(buf.data ? buf.data : "");
+	pl_buf_fini(&buf);
+	return text;
+}
+
+void pl_tables_print(const struct pl_call *call, int n, struct pl_table *const *tables, const char *nothing)
+{
+	int rows = 0;
+	for (int i = 0; i < n; i++)
+		rows += tables[i]->nrows;
+	if (rows == 0 && nothing)
+		pl_say("%s", nothing);
+	char *text = pl_tables_text(call->json, !call->json && pl_talk_colour(STDOUT_FILENO), n, tables);
+	fputs(text, stdout);
+	free(text);
+}
+
+void pl_table_print(const struct pl_call *call, const struct pl_table *table, const char *nothing)
+{
+	struct pl_table *const tables[] = { (struct pl_table *)table };
+	pl_tables_print(call, 1, tables, nothing);
+}
