@@ -25,7 +25,8 @@ static int help(int nwords, char **words)
 		return print_help(&text);
 	}
 	// What names a command here is found, and refused, as it is on a command line.
-	char *argv[] = { "plist-admin", words[0], nwords > 1 ? words[1] : "--help", "--help", NULL };
+	char option[] = "--help", program[] = "plist-admin";
+	char *argv[] = { program, words[0], nwords > 1 ? words[1] : option, option, NULL };
 	struct pl_call call;
 	int rc = pl_call_parse(&call, 4, argv);
 	if (rc == 0 && call.command)
@@ -59,12 +60,13 @@ static int finish_output(int status)
 
 int pl_admin_main(int argc, char **argv)
 {
+	static char version[] = "version";
 	struct pl_call call;
 	setlocale(LC_CTYPE, ""); // for the width of what is not ASCII; numbers stay as they are
 	if (argc > 1 && strcmp(argv[1], "help") == 0)
 		return finish_output(help(argc - 2, argv + 2));
 	if (argc > 1 && strcmp(argv[1], "--version") == 0)
-		argv[1] = "version";
+		argv[1] = version;
 	int rc = pl_call_parse(&call, argc, argv);
 	if (rc == 0)
 		rc = call.wants_help ? answer_help(&call) : call.command->run(&call);
