@@ -16,6 +16,7 @@
 #include "admin/talk.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 
 struct cell { char *text; enum pl_tone tone; };
 
@@ -74,31 +75,17 @@ static void set(struct pl_table *table, int column, char *text)
 	cell->text = text;
 }
 
-// Length of the UTF-8 character at `s`, 0 if there is none.
-static int utf8_length(const unsigned char *s)
-{
-	int n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-	for (int i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
-		return 0;
-	return n;
-}
-
 void pl_table_text(struct pl_table *table, int column, const char *text)
 {
 	struct pl_buf clean = { 0 };
-	for (const unsigned char *s = (const unsigned char *)text; s && *s;) {
-		int n = utf8_length(s);
+	for (const char *s = text, *end = text ? text + strlen(text) : NULL; s && s < end;) {
+		int n = pl_utf8_char(s, (size_t)(end - s));
 		if (n)
 			pl_buf_add(&clean, s, (size_t)n);
 		else
 			pl_buf_adds(&clean, "\xef\xbf\xbd");
 		s += n ? n : 1;
 	}
-	if (text && !clean.data)
-		pl_buf_adds(&clean, "");
 	set(table, column, text ? pl_strdup(clean.data ? clean.data : "") : NULL);
 	pl_buf_fini(&clean);
 }
