@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "admin/talk.h"
-#include "admin/value.h"
+#include "admin/parse.h"
 
 #define OPTIONS_MAX 24
 #define LONG_BASE 1000 // getopt's value of the option with index 0
@@ -117,11 +117,11 @@ static int check_value(const struct pl_option *option, const char *text, int64_t
 {
 	switch (option->kind) {
 	case PL_OPTION_COUNT:
-		return pl_value_count(text, number_r) ? bad_value(option, text, "a whole number") : 0;
+		return pl_parse_count(text, number_r) ? bad_value(option, text, "a whole number") : 0;
 	case PL_OPTION_DURATION:
-		return pl_value_duration(text, number_r) ? bad_value(option, text, "a time such as 500ms, 10s or 5m") : 0;
+		return pl_parse_duration(text, number_r) ? bad_value(option, text, "a time such as 500ms, 10s or 5m") : 0;
 	case PL_OPTION_TIME:
-		return pl_value_time(text, number_r) ? bad_value(option, text, "a time such as 2026-02-21T10:00:00Z, or 7d for seven days ago") : 0;
+		return pl_parse_time(text, number_r) ? bad_value(option, text, "a time such as 2026-02-21T10:00:00Z, or 7d for seven days ago") : 0;
 	case PL_OPTION_CHOICE:
 		return check_choice(option, text);
 	case PL_OPTION_SWITCH:
@@ -437,4 +437,12 @@ int pl_call_regions(struct pl_call *call)
 		if (all || wanted[i])
 			call->regions[call->nregions++] = &call->config->regions[i];
 	return 0;
+}
+
+void pl_call_only(struct pl_call *call, const struct pl_region *region)
+{
+	if (region) {
+		call->regions[0] = region;
+		call->nregions = 1;
+	}
 }

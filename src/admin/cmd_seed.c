@@ -15,7 +15,7 @@
 #include "admin/seed_rows.h"
 #include "admin/table.h"
 #include "admin/talk.h"
-#include "admin/value.h"
+#include "admin/parse.h"
 #include "base/buf.h"
 
 #define CHUNK 10000                  // rows of one transaction
@@ -324,7 +324,7 @@ static int compare(struct pl_call *call, struct pl_reaches *reaches, const struc
 	}
 	char count[PL_COUNT_MAX];
 	if (answer == PL_EXIT_YES && compared > 1)
-		pl_say("the rows 1 to %s are the same in %d regions", pl_value_grouped(total, count), compared);
+		pl_say("the rows 1 to %s are the same in %d regions", pl_show_count(total, count), compared);
 	return answer;
 }
 

@@ -101,6 +101,8 @@ int64_t pl_call_timeout_us(const struct pl_call *call); // --timeout
 int pl_call_config(struct pl_call *call);
 // As pl_call_config, then the regions that --region names; all of them when it is not given.
 int pl_call_regions(struct pl_call *call);
+// Narrows the regions of the call to this one; NULL leaves them.
+void pl_call_only(struct pl_call *call, const struct pl_region *region);
 const char *pl_call_config_file(const struct pl_call *call);
 
 // Text of help, to a stream.

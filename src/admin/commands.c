@@ -2,6 +2,10 @@
 #include "admin/commands.h"
 
 const struct pl_command *const pl_commands[] = {
+	&pl_cmd_seed,
+	&pl_cmd_dead_letters_list,
+	&pl_cmd_dead_letters_show,
+	&pl_cmd_dead_letters_drop,
 	&pl_cmd_version,
 	&pl_cmd_completion,
 	NULL,

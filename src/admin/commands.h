@@ -3,5 +3,7 @@
 
 #include "admin/command.h"
 
-extern const struct pl_command pl_cmd_version;
 extern const struct pl_command pl_cmd_completion;
+extern const struct pl_command pl_cmd_dead_letters_drop, pl_cmd_dead_letters_list, pl_cmd_dead_letters_show;
+extern const struct pl_command pl_cmd_seed;
+extern const struct pl_command pl_cmd_version;

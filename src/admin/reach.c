@@ -1,9 +1,11 @@
 // Reaching the regions' databases. Threads: the tool has one.
 #include "admin/reach.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/parse.h"
 #include "admin/talk.h"
 
 static void open_one(struct pl_call *call, struct pl_reach *reach, int64_t statement_us)
@@ -58,19 +60,39 @@ PGresult *pl_reach_query(struct pl_reach *reach, const char *sql, int nparams, c
 	if (result)
 		return result;
 	if (strcmp(err.sqlstate, "42P01") == 0 || strcmp(err.sqlstate, "42703") == 0)
-		pl_error_set(&err, PL_EUNAVAIL, "the database has not plist's tables as this version knows them; run 'plist-admin migrate'");
+		snprintf(err.text, sizeof err.text, "the database has not the tables that this version knows; run 'plist-admin migrate'");
 	pl_reach_lost(reach, &err);
 	return NULL;
 }
 
 int pl_reaches_exit(const struct pl_reaches *reaches, int answer)
 {
-	int up = 0;
-	for (int i = 0; i < reaches->n; i++)
+	int up = 0, refused = 0;
+	for (int i = 0; i < reaches->n; i++) {
 		up += reaches->each[i].up;
-	if (up == reaches->n)
-		return answer;
-	return up == 0 ? PL_EXIT_UNREACHABLE : PL_EXIT_PARTIAL;
+		refused += !reaches->each[i].up && reaches->each[i].err.sqlstate[0];
+	}
+	if (up + refused < reaches->n)
+		return up + refused ? PL_EXIT_PARTIAL : PL_EXIT_UNREACHABLE;
+	return refused ? PL_EXIT_NO : answer;
+}
+
+int pl_reach_id(struct pl_call *call, const char *text, const struct pl_region **region_r, int64_t *id_r)
+{
+	const char *slash = strchr(text, '/');
+	*region_r = NULL;
+	if (slash) {
+		*region_r = pl_config_region(call->config, text, (size_t)(slash - text));
+		if (!*region_r) {
+			pl_fail("'%s': there is no region of that name", text);
+			return PL_EXIT_USAGE;
+		}
+	}
+	if (pl_parse_count(slash ? slash + 1 : text, id_r)) {
+		pl_fail("'%s' is no number, and no region and number such as %s/12", text, call->config->regions[0].name);
+		return PL_EXIT_USAGE;
+	}
+	return 0;
 }
 
 const char *pl_cell(const PGresult *result, int row, int column)

@@ -28,8 +28,12 @@ PGresult *pl_reach_query(struct pl_reach *reach, const char *sql, int nparams, c
 // Says what went wrong with a region and marks it as lost.
 void pl_reach_lost(struct pl_reach *reach, const struct pl_error *err);
 
-// `answer` when all regions are up; else PL_EXIT_UNREACHABLE or PL_EXIT_PARTIAL.
+// `answer` when all regions are up; PL_EXIT_UNREACHABLE or PL_EXIT_PARTIAL when some were not reached; PL_EXIT_NO when all were, and a
+// database refused what it was asked.
 int pl_reaches_exit(const struct pl_reaches *reaches, int answer);
+
+// "us/12" or "12" as what a command is about: the region (NULL when none is named) and the number. 0, or PL_EXIT_USAGE after saying why.
+int pl_reach_id(struct pl_call *call, const char *text, const struct pl_region **region_r, int64_t *id_r);
 
 // Cells of a result. NULL is null.
 const char *pl_cell(const PGresult *result, int row, int column);

@@ -190,11 +190,12 @@ static void add_cell(struct libscols_line *line, int at, const struct pl_column 
 		scols_cell_set_color(scols_line_get_cell(line, (size_t)at), colour);
 }
 
-static char *table_text(const struct pl_table *table, bool json, bool colours)
+static char *table_text(const struct pl_table *table, bool json, bool colours, bool headings)
 {
 	struct libscols_table *out = scols_new_table();
 	char *text = NULL;
-	if (!out || scols_table_set_name(out, table->name) || scols_table_enable_json(out, json) || scols_table_enable_colors(out, colours))
+	if (!out || scols_table_set_name(out, table->name) || scols_table_enable_json(out, json) ||
+	    scols_table_enable_colors(out, colours) || scols_table_enable_noheadings(out, !headings))
 		abort();
 	for (int i = 0; i < table->ncolumns; i++)
 		add_column(out, &table->columns[i], json);
@@ -231,7 +232,7 @@ char *pl_tables_text(bool json, bool colours, int n, struct pl_table *const *tab
 	for (int i = 0; i < n; i++) {
 		if (!json && tables[i]->nrows == 0)
 			continue;
-		char *text = table_text(tables[i], json, colours);
+		char *text = table_text(tables[i], json, colours, true);
 		if (json) {
 			add_members(&buf, text);
 			pl_buf_adds(&buf, i + 1 < n ? ",\n" : "\n}\n");
@@ -255,6 +256,32 @@ void pl_tables_print(const struct pl_call *call, int n, struct pl_table *const *
 	char *text = pl_tables_text(call->json, !call->json && pl_talk_colour(STDOUT_FILENO), n, tables);
 	fputs(text, stdout);
 	free(text);
+}
+
+void pl_table_print_cards(const struct pl_call *call, const struct pl_table *table, const char *nothing)
+{
+	static const struct pl_column columns[] = { { "what", PL_CELL_TEXT }, { "value", PL_CELL_TEXT }, { NULL } };
+	if (call->json || table->nrows == 0) {
+		pl_table_print(call, table, nothing);
+		return;
+	}
+	for (int row = 0; row < table->nrows; row++) {
+		struct pl_table *card = pl_table_new(table->name, columns);
+		char name[64];
+		for (int i = 0; i < table->ncolumns; i++) {
+			const struct cell *cell = &table->cells[row * table->ncolumns + i];
+			if (!cell->text)
+				continue;
+			pl_table_row(card);
+			pl_table_text(card, 0, heading(table->columns[i].name, false, name, sizeof name));
+			pl_table_text(card, 1, cell->text);
+			pl_table_tone(card, 1, cell->tone);
+		}
+		char *text = table_text(card, false, pl_talk_colour(STDOUT_FILENO), false);
+		printf("%s%s%s", row ? "\n" : "", text, *text && text[strlen(text) - 1] == '\n' ? "" : "\n");
+		free(text);
+		pl_table_free(&card);
+	}
 }
 
 void pl_table_print(const struct pl_call *call, const struct pl_table *table, const char *nothing)

@@ -51,5 +51,7 @@ void pl_table_tone(struct pl_table *table, int column, enum pl_tone tone); // it
 // Prints the tables in one document. In a table's place, when it has no rows, `nothing` is said instead (to standard error).
 void pl_tables_print(const struct pl_call *call, int n, struct pl_table *const *tables, const char *nothing);
 void pl_table_print(const struct pl_call *call, const struct pl_table *table, const char *nothing);
+// A table's rows as cards for people, a line per column; in JSON as pl_table_print.
+void pl_table_print_cards(const struct pl_call *call, const struct pl_table *table, const char *nothing);
 // The same as text, to be freed. Used by the above and by tests.
 char *pl_tables_text(bool json, bool colours, int n, struct pl_table *const *tables);

@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "admin/value.h"
+#include "admin/parse.h"
 #include "base/clock.h"
 
 #define TERMINAL_EVERY_US 100000
@@ -98,9 +98,9 @@ void pl_progress_line(const struct pl_progress *progress, int64_t elapsed_us, in
 	double per_us = elapsed_us > 0 ? (double)new / (double)elapsed_us : 0;
 	int percent = progress->total > 0 ? (int)(progress->done * 100 / progress->total) : 100;
 	if (per_us > 0)
-		pl_value_age((int64_t)((double)(progress->total - progress->done) / per_us), left);
-	snprintf(tail, sizeof tail, " %3d%%  %s of %s  %s/s%s%s", percent, pl_value_grouped(progress->done, done),
-	         pl_value_grouped(progress->total, total), pl_value_grouped((int64_t)(per_us * 1e6), rate),
+		pl_show_age((int64_t)((double)(progress->total - progress->done) / per_us), left);
+	snprintf(tail, sizeof tail, " %3d%%  %s of %s  %s/s%s%s", percent, pl_show_count(progress->done, done),
+	         pl_show_count(progress->total, total), pl_show_count((int64_t)(per_us * 1e6), rate),
 	         progress->done < progress->total && *left ? "  still " : "", progress->done < progress->total ? left : "");
 	int room = columns - (int)strlen(progress->what) - (int)strlen(tail) - 5;
 	int width = room > 40 ? 40 : room;

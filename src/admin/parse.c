@@ -1,5 +1,5 @@
 // Values of options, from their text; and numbers for people. Threads: any; no state.
-#include "admin/value.h"
+#include "admin/parse.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 
 #define SECOND INT64_C(1000000)
 
-int pl_value_count(const char *text, int64_t *count_r)
+int pl_parse_count(const char *text, int64_t *count_r)
 {
 	int64_t count = 0;
 	if (!*text)
@@ -47,7 +47,7 @@ static int millionths(const char *text, int64_t *value_r, const char **end_r)
 	return 0;
 }
 
-int pl_value_duration(const char *text, int64_t *us_r)
+int pl_parse_duration(const char *text, int64_t *us_r)
 {
 	static const struct { const char *unit; int64_t seconds; } units[] = {
 		{ "", 1 }, { "s", 1 }, { "m", 60 }, { "h", 3600 }, { "d", 86400 },
@@ -70,7 +70,7 @@ int pl_value_duration(const char *text, int64_t *us_r)
 	return -1;
 }
 
-int pl_value_time(const char *text, int64_t *at_us_r)
+int pl_parse_time(const char *text, int64_t *at_us_r)
 {
 	char whole[sizeof "2026-02-21T00:00:00Z"];
 	int64_t ago;
@@ -81,13 +81,13 @@ int pl_value_time(const char *text, int64_t *at_us_r)
 		if (pl_time_parse(whole, strlen(whole), at_us_r) == 0)
 			return 0;
 	}
-	if (pl_value_duration(text, &ago))
+	if (pl_parse_duration(text, &ago))
 		return -1;
 	*at_us_r = pl_now_us() - ago;
 	return 0;
 }
 
-char *pl_value_age(int64_t us, char text[PL_AGE_MAX])
+char *pl_show_age(int64_t us, char text[PL_AGE_MAX])
 {
 	int64_t s = us / SECOND;
 	if (us < 0)
@@ -103,7 +103,7 @@ char *pl_value_age(int64_t us, char text[PL_AGE_MAX])
 	return text;
 }
 
-char *pl_value_grouped(int64_t count, char text[PL_COUNT_MAX])
+char *pl_show_count(int64_t count, char text[PL_COUNT_MAX])
 {
 	char digits[PL_COUNT_MAX];
 	int n = snprintf(digits, sizeof digits, "%" PRId64, count), at = 0;
