@@ -91,8 +91,8 @@ static int unknown_option(const struct scan *scan, const struct pl_command *comm
 		near = pl_nearest(typed, names);
 	}
 	const char *verb = command && command->verb ? command->verb : "";
-	pl_fail("%s%s%s%s has no option %s%s%s", command ? command->noun : "plist-admin", *verb ? " " : "", verb, "", word,
-	        near ? "; did you mean --" : "", near ? near : "");
+	pl_fail("%s%s%s%s has no option %s%s%s%s", command ? command->noun : "plist-admin", *verb ? " " : "", verb, "", word,
+	        near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
 	return PL_EXIT_USAGE;
 }
 
@@ -296,8 +296,10 @@ static int find_command(struct pl_call *call, int argc, char **argv, int *words_
 		return rc;
 	const char *verb = next + between < argc ? argv[next + between] : NULL;
 	*words_r = next + between;
-	if (!verb && call->wants_help)
+	if (!verb && call->wants_help) {
+		call->noun = noun;
 		return 0;
+	}
 	call->command = verb ? pl_command_find(noun, verb) : NULL;
 	return call->command ? 0 : unknown_verb(noun, verb);
 }
@@ -310,11 +312,8 @@ int pl_call_parse(struct pl_call *call, int argc, char **argv)
 	int rc = find_command(call, argc, argv, &words);
 	if (rc)
 		return rc;
-	if (!call->command) { // --help without a command, or with a noun alone
-		call->nargs = words < argc && words > 0 ? 1 : 0;
-		call->args = argv + words;
+	if (!call->command) // --help without a command, or with a noun alone
 		return 0;
-	}
 	rc = take_options(call, argc - words, argv + words, call->command, true, &next);
 	if (!rc)
 		rc = check_early_options(call);

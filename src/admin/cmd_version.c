@@ -9,19 +9,19 @@
 #include "admin/table.h"
 #include "config.h"
 
-enum { NAME, VERSION };
+enum { LIBRARY, NUMBER };
 
 static const struct pl_column columns[] = {
-	[NAME] = { "name", PL_CELL_TEXT },
-	[VERSION] = { "version", PL_CELL_TEXT },
+	[LIBRARY] = { "name", PL_CELL_TEXT },
+	[NUMBER] = { "version", PL_CELL_TEXT },
 	{ NULL },
 };
 
 static void add(struct pl_table *table, const char *name, const char *version)
 {
 	pl_table_row(table);
-	pl_table_text(table, NAME, name);
-	pl_table_text(table, VERSION, version);
+	pl_table_text(table, LIBRARY, name);
+	pl_table_text(table, NUMBER, version);
 }
 
 static int version(struct pl_call *call)

@@ -71,7 +71,8 @@ struct pl_setting { const struct pl_option *option; const char *text; int64_t nu
 
 // One running of a command.
 struct pl_call {
-	const struct pl_command *command;
+	const struct pl_command *command;// NULL: help was asked for, of `noun` or of everything
+	const char *noun;
 	int nsettings;
 	struct pl_setting *settings;     // in the order given, values checked
 	int nargs;

@@ -40,9 +40,17 @@ static void add_wrapped(struct pl_buf *out, const char *text, int indent, int co
 		pl_buf_addc(out, '\n');
 }
 
+static int width_of(const char *text)
+{
+	int width = 0;
+	for (; *text; text++)
+		width += ((unsigned char)*text & 0xc0) != 0x80; // UTF-8: a character is counted where it begins
+	return width;
+}
+
 static void add_row(struct pl_buf *out, const char *left, int width, const char *right)
 {
-	int column = 2 + (int)strlen(left);
+	int column = 2 + width_of(left);
 	pl_buf_printf(out, "  %s", left);
 	if (column > width) {
 		pl_buf_addc(out, '\n');

@@ -42,8 +42,8 @@ static int answer_help(const struct pl_call *call)
 	struct pl_buf text = { 0 };
 	if (call->command)
 		pl_help_command(&text, call->command);
-	else if (call->nargs > 0)
-		pl_help_noun(&text, call->args[0]);
+	else if (call->noun)
+		pl_help_noun(&text, call->noun);
 	else
 		pl_help_general(&text);
 	return print_help(&text);
