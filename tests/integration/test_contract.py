@@ -181,12 +181,12 @@ BAD_IDS = ["", " ", "a b", "a/b", "é".encode().decode("latin-1"), "x" * 256, "a
 
 
 @pytest.mark.parametrize("request_id", [None, *BAD_IDS])
-def test_1_a_missing_or_malformed_request_id_is_400_before_all(us, request_id):
+def test_a_missing_or_malformed_request_id_is_400_before_all(us, request_id):
     answer = us.request("PUT", us.path(999999998), raw_body=b"no json", request_id=request_id)
     assert "X-Request-ID" in problem(answer, 400)["error"]
 
 
-def test_1_a_request_id_given_twice_is_400(us, record):
+def test_a_request_id_given_twice_is_400(us, record):
     body = b'{"price":5,"version":1}'
     received = us.raw(b"PUT %s HTTP/1.1\r\nHost: x\r\nX-Request-ID: a1\r\nX-Request-ID: a2\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
                       % (us.path(record).encode(), len(body), body))
@@ -194,52 +194,52 @@ def test_1_a_request_id_given_twice_is_400(us, record):
     assert us.read(record).json["version"] == 1
 
 
-def test_1_the_longest_request_id_is_taken(us, record):
+def test_the_longest_request_id_is_taken(us, record):
     assert us.put(record, price=1, version=1, request_id=(new_id() + "~._-" + "Z" * 255)[:255]).status == 200
 
 
-def test_2_a_body_that_is_too_large_is_413(us):
+def test_a_body_that_is_too_large_is_413(us):
     answer = us.request("PUT", us.path(999999998), raw_body=b"[" + b" " * 70000 + b"]", request_id=new_id())
     problem(answer, 413)
 
 
 @pytest.mark.parametrize("body", [b"", b"no json", b"{", b'{"price":1,}', b'{"price":1}x', b'{"price":01,"version":1}', b"\xff",
                                   b'{"price":1,"price":2,"version":1}', b'{"price":NaN,"version":1}', b"[" * 100 + b"]" * 100])
-def test_2_a_body_that_is_no_json_is_400(us, body):
+def test_a_body_that_is_no_json_is_400(us, body):
     problem(us.request("PUT", us.path(999999998), raw_body=body, request_id=new_id()), 400)
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"7", b"null"])
-def test_2_a_body_that_is_no_object_is_400(us, body):
+def test_a_body_that_is_no_object_is_400(us, body):
     problem(us.request("PUT", us.path(999999998), raw_body=body, request_id=new_id()), 400)
 
 
-def test_2_every_fault_of_a_body_is_listed(us):
+def test_every_fault_of_a_body_is_listed(us):
     answer = us.put(999999998, price="cheap", bedrooms=-1, bathrooms=Decimal("1.5"), colour="red", version=0)
     told = problem(answer, 400)
     assert pointers(told) == ["/bathrooms", "/bedrooms", "/colour", "/price", "/version"]
     assert all(fault["detail"] for fault in told["errors"])
 
 
-def test_2_a_put_that_changes_nothing_is_400(us, record):
+def test_a_put_that_changes_nothing_is_400(us, record):
     problem(us.put(record, version=1), 400)
 
 
-def test_3_a_repeated_request_is_422_even_when_its_version_is_stale_by_now(us, record):
+def test_a_repeated_request_is_422_even_when_its_version_is_stale_by_now(us, record):
     request_id = new_id()
     assert us.put(record, price=5, version=1, request_id=request_id).status == 200
     problem(us.put(record, price=5, version=1, request_id=request_id), 422, "Duplicate request")
     assert us.read(record).json["version"] == 2
 
 
-def test_3_the_same_request_is_recognised_however_its_body_is_written(us, record):
+def test_the_same_request_is_recognised_however_its_body_is_written(us, record):
     request_id = new_id()
     assert us.put(record, price=Decimal("5.00"), version=1, request_id=request_id).status == 200
     answer = us.request("PUT", us.path(record), raw_body=b' {"version":1, "price": 5e0}\n', request_id=request_id)
     problem(answer, 422, "Duplicate request")
 
 
-def test_4_an_id_used_for_another_request_is_422_even_for_an_unknown_record(us, record):
+def test_an_id_used_for_another_request_is_422_even_for_an_unknown_record(us, record):
     request_id = new_id()
     assert us.put(record, price=5, version=1, request_id=request_id).status == 200
     reused = "Request ID reused with a different request"
@@ -249,13 +249,13 @@ def test_4_an_id_used_for_another_request_is_422_even_for_an_unknown_record(us, 
     problem(us.delete(record, version=2, request_id=request_id), 422, reused)
 
 
-def test_3_a_bad_body_is_told_before_a_known_id(us, record):
+def test_a_bad_body_is_told_before_a_known_id(us, record):
     request_id = new_id()
     assert us.put(record, price=5, version=1, request_id=request_id).status == 200
     problem(us.put(record, price="x", version=1, request_id=request_id), 400)
 
 
-def test_5_an_id_that_is_still_running_is_409_with_retry_after(stack, us, record):
+def test_an_id_that_is_still_running_is_409_with_retry_after(stack, us, record):
     request_id = new_id()
     holder = stack.database("us").connect()
     first = []
@@ -275,25 +275,25 @@ def test_5_an_id_that_is_still_running_is_409_with_retry_after(stack, us, record
     assert first[0].status == 200
 
 
-def test_6_an_unknown_record_is_404_before_its_lock_is_looked_at(us):
+def test_an_unknown_record_is_404_before_its_lock_is_looked_at(us):
     problem(us.put(999999998, price=5, version=1), 404, "Property not found")
     problem(us.put(999999998, price=5), 404, "Property not found")
     problem(us.put(999999998, price=5, if_match='"us:1"'), 404, "Property not found")
 
 
-def test_7_another_version_is_409_with_the_current_one(us, record):
+def test_another_version_is_409_with_the_current_one(us, record):
     us.put(record, price=5, version=1)
     for stale in (1, 3, 2147483647):
         told = problem(us.put(record, price=6, version=stale, if_match='"us:9"'), 409, "Conflict: version mismatch")
         assert (told["current_version"], told["current_etag"]) == (2, '"us:2"')
 
 
-def test_8_a_failed_if_match_is_412(us, record):
+def test_a_failed_if_match_is_412(us, record):
     told = problem(us.put(record, price=6, version=1, if_match='"us:9"'), 412)
     assert (told["current_version"], told["current_etag"]) == (1, '"us:1"')
 
 
-def test_9_no_lock_where_one_is_required_is_428(us, record):
+def test_no_lock_where_one_is_required_is_428(us, record):
     problem(us.put(record, price=6), 428)
     problem(us.delete(record), 428)
     assert us.read(record).json["version"] == 1

@@ -1,0 +1,197 @@
+"""Any part may stop, be killed or freeze while clients write, in any order. Nothing that was answered 2xx is lost, no hand is needed."""
+
+import time
+from decimal import Decimal
+
+import pytest
+
+from support.client import new_id
+from support.load import Load
+from support.process import wait_until
+
+pytestmark = pytest.mark.needs_kafka
+
+
+def check_books(stack, load, records):
+    """The comparison after a load: equal rows and vectors, honest versions, empty outboxes, and every 2xx remembered everywhere."""
+    stack.check_consistent(60)
+    assert load.accepted, (load.statuses, load.errors)
+    assert not load.statuses[500], load.statuses
+    for region, database in stack.databases.items():
+        known = {row[0] for row in database.rows("SELECT request_id FROM processed_requests WHERE record_id = ANY(%s)", records)}
+        lost = load.accepted.keys() - known
+        assert not lost, f"{region} does not know {len(lost)} of {len(load.accepted)} accepted requests: {sorted(lost)[:3]}"
+        # A version counts the executions of the record's requests: not one more, not one less.
+        for record, version, executed in database.rows(
+                "SELECT p.id, p.version, (SELECT sum(n) FROM processed_requests q, LATERAL (SELECT count(*) AS n FROM "
+                "jsonb_object_keys(q.dots)) AS d WHERE q.record_id = p.id) FROM properties p WHERE p.id = ANY(%s)", records):
+            assert version == executed, f"{region}: record {record} has version {version} after {executed} executions"
+        assert not database.value("SELECT count(*) FROM dead_letters WHERE error LIKE %s", "%internal%")
+
+
+def interrupted(server, how):
+    if how == "kill":
+        server.kill()
+    elif how == "stop":
+        server.stop()
+    else:
+        server.pause()
+
+
+def brought_back(server, how):
+    if how == "pause":
+        server.resume()
+    else:
+        server.start()
+
+
+PARTS = {
+    "kafka": lambda s: s.broker, "database-us": lambda s: s.postgres["us"], "database-eu": lambda s: s.postgres["eu"],
+    "plistd-us": lambda s: s.plistd["us"], "plistd-eu": lambda s: s.plistd["eu"], "nginx": lambda s: s.nginx,
+}
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+@pytest.mark.parametrize("part", PARTS)
+def test_nothing_is_lost_when_a_part_ends_under_load(stack, part, how):
+    server = PARTS[part](stack)
+    records = [stack.new_record(everywhere=False) for _ in range(12)]
+    clients = [stack.front("us"), stack.front("eu")] if part == "nginx" else [
+        stack.front("us"), stack.front("eu"), stack.client("us"), stack.client("eu")]
+    with Load(clients, records, deletes=True) as load:
+        load.wait_accepted(100)
+        interrupted(server, how)
+        if part in ("kafka", "plistd-us", "plistd-eu"):
+            load.wait_accepted(60)  # the others go on writing
+        brought_back(server, how)
+        load.wait_accepted(100, 60)
+    check_books(stack, load, records)
+    stack.wait_ready()
+
+
+@pytest.mark.parametrize("part", ["kafka", "database-eu", "plistd-us"])
+def test_nothing_is_lost_when_a_part_freezes_under_load(stack, part):
+    """Frozen: its connections stay open and nothing answers, the fault that time limits are for."""
+    server = PARTS[part](stack)
+    records = [stack.new_record(everywhere=False) for _ in range(12)]
+    front = stack.front("us")
+    with Load([front, stack.client("us") if part != "plistd-us" else front], records) as load:
+        load.wait_accepted(80)
+        interrupted(server, "pause")
+        frozen = time.monotonic()
+        wait_until("six seconds have passed", lambda: time.monotonic() - frozen > 6, 10)
+        brought_back(server, "pause")
+        load.wait_accepted(80, 60)
+    check_books(stack, load, records)
+
+
+def test_nothing_is_lost_when_everything_ends_one_after_the_other(stack):
+    records = [stack.new_record(everywhere=False) for _ in range(12)]
+    with Load([stack.front("us"), stack.front("eu")], records, deletes=True) as load:
+        load.wait_accepted(60)
+        for part in PARTS.values():
+            part(stack).kill()
+            part(stack).start()
+        load.wait_accepted(100, 60)
+    check_books(stack, load, records)
+
+
+def test_writes_are_taken_while_the_broker_is_away_and_travel_when_it_is_back(stack, us, eu):
+    record = stack.new_record()
+    stack.broker.kill()
+    for version in range(1, 6):
+        assert us.put(record, price=Decimal(version), version=version).status == 200
+    assert stack.database("us").outbox() >= 5
+    assert us.get("/health").status == 200
+    stack.broker.start()
+    stack.wait_version("eu", record, 6, 30)
+    stack.check_consistent()
+
+
+def test_lag_grows_while_the_broker_is_away(stack):
+    def lag():
+        return stack.client("eu").get("/eu/replication-lag").json["lag_seconds"]
+    stack.broker.kill()
+    wait_until("lag is over two seconds", lambda: lag() > 2, 20)
+    stack.broker.start()
+    wait_until("lag is zero again", lambda: lag() == 0, 40)
+
+
+def test_events_of_a_broker_that_lost_its_disk_do_not_matter_to_what_was_applied(stack, us, eu):
+    """Topic and offsets are gone together: the applier begins again on the new topic, and later writes travel."""
+    import shutil
+    record = stack.new_record()
+    stack.settle()
+    stack.broker.kill()
+    shutil.rmtree(stack.broker.data)
+    stack.broker.start()
+    assert us.put(record, price=Decimal("2.00"), version=1).status == 200
+    stack.wait_version("eu", record, 2, 60)
+    assert eu.put(record, price=Decimal("3.00"), version=2).status == 200
+    stack.wait_version("us", record, 3, 60)
+    stack.check_consistent()
+
+
+def test_a_database_that_is_away_is_503_with_retry_after_and_health_does_not_mind(stack, us):
+    record = stack.new_record()
+    stack.postgres["us"].stop()
+    request_id = new_id()
+    answer = us.put(record, price=5, version=1, request_id=request_id)
+    assert answer.status == 503, answer
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.json["retryable"] is True
+    assert us.read(record).status == 503
+    assert us.get("/health").json == {"status": "ok", "region": "us"}
+    assert us.get("/ready").status == 503
+    stack.postgres["us"].start()
+    wait_until("the same request is taken", lambda: us.put(record, price=5, version=1, request_id=request_id).status == 200, 20)
+    assert us.read(record).json["version"] == 2
+
+
+def test_a_frozen_database_is_answered_within_the_deadline(stack, us):
+    record = stack.new_record()
+    stack.postgres["us"].pause()
+    began = time.monotonic()
+    answer = us.put(record, price=5, version=1)
+    took = time.monotonic() - began
+    stack.postgres["us"].resume()
+    assert answer.status in (503, 504), answer
+    assert took < 12, took
+    assert us.get("/health").status == 200
+    stack.check_consistent()
+
+
+def test_a_daemon_that_is_told_to_stop_finishes_what_it_began_and_exits_0(stack):
+    daemon = stack.plistd["us"]
+    records = [stack.new_record() for _ in range(8)]
+    with Load([stack.client("us")], records) as load:
+        load.wait_accepted(50)
+        daemon.stop()
+        assert daemon.exit_status() == 0
+        daemon.start()
+        load.wait_accepted(20)
+    # Whoever had an answer coming got it: a connection may be refused while nobody listens, but none is cut.
+    assert not load.errors["ConnectionResetError"] and not load.errors["RemoteDisconnected"], load.errors
+    check_books(stack, load, records)
+
+
+def test_two_daemons_may_serve_one_region(stack, us):
+    from support.plistd import Plistd
+    from support.process import free_port
+    port = free_port()
+    second = Plistd(stack.folder / "plistd-us-2", "us", port, stack.config,
+                    lambda: {"PORT": port, "PLIST_CONTROL": ""}, name="plistd-us-2")
+    records = [stack.new_record(everywhere=False) for _ in range(8)]
+    try:
+        second.start()
+        second.wait_ready()
+        with Load([us, second.client], records) as load:
+            load.wait_accepted(100)
+            stack.plistd["us"].kill()  # the one that may hold the relay's lock
+            load.wait_accepted(30)
+            stack.wait_version("eu", next(iter(load.accepted.values())), 2, 30)
+            stack.plistd["us"].start()
+            load.wait_accepted(60)
+        check_books(stack, load, records)
+    finally:
+        second.stop()
