@@ -1,0 +1,308 @@
+// The listener: libmicrohttpd with an epoll of its own, which is watched in the worker's loop.
+//
+// Stands at the beginning of the way of a request, and at its end. What libmicrohttpd 0.9.75 wants, found out by trying:
+// - it has no wake-up of its own: a resumed connection is looked at when MHD_run is called next, so that is done in the same loop turn;
+// - MHD_stop_daemon aborts while a connection is suspended: every one is answered and resumed first;
+// - a suspended connection never times out and its client's hanging up is not seen: each request has a deadline of ours;
+// - its own timeout counts idleness only: each connection has a deadline of ours (http/peer), and it has none;
+// - a connection is ended from outside by shutting its socket: the library then reads the end of it.
+// Room is made by ending the weakest connection, not by accepting no more: half-sent requests, however many, then keep nobody out.
+// Invariant: a handling is in `handlings` or in `finished`, and is freed at the end of a turn, when nobody stands in it.
+// Threads: the worker's.
+#include "http/listener.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "http/handling.h"
+
+#define SWEEP_US 250000       // how late a deadline may be noticed
+#define OVERDUE_GRACE_US 2000000 // the store's own deadline comes first
+#define MEMORY_PER_CONNECTION (32u << 10) // twice what a head may have (PL_HEAD_MAX)
+#define HEADROOM 64           // connections that are ending while others take their places
+#define FLUSH_ROUNDS 50       // of 2 ms, for answers to be taken when the listener ends
+
+// ---- what libmicrohttpd calls
+
+static void on_log(void *cls, const char *fmt, va_list ap)
+{
+	struct pl_buf text = {0};
+	if (!pl_log_enabled(PL_LOG_DEBUG))
+		return;
+	pl_buf_vprintf(&text, fmt, ap);
+	while (text.len > 0 && text.data[text.len - 1] == '\n')
+		text.data[--text.len] = '\0';
+	pl_debug("http: libmicrohttpd: %s", text.data);
+	pl_buf_fini(&text);
+}
+
+static void make_room(struct pl_listener *listener)
+{
+	if (listener->peers.n <= listener->options.max_connections)
+		return;
+	struct pl_peer *weakest = pl_peer_weakest(&listener->peers);
+	if (!weakest)
+		return;
+	listener->stats.evicted++;
+	pl_peer_shut(&listener->peers, weakest);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode code)
+{
+	struct pl_listener *listener = cls;
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (*context)
+			pl_peer_free(&listener->peers, *context);
+		*context = NULL;
+		return;
+	}
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	listener->stats.accepted++;
+	make_room(listener);
+	*context = pl_peer_new(&listener->peers, info->connect_fd, listener->program->config->http.receive_timeout_us);
+}
+
+static struct pl_peer *peer_of(struct MHD_Connection *connection)
+{
+	return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+// A request line has come. What is returned is what the other callbacks of this request get.
+static void *on_request_line(void *cls, const char *target, struct MHD_Connection *connection)
+{
+	struct pl_listener *listener = cls;
+	struct pl_peer *peer = peer_of(connection);
+	if (peer->state == PL_PEER_IDLE)
+		pl_peer_enter(&listener->peers, peer, PL_PEER_RECEIVING, listener->program->config->http.receive_timeout_us);
+	return pl_handling_new(listener, connection, peer, target ? target : "");
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
+                                  const char *data, size_t *len, void **context)
+{
+	struct pl_handling *handling = *context;
+	if (!handling->head_seen)
+		return pl_handling_head(handling, method, version);
+	if (*len == 0)
+		return pl_handling_whole(handling);
+	size_t n = *len;
+	*len = 0;
+	return pl_handling_body(handling, data, n);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **context, enum MHD_RequestTerminationCode code)
+{
+	struct pl_listener *listener = cls;
+	struct pl_handling *handling = *context;
+	if (!handling)
+		return;
+	*context = NULL;
+	struct pl_peer *peer = handling->peer;
+	pl_handling_leave(handling);
+	if (listener->draining)
+		pl_peer_shut(&listener->peers, peer);
+	else
+		pl_peer_enter(&listener->peers, peer, PL_PEER_IDLE, listener->program->config->http.idle_timeout_us);
+}
+
+// ---- deadlines
+
+static void end_late_peers(struct pl_listener *listener, int64_t now_us)
+{
+	for (struct pl_peer *peer; (peer = pl_peer_late(&listener->peers, now_us)) != NULL;) {
+		if (peer->state != PL_PEER_IDLE)
+			listener->stats.timed_out++;
+		if (peer->state == PL_PEER_RECEIVING && peer->handling && peer->handling->stage == PL_STAGE_RECEIVING)
+			pl_handling_raw(peer->handling, 408, NULL, "the request did not come whole in time");
+		pl_peer_shut(&listener->peers, peer);
+	}
+}
+
+static bool is_read(const struct pl_handling *handling)
+{
+	const char *method = handling->request.route->method;
+	return strcmp(method, "GET") == 0;
+}
+
+static const struct pl_problem *unfinished(struct pl_handling *handling, const char *detail)
+{
+	bool read = is_read(handling);
+	struct pl_problem *problem = pl_problem_new(handling->arena, read ? 503 : 504, read ? "Not answered in time" : "Outcome unknown");
+	problem->detail = read ? detail : "outcome unknown, retry with the same X-Request-ID";
+	problem->retryable = 1;
+	problem->retry_after_s = 1;
+	return problem;
+}
+
+// A handler that the store has not answered although its deadline has passed.
+static void answer_overdue(struct pl_listener *listener, int64_t now_us)
+{
+	struct pl_handling *handling, *next;
+	DL_FOREACH_SAFE(listener->handlings, handling, next) {
+		if (handling->stage != PL_STAGE_RUNNING || !handling->connection)
+			continue;
+		if (handling->request.deadline_us + OVERDUE_GRACE_US > now_us)
+			continue;
+		listener->stats.overdue++;
+		pl_handling_instead(handling, unfinished(handling, "the request took too long"));
+	}
+}
+
+static void on_sweep(void *arg)
+{
+	struct pl_listener *listener = arg;
+	int64_t now_us = pl_mono_us();
+	end_late_peers(listener, now_us);
+	answer_overdue(listener, now_us);
+	pl_timer_set(listener->sweep, SWEEP_US);
+}
+
+// ---- the turn
+
+static void on_ready(void *arg, uint32_t events)
+{
+	struct pl_listener *listener = arg;
+	listener->ready = true;
+}
+
+static void free_finished(struct pl_listener *listener)
+{
+	for (struct pl_handling *handling; (handling = listener->finished) != NULL;) {
+		LL_DELETE(listener->finished, handling);
+		pl_handling_free(handling);
+	}
+}
+
+bool pl_listener_pending(const struct pl_listener *listener)
+{
+	return listener->resumed;
+}
+
+int pl_listener_turn(struct pl_listener *listener)
+{
+	MHD_UNSIGNED_LONG_LONG wait_ms;
+	bool runs = listener->ready || listener->resumed || pl_mono_us() >= listener->due_us;
+	for (int round = 0; runs && round < 16; round++) { // bounded, so that a flood of connections does not keep the database waiting
+		listener->ready = listener->resumed = false;
+		MHD_run(listener->daemon);
+		runs = listener->resumed || (MHD_get_timeout(listener->daemon, &wait_ms) == MHD_YES && wait_ms == 0);
+	}
+	free_finished(listener);
+	listener->due_us = INT64_MAX;
+	if (MHD_get_timeout(listener->daemon, &wait_ms) != MHD_YES)
+		return -1;
+	listener->due_us = pl_mono_us() + (int64_t)(wait_ms > 3600000 ? 3600000 : wait_ms) * 1000;
+	return wait_ms > INT_MAX ? INT_MAX : (int)wait_ms;
+}
+
+// ---- beginning and end
+
+static struct MHD_Daemon *start_daemon(struct pl_listener *listener)
+{
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO, 0, NULL, NULL, on_request, listener,
+	                        MHD_OPTION_EXTERNAL_LOGGER, on_log, listener,
+	                        MHD_OPTION_LISTEN_SOCKET, listener->fd,
+	                        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, listener,
+	                        MHD_OPTION_NOTIFY_CONNECTION, on_connection, listener,
+	                        MHD_OPTION_NOTIFY_COMPLETED, on_completed, listener,
+	                        MHD_OPTION_CONNECTION_LIMIT, (unsigned)listener->options.max_connections + HEADROOM,
+	                        MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+	                        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_PER_CONNECTION,
+	                        MHD_OPTION_END);
+}
+
+struct pl_listener *pl_listener_new(const struct pl_listener_options *options, struct pl_error *err)
+{
+	struct pl_listener *listener = pl_calloc(1, sizeof(*listener));
+	listener->options = *options;
+	listener->fd = options->fd;
+	listener->program = pl_program_ref(options->program);
+	listener->daemon = start_daemon(listener);
+	if (!listener->daemon) {
+		pl_error_set(err, PL_EUNAVAIL, "libmicrohttpd did not start");
+		pl_listener_free(&listener);
+		return NULL;
+	}
+	int epoll_fd = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	listener->watch = pl_watch_new(options->loop, epoll_fd, EPOLLIN, on_ready, listener);
+	listener->sweep = pl_timer_new(options->loop, on_sweep, listener);
+	pl_timer_set(listener->sweep, SWEEP_US);
+	listener->ready = true;
+	return listener;
+}
+
+void pl_listener_set_program(struct pl_listener *listener, struct pl_program *program)
+{
+	pl_program_ref(program);
+	pl_program_unref(&listener->program);
+	listener->program = program;
+}
+
+void pl_listener_quiesce(struct pl_listener *listener)
+{
+	if (listener->draining)
+		return;
+	MHD_run(listener->daemon); // takes what the kernel has accepted already: those clients think they are connected
+	MHD_quiesce_daemon(listener->daemon);
+	close(listener->fd);
+	listener->fd = -1;
+	listener->draining = true;
+	listener->ready = true;
+	for (struct pl_peer *peer; (peer = listener->peers.lists[PL_PEER_IDLE]) != NULL;)
+		pl_peer_shut(&listener->peers, peer);
+}
+
+// Answers everybody who waits, and gives the answers a moment to be taken.
+static void answer_all(struct pl_listener *listener)
+{
+	struct pl_handling *handling, *next;
+	DL_FOREACH_SAFE(listener->handlings, handling, next)
+		if (handling->stage == PL_STAGE_RUNNING && handling->connection)
+			pl_handling_instead(handling, unfinished(handling, "the daemon is stopping"));
+	for (int i = 0; i < FLUSH_ROUNDS; i++) {
+		MHD_run(listener->daemon);
+		if (!listener->peers.lists[PL_PEER_WORKING] && !listener->peers.lists[PL_PEER_SENDING])
+			break;
+		usleep(2000);
+	}
+}
+
+void pl_listener_free(struct pl_listener **listener_r)
+{
+	struct pl_listener *listener = *listener_r;
+	if (!listener)
+		return;
+	*listener_r = NULL;
+	pl_watch_free(&listener->watch);
+	pl_timer_free(&listener->sweep);
+	if (listener->daemon) {
+		pl_listener_quiesce(listener);
+		answer_all(listener);
+		MHD_stop_daemon(listener->daemon);
+	} else if (listener->fd >= 0)
+		close(listener->fd);
+	// Runs that are not done yet are abandoned; none is left when the store has been freed first.
+	for (struct pl_handling *handling; (handling = listener->handlings) != NULL;) {
+		DL_DELETE(listener->handlings, handling);
+		pl_handling_free(handling);
+	}
+	free_finished(listener);
+	pl_program_unref(&listener->program);
+	free(listener);
+}
+
+void pl_listener_stats(const struct pl_listener *listener, struct pl_listener_stats *stats_r)
+{
+	*stats_r = listener->stats;
+	stats_r->connections = listener->peers.n;
+	stats_r->in_flight = 0;
+	const struct pl_handling *handling;
+	DL_FOREACH(listener->handlings, handling)
+		stats_r->in_flight += handling->stage != PL_STAGE_REPLIED && handling->head_seen;
+}
