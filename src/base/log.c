@@ -237,7 +237,7 @@ static const char *uri_password(const char *dsn, const char **end_r)
 	user += 3;
 	const char *at = strrchr(user, '@');
 	const char *colon = at ? memchr(user, ':', (size_t)(at - user)) : NULL;
-	if (colon == NULL)
+	if (colon == NULL || colon + 1 == at)
 		return NULL;
 	*end_r = at;
 	return colon + 1;

@@ -1,0 +1,162 @@
+// Memory: arenas of many sizes, alignment, what a reset keeps and forgets.
+#include "base/mem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <stdalign.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void pieces_are_zeroed_aligned_and_apart(void **state)
+{
+	struct pl_arena *arena = pl_arena_new(256);
+	unsigned char *pieces[500];
+	size_t sizes[500];
+	for (int i = 0; i < 500; i++) {
+		sizes[i] = (size_t)(i * 7 % 300);
+		pieces[i] = pl_arena_alloc(arena, sizes[i]);
+		assert_int_equal((uintptr_t)pieces[i] % alignof(max_align_t), 0);
+		for (size_t k = 0; k < sizes[i]; k++)
+			assert_int_equal(pieces[i][k], 0);
+		memset(pieces[i], i & 0xFF, sizes[i]);
+	}
+	// If two pieces overlapped, the later would have written into the earlier.
+	for (int i = 0; i < 500; i++)
+		for (size_t k = 0; k < sizes[i]; k++)
+			assert_int_equal(pieces[i][k], i & 0xFF);
+	pl_arena_free(&arena);
+	assert_null(arena);
+}
+
+static void an_empty_piece_has_an_address_of_its_own(void **state)
+{
+	struct pl_arena *arena = pl_arena_new(0);
+	void *a = pl_arena_alloc(arena, 0), *b = pl_arena_alloc(arena, 0);
+	assert_ptr_not_equal(a, b);
+	pl_arena_free(&arena);
+}
+
+static void a_piece_may_be_larger_than_a_block(void **state)
+{
+	struct pl_arena *arena = pl_arena_new(128);
+	char *before = pl_arena_strdup(arena, "before");
+	char *big = pl_arena_alloc(arena, 1 << 20);
+	memset(big, 'x', 1 << 20);
+	char *after = pl_arena_strdup(arena, "after");
+	assert_string_equal(before, "before");
+	assert_string_equal(after, "after");
+	// The rest of the block before it is still used.
+	assert_in_range(labs((long)(after - before)), 1, 128);
+	pl_arena_free(&arena);
+}
+
+static void a_reset_arena_is_zeroed_again_and_takes_no_new_block(void **state)
+{
+	struct pl_arena *arena = pl_arena_new(4096);
+	char *first = pl_arena_alloc(arena, 1000);
+	memset(first, 'x', 1000);
+	pl_arena_alloc(arena, 100000);
+	for (int i = 0; i < 50; i++) {
+		pl_arena_reset(arena);
+		char *again = pl_arena_alloc(arena, 1000);
+		assert_ptr_equal(again, first);
+		for (int k = 0; k < 1000; k++)
+			assert_int_equal(again[k], 0);
+		memset(again, 'y', 1000);
+	}
+	pl_arena_free(&arena);
+}
+
+static void texts_are_copied_whole_or_up_to_n(void **state)
+{
+	struct pl_arena *arena = pl_arena_new(64);
+	assert_string_equal(pl_arena_strdup(arena, ""), "");
+	assert_string_equal(pl_arena_strndup(arena, "price", 3), "pri");
+	assert_string_equal(pl_arena_strndup(arena, "price", 99), "price");
+	assert_string_equal(pl_arena_printf(arena, "%s=%d%%", "bedrooms", 3), "bedrooms=3%");
+	char *wide = pl_arena_printf(arena, "%5000d", 7);
+	assert_int_equal(strlen(wide), 5000);
+	char *copy = pl_strndup("price", 2);
+	assert_string_equal(copy, "pr");
+	free(copy);
+	pl_arena_free(&arena);
+}
+
+// Runs fn in a child; the signal that ended it, 0 if it ended by itself.
+static int fatal_signal(void (*fn)(void))
+{
+	int status = 0;
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		signal(SIGABRT, SIG_DFL);
+		close(STDERR_FILENO);
+		fn();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+// volatile: the compiler must not see through it and warn.
+static volatile size_t huge = SIZE_MAX;
+
+static void ask_for_too_much(void) { pl_malloc(huge / 2); }
+static void ask_for_an_overflow(void) { pl_calloc(huge / 2, 4); }
+static void ask_an_arena_for_too_much(void)
+{
+	struct pl_arena *arena = pl_arena_new(0);
+	pl_arena_alloc(arena, huge - 8);
+}
+static void ask_an_arena_for_an_overflow(void)
+{
+	struct pl_arena *arena = pl_arena_new(0);
+	pl_arena_array(arena, huge / 2, 4);
+}
+static void ask_for_little(void) { free(pl_malloc(0)); }
+
+static void memory_that_is_not_there_ends_the_program(void **state)
+{
+	assert_int_equal(fatal_signal(ask_for_too_much), SIGABRT);
+	assert_int_equal(fatal_signal(ask_for_an_overflow), SIGABRT);
+	assert_int_equal(fatal_signal(ask_an_arena_for_too_much), SIGABRT);
+	assert_int_equal(fatal_signal(ask_an_arena_for_an_overflow), SIGABRT);
+	assert_int_equal(fatal_signal(ask_for_little), 0);
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+static void a_write_past_a_piece_is_seen_by_the_sanitizer(void **state)
+{
+	struct pl_arena *arena = pl_arena_new(4096);
+	char *piece = pl_arena_alloc(arena, 24);
+	pl_arena_alloc(arena, 24);
+	assert_false(__asan_address_is_poisoned(piece + 23));
+	assert_true(__asan_address_is_poisoned(piece + 24));
+	pl_arena_reset(arena);
+	assert_true(__asan_address_is_poisoned(piece));
+	pl_arena_free(&arena);
+}
+#endif
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pieces_are_zeroed_aligned_and_apart),
+		cmocka_unit_test(an_empty_piece_has_an_address_of_its_own),
+		cmocka_unit_test(a_piece_may_be_larger_than_a_block),
+		cmocka_unit_test(a_reset_arena_is_zeroed_again_and_takes_no_new_block),
+		cmocka_unit_test(texts_are_copied_whole_or_up_to_n),
+		cmocka_unit_test(memory_that_is_not_there_ends_the_program),
+#if defined(__SANITIZE_ADDRESS__)
+		cmocka_unit_test(a_write_past_a_piece_is_seen_by_the_sanitizer),
+#endif
+	};
+	return cmocka_run_group_tests_name("base/mem", tests, NULL, NULL);
+}

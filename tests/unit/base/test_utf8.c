@@ -1,0 +1,54 @@
+// UTF-8: every lead byte against every second byte, and what is overlong, cut or no character.
+#include "base/utf8.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+// A second opinion: decode, then ask whether the character exists and whether this is its shortest form.
+static int decoded_len(const unsigned char *p, size_t len)
+{
+	int n = p[0] < 0x80 ? 1 : (p[0] & 0xE0) == 0xC0 ? 2 : (p[0] & 0xF0) == 0xE0 ? 3 : (p[0] & 0xF8) == 0xF0 ? 4 : 0;
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	if (n == 0 || (size_t)n > len)
+		return 0;
+	uint32_t c = n == 1 ? p[0] : p[0] & (0xFFu >> (n + 1));
+	for (int i = 1; i < n; i++) {
+		if ((p[i] & 0xC0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3F);
+	}
+	return c >= least[n] && c <= 0x10FFFF && !(c >= 0xD800 && c <= 0xDFFF) ? n : 0;
+}
+
+static void every_pair_of_bytes_is_judged_as_by_decoding(void **state)
+{
+	static const unsigned char thirds[] = {0x00, 0x7F, 0x80, 0xBF, 0xC0, 0xFF};
+	for (int a = 0; a < 256; a++)
+		for (int b = 0; b < 256; b++)
+			for (size_t k = 0; k < sizeof(thirds); k++)
+				for (size_t len = 1; len <= 4; len++) {
+					unsigned char text[4] = {(unsigned char)a, (unsigned char)b, thirds[k], 0x80};
+					assert_int_equal(pl_utf8_char((char *)text, len), decoded_len(text, len));
+				}
+}
+
+static void a_text_is_valid_as_a_whole_or_not(void **state)
+{
+	assert_true(pl_utf8_valid("", 0));
+	assert_true(pl_utf8_valid("z\xC3\xBCrich \xE2\x82\xAC \xF0\x9F\x8F\xA0", 16));
+	assert_false(pl_utf8_valid("z\xC3\xBCrich \xE2\x82\xAC \xF0\x9F\x8F", 15));
+	assert_true(pl_utf8_valid("a\0b", 3));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_pair_of_bytes_is_judged_as_by_decoding),
+		cmocka_unit_test(a_text_is_valid_as_a_whole_or_not),
+	};
+	return cmocka_run_group_tests_name("base/utf8", tests, NULL, NULL);
+}
