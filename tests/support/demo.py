@@ -150,4 +150,7 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (AssertionError, RuntimeError, OSError, places.Missing) as error:
+        sys.exit(f"** {error}")
