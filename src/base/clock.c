@@ -66,7 +66,7 @@ static char *put_digits(char *p, int n, int64_t value, char after)
 
 char *pl_time_format(int64_t at_us, char text[PL_TIME_TEXT_MAX])
 {
-	int64_t seconds = floor_div(at_us, US_PER_SECOND), year;
+	int64_t seconds = floor_div(at_us, US_PER_SECOND), fraction = at_us % US_PER_SECOND, year;
 	int month, day;
 	int64_t days = floor_div(seconds, SECONDS_PER_DAY), of_day = seconds - days * SECONDS_PER_DAY;
 	date_of_days(days, &year, &month, &day);
@@ -80,7 +80,7 @@ char *pl_time_format(int64_t at_us, char text[PL_TIME_TEXT_MAX])
 	p = put_digits(p, 2, of_day / 3600, ':');
 	p = put_digits(p, 2, of_day / 60 % 60, ':');
 	p = put_digits(p, 2, of_day % 60, '.');
-	p = put_digits(p, 6, at_us - seconds * US_PER_SECOND, 'Z');
+	p = put_digits(p, 6, fraction < 0 ? fraction + US_PER_SECOND : fraction, 'Z');
 	*p = '\0';
 	return text;
 }

@@ -26,6 +26,7 @@ static void trim_cut_character(char *text)
 }
 
 // Formats apart and copies then, because an argument may be err->text itself.
+__attribute__((format(printf, 2, 0)))
 static void format_text(char text[PL_ERROR_TEXT_MAX], const char *fmt, va_list ap)
 {
 	int n = vsnprintf(text, PL_ERROR_TEXT_MAX, fmt, ap);

@@ -88,6 +88,12 @@ static void texts_are_copied_whole_or_up_to_n(void **state)
 	pl_arena_free(&arena);
 }
 
+// The sanitizers' own malloc would end the program by itself; it shall give NULL, as malloc does.
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+const char *__tsan_default_options(void) { return "allocator_may_return_null=1"; }
+
 // Runs fn in a child; the signal that ended it, 0 if it ended by itself.
 static int fatal_signal(void (*fn)(void))
 {
@@ -131,6 +137,14 @@ static void memory_that_is_not_there_ends_the_program(void **state)
 }
 
 #if defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN
+#endif
+#endif
+
+#ifdef WITH_ASAN
 #include <sanitizer/asan_interface.h>
 static void a_write_past_a_piece_is_seen_by_the_sanitizer(void **state)
 {
@@ -154,7 +168,7 @@ int main(void)
 		cmocka_unit_test(a_reset_arena_is_zeroed_again_and_takes_no_new_block),
 		cmocka_unit_test(texts_are_copied_whole_or_up_to_n),
 		cmocka_unit_test(memory_that_is_not_there_ends_the_program),
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef WITH_ASAN
 		cmocka_unit_test(a_write_past_a_piece_is_seen_by_the_sanitizer),
 #endif
 	};
