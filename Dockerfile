@@ -1,4 +1,4 @@
-# Three images from one file: `plist` (the daemon and the tool) and `nginx` (NGINX with the configuration that the tool makes).
+# Two images from one file: `plist` (the daemon and the tool) and `nginx` (NGINX with the configuration that the tool makes).
 #
 #   docker build --target plist -t plist .
 #   docker build --target nginx -t plist-nginx .
@@ -35,10 +35,11 @@ CMD ["plistd", "--config", "/etc/plist/plist.yaml"]
 FROM plist AS nginx
 USER root
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends nginx-light \
-    && rm -rf /var/lib/apt/lists/* && install -d -o plist -g plist /etc/plist/nginx /var/lib/nginx /var/log/nginx
+    && rm -rf /var/lib/apt/lists/* && install -d -o plist -g plist /run/nginx \
+    && ln -s /dev/stdout /run/nginx/access.log && ln -s /dev/stderr /run/nginx/error.log
 USER plist
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=5 \
-  CMD curl -fsS http://127.0.0.1:8080/health || exit 1
+  CMD curl -fsS http://127.0.0.1:8080/nginx-health || exit 1
 STOPSIGNAL SIGQUIT
-CMD ["/bin/sh", "-c", "plist-admin --config /etc/plist/plist.yaml nginx > /etc/plist/nginx/nginx.conf && exec nginx -c /etc/plist/nginx/nginx.conf -e stderr -g 'daemon off;'"]
+CMD ["/bin/sh", "-c", "plist-admin --config /etc/plist/plist.yaml nginx > /run/nginx/nginx.conf && exec nginx -p /run/nginx/ -c /run/nginx/nginx.conf -e stderr -g 'daemon off;'"]

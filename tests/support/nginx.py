@@ -39,7 +39,7 @@ class Nginx(Server):
         return [*self._command(), "-g", "daemon off;"]
 
     def is_up(self):
-        return self.client.get("/health").status in (200, 502, 503, 504)
+        return self.client.get("/nginx-health").status == 200
 
     def reload(self):
         self.write()
