@@ -386,16 +386,20 @@ const char *pl_call_config_file(const struct pl_call *call)
 	return pl_call_text(call, "config", from_environment);
 }
 
+const char *pl_call_own_region(const struct pl_call *call)
+{
+	const char *only = pl_call_nth(call, "region", 0);
+	if (!only || pl_call_nth(call, "region", 1))
+		only = getenv("REGION");
+	return only && *only ? only : NULL;
+}
+
 int pl_call_config(struct pl_call *call)
 {
 	if (call->config)
 		return 0;
 	struct pl_problems problems = { 0 };
-	// With one region named, DATABASE_URL and PORT speak of that one, as they do to its daemon.
-	const char *only = pl_call_nth(call, "region", 0);
-	if (!only || pl_call_nth(call, "region", 1))
-		only = getenv("REGION");
-	call->config = pl_config_load(pl_call_config_file(call), only && *only ? only : NULL, &problems);
+	call->config = pl_config_load(pl_call_config_file(call), pl_call_own_region(call), &problems);
 	pl_say_problems(&problems, call->config == NULL);
 	pl_problems_fini(&problems);
 	return call->config ? 0 : PL_EXIT_USAGE;

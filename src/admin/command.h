@@ -98,6 +98,8 @@ int64_t pl_call_us(const struct pl_call *call, const char *option, int64_t other
 const char *pl_call_nth(const struct pl_call *call, const char *option, int i);
 int64_t pl_call_timeout_us(const struct pl_call *call); // --timeout
 
+// Whose the variables DATABASE_URL and PORT are: the one region that --region names, else REGION's, as for its daemon; or NULL.
+const char *pl_call_own_region(const struct pl_call *call);
 // Loads the configuration that --config, PLIST_CONFIG or the installed default names. 0, or PL_EXIT_USAGE after listing the problems.
 int pl_call_config(struct pl_call *call);
 // As pl_call_config, then the regions that --region names; all of them when it is not given.

@@ -99,9 +99,11 @@ void pl_progress_line(const struct pl_progress *progress, int64_t elapsed_us, in
 	int percent = progress->total > 0 ? (int)(progress->done * 100 / progress->total) : 100;
 	if (per_us > 0)
 		pl_show_age((int64_t)((double)(progress->total - progress->done) / per_us), left);
-	snprintf(tail, sizeof tail, " %3d%%  %s of %s  %s/s%s%s", percent, pl_show_count(progress->done, done),
-	         pl_show_count(progress->total, total), pl_show_count((int64_t)(per_us * 1e6), rate),
-	         progress->done < progress->total && *left ? "  still " : "", progress->done < progress->total ? left : "");
+	int at = snprintf(tail, sizeof tail, " %3d%%  %s of %s", percent, pl_show_count(progress->done, done), pl_show_count(progress->total, total));
+	if (new > 0)
+		at += snprintf(tail + at, sizeof tail - (size_t)at, "  %s/s", pl_show_count((int64_t)(per_us * 1e6), rate));
+	if (*left && progress->done < progress->total)
+		snprintf(tail + at, sizeof tail - (size_t)at, "  still %s", left);
 	int room = columns - (int)strlen(progress->what) - (int)strlen(tail) - 5;
 	int width = room > 40 ? 40 : room;
 	if (width < 5) {
