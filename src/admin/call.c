@@ -27,9 +27,13 @@ const struct pl_option pl_common_options[] = {
 
 bool pl_command_has_common(const struct pl_command *command, const struct pl_option *option)
 {
-	if (option->letter == 'o')
-		return command->prints_data;
-	return option->letter == 'h' || !command->no_config;
+	switch (option->kind) {
+	case PL_OPTION_FILE: return !command->no_config;
+	case PL_OPTION_REGION: return command->regions;
+	case PL_OPTION_DURATION: return command->waits;
+	case PL_OPTION_CHOICE: return command->prints_data;
+	default: return true;
+	}
 }
 
 // ---- the options that may stand at a place
@@ -394,17 +398,6 @@ const char *pl_call_own_region(const struct pl_call *call)
 	return only && *only ? only : NULL;
 }
 
-int pl_call_config(struct pl_call *call)
-{
-	if (call->config)
-		return 0;
-	struct pl_problems problems = { 0 };
-	call->config = pl_config_load(pl_call_config_file(call), pl_call_own_region(call), &problems);
-	pl_say_problems(&problems, call->config == NULL);
-	pl_problems_fini(&problems);
-	return call->config ? 0 : PL_EXIT_USAGE;
-}
-
 static int unknown_region(const struct pl_config *config, const char *name)
 {
 	const char *names[PL_REGIONS_MAX + 1] = { NULL };
@@ -418,6 +411,32 @@ static int unknown_region(const struct pl_config *config, const char *name)
 	        near ? near : "");
 	pl_buf_fini(&list);
 	return PL_EXIT_USAGE;
+}
+
+// A name that is not in the file is a mistake of the command line, so it is answered as one and not as a problem of the file.
+static bool region_is_unknown(const struct pl_call *call, const char *name)
+{
+	struct pl_problems problems = { 0 };
+	struct pl_config *config = pl_call_has(call, "region") ? pl_config_load(pl_call_config_file(call), NULL, &problems) : NULL;
+	bool unknown = config && !pl_config_region(config, name, strlen(name));
+	if (unknown)
+		unknown_region(config, name);
+	pl_config_unref(&config);
+	pl_problems_fini(&problems);
+	return unknown;
+}
+
+int pl_call_config(struct pl_call *call)
+{
+	if (call->config)
+		return 0;
+	struct pl_problems problems = { 0 };
+	const char *own = pl_call_own_region(call);
+	call->config = pl_config_load(pl_call_config_file(call), own, &problems);
+	if (call->config || !own || !region_is_unknown(call, own))
+		pl_say_problems(&problems, call->config == NULL);
+	pl_problems_fini(&problems);
+	return call->config ? 0 : PL_EXIT_USAGE;
 }
 
 int pl_call_regions(struct pl_call *call)

@@ -185,6 +185,8 @@ const struct pl_command pl_cmd_dead_letters_list = {
 		{ NULL },
 	},
 	.prints_data = true,
+	.regions = true,
+	.waits = true,
 	.run = list,
 };
 
@@ -197,6 +199,8 @@ const struct pl_command pl_cmd_dead_letters_show = {
 	.summary = "one of them, whole",
 	.help = "Shows one dead letter whole: key, value, headers and what was wrong with it. ID is the number from the list, or REGION/NUMBER.",
 	.prints_data = true,
+	.regions = true,
+	.waits = true,
 	.run = show,
 };
 
@@ -213,5 +217,7 @@ const struct pl_command pl_cmd_dead_letters_drop = {
 		{ "yes", 'y', PL_OPTION_SWITCH, NULL, "do not ask" },
 		{ NULL },
 	},
+	.regions = true,
+	.waits = true,
 	.run = drop,
 };

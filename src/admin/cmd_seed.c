@@ -4,13 +4,13 @@
 // Invariant: whatever was interrupted, the same command goes on where it was stopped, and rows that are there stay as they are.
 #include "admin/commands.h"
 
-#include <errno.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/file.h"
 #include "admin/reach.h"
 #include "admin/seed_rows.h"
 #include "admin/table.h"
@@ -19,7 +19,8 @@
 #include "base/buf.h"
 
 #define CHUNK 10000                  // rows of one transaction
-#define FILE_MAX (INT64_C(256) << 20) // bytes of a seed file
+#define ROWS_MAX 1000000000
+#define FILE_MAX ((size_t)256 << 20) // bytes of a seed file
 
 enum { REGION, RESOURCE, SOURCE, ADDED, ROWS };
 
@@ -80,27 +81,6 @@ static void analyze(struct pl_reach *reach, const struct pl_resource *resource)
 
 // ---- from files
 
-static int read_file(const char *file, struct pl_buf *text)
-{
-	FILE *in = fopen(file, "re");
-	size_t n;
-	if (!in) {
-		pl_fail("%s: %s", file, strerror(errno));
-		return -1;
-	}
-	do {
-		pl_buf_reserve(text, 65536);
-		n = fread(text->data + text->len, 1, 65536, in);
-		text->len += n;
-		text->data[text->len] = '\0';
-	} while (n > 0 && text->len < FILE_MAX);
-	int failed = ferror(in) || n > 0 || strlen(text->data) != text->len;
-	if (failed)
-		pl_fail("%s: cannot be read whole, is larger than 256 MiB, or is no text", file);
-	fclose(in);
-	return failed ? -1 : 0;
-}
-
 struct seed_file { const char *name; struct pl_buf text; };
 
 struct seed_files { int n; struct seed_file *each; };
@@ -109,7 +89,11 @@ static int add_file(struct pl_call *call, struct seed_files *files, const char *
 {
 	files->each = pl_realloc(files->each, (size_t)(files->n + 1) * sizeof *files->each);
 	files->each[files->n] = (struct seed_file){ pl_arena_strdup(call->arena, name), { 0 } };
-	return read_file(name, &files->each[files->n++].text);
+	struct pl_error err;
+	int rc = pl_file_read(name, FILE_MAX, &files->each[files->n++].text, &err);
+	if (rc)
+		pl_fail("%s", err.text);
+	return rc;
 }
 
 // The files of seeds/, which stands beside the folder of Lua, in the source as where it is installed.
@@ -344,6 +328,10 @@ static int seed_rows(struct pl_call *call, struct pl_reaches *reaches, const str
 {
 	struct pl_error err = { 0 };
 	int64_t total = pl_call_number(call, "rows", 0);
+	if (total > ROWS_MAX) {
+		pl_fail("--rows: at most %d", ROWS_MAX);
+		return PL_EXIT_USAGE;
+	}
 	if (call->nargs > 0 || pl_call_has(call, "file")) {
 		pl_fail("seed: --rows makes rows up; it takes no files");
 		return PL_EXIT_USAGE;
@@ -422,5 +410,7 @@ const struct pl_command pl_cmd_seed = {
 		{ NULL },
 	},
 	.prints_data = true,
+	.regions = true,
+	.waits = true,
 	.run = seed,
 };

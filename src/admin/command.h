@@ -55,7 +55,9 @@ struct pl_command {
 	const char *help;        // what it does, in paragraphs
 	const struct pl_option *options; // its own, ended by a row without a name; NULL: none
 	bool prints_data;        // has --output
-	bool no_config;          // needs no configuration: has neither --config, --region nor --timeout
+	bool no_config;          // needs no configuration: has no --config
+	bool regions;            // has --region
+	bool waits;              // has --timeout
 	bool hidden;
 	int (*run)(struct pl_call *call);
 };

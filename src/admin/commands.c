@@ -2,6 +2,8 @@
 #include "admin/commands.h"
 
 const struct pl_command *const pl_commands[] = {
+	&pl_cmd_nginx,
+	&pl_cmd_routes,
 	&pl_cmd_seed,
 	&pl_cmd_dead_letters_list,
 	&pl_cmd_dead_letters_show,

@@ -117,7 +117,7 @@ void pl_help_general(struct pl_buf *out)
 	                 "Commands:\n");
 	add_commands(out, NULL);
 	add_row(out, "help [COMMAND]", 28, "this list, or the help of a command");
-	pl_buf_adds(out, "\nOptions of all commands that read the configuration:\n");
+	pl_buf_adds(out, "\nOptions of all commands, as far as they mean something there:\n");
 	for (const struct pl_option *o = pl_common_options; o->name; o++)
 		add_option(out, o);
 	pl_buf_adds(out, "\nData goes to standard output, everything else to standard error. NO_COLOR is respected.\n"

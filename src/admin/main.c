@@ -2,12 +2,12 @@
 #include "admin/command.h"
 
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "admin/talk.h"
 #include "base/buf.h"
+#include "base/log.h"
 
 static int print_help(struct pl_buf *text)
 {
@@ -62,6 +62,7 @@ int pl_admin_main(int argc, char **argv)
 {
 	static char version[] = "version";
 	struct pl_call call;
+	pl_log_init(PL_LOG_ERROR, PL_LOG_TEXT); // what the rooms below would log, the tool says itself
 	setlocale(LC_CTYPE, ""); // for the width of what is not ASCII; numbers stay as they are
 	if (argc > 1 && strcmp(argv[1], "help") == 0)
 		return finish_output(help(argc - 2, argv + 2));

@@ -13,6 +13,11 @@ static void open_one(struct pl_call *call, struct pl_reach *reach, int64_t state
 	// Plain text of times, numbers and bytes, whatever the server's or the role's settings are.
 	static const char *const setup[] = { "SET search_path = public", "SET datestyle = ISO", "SET timezone = UTC",
 	                                     "SET client_min_messages = warning", NULL };
+	if (!reach->region->database) {
+		pl_error_set(&reach->err, PL_EUNAVAIL, "the configuration names no database for it");
+		pl_fail("%s: %s", reach->region->name, reach->err.text);
+		return;
+	}
 	struct pl_session_options options = {
 		.dsn = reach->region->database,
 		.application_name = pl_arena_printf(call->arena, "plist-admin %s", call->command->noun),
@@ -35,6 +40,15 @@ void pl_reaches_open(struct pl_call *call, struct pl_reaches *reaches, int64_t s
 	for (int i = 0; i < reaches->n; i++) {
 		reaches->each[i].region = call->regions[i];
 		open_one(call, &reaches->each[i], statement_us);
+	}
+}
+
+void pl_reaches_again(struct pl_reaches *reaches)
+{
+	for (int i = 0; i < reaches->n; i++) {
+		struct pl_reach *reach = &reaches->each[i];
+		if (!reach->up && reach->session)
+			reach->up = pl_session_connect(reach->session, &reach->err) == 0;
 	}
 }
 

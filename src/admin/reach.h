@@ -19,6 +19,8 @@ struct pl_reaches {
 // Opens a session to the database of every region of the call (after pl_call_regions), saying which could not be reached.
 // `statement_us` 0 lets statements take as long as they need.
 void pl_reaches_open(struct pl_call *call, struct pl_reaches *reaches, int64_t statement_us);
+// Tries again to reach those that are not up. Says nothing of those that still are not: it has been said.
+void pl_reaches_again(struct pl_reaches *reaches);
 void pl_reaches_close(struct pl_reaches *reaches);
 
 // A query of one of them, to be PQclear-ed. NULL, after saying what went wrong, when it failed (the region is then no longer up) or the
