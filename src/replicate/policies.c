@@ -1,0 +1,70 @@
+// The policies in force, by resource: names and hashes.
+//
+// Stands beside the relay, which tells them to everyone. The applier has policies of its own, to be asked.
+// Threads: belongs to one thread.
+#include "replicate/policies.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct pl_policies {
+	struct pl_arena *arena;
+	int n;
+	struct { const char *resource, *name, *sha256, *header; } of[];
+};
+
+// "policies/last_writer_wins.lua" -> "last_writer_wins"
+static const char *base_name(struct pl_arena *arena, const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+
+	return pl_arena_strndup(arena, name, dot ? (size_t)(dot - name) : strlen(name));
+}
+
+struct pl_policies *pl_policies_new(const struct pl_config *config)
+{
+	struct pl_policies *policies = pl_calloc(1, sizeof *policies + sizeof policies->of[0] * (size_t)config->nresources);
+
+	policies->arena = pl_arena_new(0);
+	policies->n = config->nresources;
+	for (int i = 0; i < config->nresources; i++) {
+		const struct pl_resource *resource = &config->resources[i];
+		const struct pl_script_source *source = pl_config_source(config, resource->policy);
+
+		policies->of[i].resource = pl_arena_strdup(policies->arena, resource->name);
+		policies->of[i].sha256 = pl_arena_strdup(policies->arena, source ? source->sha256 : "");
+		policies->of[i].name = base_name(policies->arena, resource->policy);
+		policies->of[i].header = pl_arena_printf(policies->arena, "%s sha256:%s", policies->of[i].name, policies->of[i].sha256);
+	}
+	return policies;
+}
+
+void pl_policies_free(struct pl_policies **at)
+{
+	if (!*at)
+		return;
+	pl_arena_free(&(*at)->arena);
+	free(*at);
+	*at = NULL;
+}
+
+const char *pl_policies_header(const struct pl_policies *policies, int resource)
+{
+	return policies->of[resource].header;
+}
+
+void pl_policies_print(struct pl_buf *buf, const struct pl_policies *policies)
+{
+	pl_buf_addc(buf, '{');
+	for (int i = 0; i < policies->n; i++) {
+		if (i)
+			pl_buf_addc(buf, ',');
+		pl_buf_add_json(buf, policies->of[i].resource, strlen(policies->of[i].resource));
+		pl_buf_adds(buf, ":{\"name\":");
+		pl_buf_add_json(buf, policies->of[i].name, strlen(policies->of[i].name));
+		pl_buf_adds(buf, ",\"sha256\":");
+		pl_buf_add_json(buf, policies->of[i].sha256, strlen(policies->of[i].sha256));
+		pl_buf_addc(buf, '}');
+	}
+	pl_buf_addc(buf, '}');
+}
