@@ -120,7 +120,7 @@ static void database_failed(struct pl_relay *relay, const struct pl_error *err)
 	if (err->code == PL_ESTOPPED)
 		return;
 	if (pl_log_limit_ok(&relay->database_limit, 10 * SECOND))
-		pl_warning("relay: %s; events wait in the outbox", err->text);
+		pl_warning("%s; events wait in the outbox", err->text);
 	if (!pl_session_connected(relay->session)) {
 		if (relay->leader)
 			drop_producer(relay);
@@ -144,7 +144,7 @@ static bool have_database(struct pl_relay *relay)
 	}
 	NOTE(relay, database_up, true);
 	if (!was_up)
-		pl_info("relay: connected to the database");
+		pl_info("connected to the database");
 	relay->lock_at_us = 0;
 	return true;
 }
@@ -166,7 +166,7 @@ static bool leads(struct pl_relay *relay)
 	relay->leader = true;
 	NOTE(relay, leader, true);
 	forget_flights(relay);
-	pl_notice("relay: publishes this region's events");
+	pl_notice("publishes this region's events");
 	return true;
 }
 
@@ -192,10 +192,10 @@ static void delivered(void *arg, int64_t tag, enum pl_delivery what, const char 
 	COUNT(relay, failed, 1);
 	if (what == PL_UNDELIVERED) {
 		if (!relay->undelivered && pl_log_limit_ok(&relay->delivery_limit, 10 * SECOND))
-			pl_warning("relay: event %lld was not delivered (%s); sending again what the broker has not acknowledged", (long long)tag, why);
+			pl_warning("event %lld was not delivered (%s); sending again what the broker has not acknowledged", (long long)tag, why);
 		relay->undelivered = true;
 	} else if (relay->alone) {
-		pl_err("relay: the broker refuses event %lld (%s); it stays in the outbox, the others go on", (long long)tag, why);
+		pl_err("the broker refuses event %lld (%s); it stays in the outbox, the others go on", (long long)tag, why);
 		pl_flights_set(&relay->flights, tag, PL_FLIGHT_ASIDE);
 		relay->careful -= relay->careful > 0;
 	} else { // one of a batch: which one it was is found by sending them one by one
@@ -214,7 +214,7 @@ static bool have_producer(struct pl_relay *relay)
 	if (!relay->producer) {
 		relay->producer = pl_producer_new(&options, &err);
 		if (!relay->producer) { // the same configuration worked at the start: memory, descriptors
-			pl_err("relay: %s", err.text);
+			pl_err("%s", err.text);
 			wait_a_while(relay);
 			return false;
 		}
@@ -223,7 +223,7 @@ static bool have_producer(struct pl_relay *relay)
 		return true;
 	if (pl_producer_topics(relay->producer, relay->config, TOPICS_US, pl_wake_fd(relay->halt), &err) < 0) {
 		if (err.code != PL_ESTOPPED && pl_log_limit_ok(&relay->broker_limit, 10 * SECOND))
-			pl_warning("relay: %s; events wait in the outbox", err.text);
+			pl_warning("%s; events wait in the outbox", err.text);
 		relay->was_up = false;
 		wait_a_while(relay);
 		return false;
@@ -238,9 +238,9 @@ static void watch_broker(struct pl_relay *relay)
 
 	NOTE(relay, broker_up, up);
 	if (up && !relay->was_up)
-		pl_notice("relay: connected to Kafka at %s", relay->config->kafka.brokers);
+		pl_notice("connected to Kafka at %s", relay->config->kafka.brokers);
 	else if (!up && relay->was_up)
-		pl_warning("relay: no broker answers at %s; events wait in the outbox", relay->config->kafka.brokers);
+		pl_warning("no broker answers at %s; events wait in the outbox", relay->config->kafka.brokers);
 	relay->was_up = up;
 }
 
@@ -253,7 +253,7 @@ static bool producer_lives(struct pl_relay *relay)
 	pl_producer_serve(relay->producer);
 	watch_broker(relay);
 	if (pl_producer_fatal(relay->producer, why, sizeof why)) {
-		pl_warning("relay: the producer failed for good (%s); replacing it", why);
+		pl_warning("the producer failed for good (%s); replacing it", why);
 	} else if (!relay->undelivered) {
 		return true;
 	}
@@ -306,7 +306,7 @@ static bool delete_done(struct pl_relay *relay)
 
 static void set_aside(struct pl_relay *relay, const struct pl_outbox_row *row, const char *why)
 {
-	pl_err("relay: event %lld (%s %s) cannot be sent: %s; it stays in the outbox, the others go on", (long long)row->id, row->resource,
+	pl_err("event %lld (%s %s) cannot be sent: %s; it stays in the outbox, the others go on", (long long)row->id, row->resource,
 	       row->record_id, why);
 	COUNT(relay, failed, 1);
 	pl_flights_add(&relay->flights, row->id, PL_FLIGHT_ASIDE);
@@ -354,7 +354,7 @@ static bool may_read(const struct pl_relay *relay)
 static bool read_and_send(struct pl_relay *relay)
 {
 	int64_t now_us = pl_mono_us();
-	int limit = relay->careful > 0 ? 1 : relay->config->kafka.relay_batch, sent = 0;
+	int limit = relay->careful > 0 ? 1 : relay->config->kafka.relay_batch, sent = 0, nflights;
 	bool whole = now_us >= relay->whole_at_us;
 	struct pl_outbox_batch batch;
 	struct pl_error err = { 0 };
@@ -363,8 +363,8 @@ static bool read_and_send(struct pl_relay *relay)
 	relay->poll_at_us = now_us + IDLE_US;
 	if (whole)
 		relay->whole_at_us = now_us + WHOLE_US;
-	if (pl_outbox_read(relay->session, &relay->cursor, scratch(relay, relay->flights.n), pl_flights_ids(&relay->flights, relay->ids), limit,
-	                   whole, &batch, &err) < 0) {
+	nflights = pl_flights_ids(&relay->flights, scratch(relay, relay->flights.n));
+	if (pl_outbox_read(relay->session, &relay->cursor, relay->ids, nflights, limit, whole, &batch, &err) < 0) {
 		database_failed(relay, &err);
 		return false;
 	}
