@@ -5,6 +5,8 @@
 // unique over the run. What it prints is one JSON object.
 //
 // Threads: one.
+#include "config.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "simulation.h"
+#include "sim_policies.h"
 
 static uint64_t first_seed = 1;
 static int histories = 2500;
@@ -20,25 +20,28 @@ static int histories = 2500;
 struct tally { int failed, concurrent, twins, risen; };
 
 // Runs them all; the first failure is shrunk and printed when it was not expected.
-static struct tally run_all(const struct sim_rules *rules, const char *name, bool expect_failure)
+static struct tally run_all(const struct pl_sim_rules *rules, const char *name, bool expect_failure)
 {
 	struct tally tally = { 0 };
 
 	for (int i = 0; i < histories; i++) {
-		struct sim_history history;
-		struct sim_outcome out;
+		struct pl_sim_history history;
+		struct pl_sim_outcome out;
+		struct pl_buf text = { 0 };
 
-		sim_history_make(&history, first_seed + (uint64_t)i);
-		sim_run(&history, rules, &out);
+		pl_sim_history_make(&history, first_seed + (uint64_t)i);
+		pl_sim_run(&history, rules, &out);
 		tally.concurrent += out.concurrent;
 		tally.twins += out.twins;
 		tally.risen += out.risen;
 		if (!out.failed || tally.failed++ || expect_failure)
 			continue;
-		sim_shrink(&history, rules);
-		sim_run(&history, rules, &out);
+		pl_sim_shrink(&history, rules);
+		pl_sim_run(&history, rules, &out);
 		printf("# %s fails; the shortest history that does:\n", name);
-		sim_print(&history);
+		pl_sim_print(&text, &history, rules);
+		printf("# seed %llu, %d regions:\n%s", (unsigned long long)history.seed, history.regions, text.data);
+		pl_buf_fini(&text);
 		printf("# %s\n", out.why);
 	}
 	return tally;
@@ -47,7 +50,7 @@ static struct tally run_all(const struct sim_rules *rules, const char *name, boo
 static void regions_end_equal_under_every_policy(void **state)
 {
 	for (int p = 0; p < sim_npolicies; p++) {
-		struct sim_rules rules = { .take = sim_take, .ask = sim_policies[p].ask };
+		struct pl_sim_rules rules = { .resource = &sim_resource, .value = sim_value, .take = pl_sim_take, .ask = sim_policies[p].ask };
 		struct tally tally = run_all(&rules, sim_policies[p].name, false);
 
 		printf("# %s: %d histories from seed %llu, %d concurrent arrivals, %d rows shown without a twin, %d failed\n",
@@ -60,7 +63,7 @@ static void regions_end_equal_under_every_policy(void **state)
 
 static void a_late_twin_does_not_rise_over_what_overwrote_it(void **state)
 {
-	struct sim_rules rules = { .take = sim_take, .ask = sim_policies[0].ask }, naive = rules;
+	struct pl_sim_rules rules = { .resource = &sim_resource, .value = sim_value, .take = pl_sim_take, .ask = sim_policies[0].ask }, naive = rules;
 	struct tally with, without;
 
 	naive.forget_twins = true;
@@ -75,7 +78,7 @@ static void a_late_twin_does_not_rise_over_what_overwrote_it(void **state)
 
 // Pairwise merging, as replication products do it: what is shown is stored, and meets the next arrival.
 static enum pl_decision take_pairwise(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event,
-                                      const struct sim_rules *rules)
+                                      const struct pl_sim_rules *rules)
 {
 	enum pl_decision decision = pl_decide_take(arena, state, event);
 	struct pl_shown shown;
@@ -89,7 +92,7 @@ static enum pl_decision take_pairwise(struct pl_arena *arena, struct pl_state *s
 }
 
 static enum pl_decision take_arrival(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event,
-                                     const struct sim_rules *rules)
+                                     const struct pl_sim_rules *rules)
 {
 	enum pl_decision decision = pl_decide_take(arena, state, event);
 
@@ -101,7 +104,7 @@ static enum pl_decision take_arrival(struct pl_arena *arena, struct pl_state *st
 }
 
 static enum pl_decision take_without_join(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event,
-                                          const struct sim_rules *rules)
+                                          const struct pl_sim_rules *rules)
 {
 	enum pl_decision decision = pl_decide_take(arena, state, event);
 
@@ -113,7 +116,7 @@ static enum pl_decision take_without_join(struct pl_arena *arena, struct pl_stat
 }
 
 static enum pl_decision take_all_covering(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event,
-                                          const struct sim_rules *rules)
+                                          const struct pl_sim_rules *rules)
 {
 	int before = state->n;
 	struct pl_sibling *writes = state->writes;
@@ -128,7 +131,7 @@ static enum pl_decision take_all_covering(struct pl_arena *arena, struct pl_stat
 	return decision;
 }
 
-static void assert_broken(const char *policy, struct sim_rules rules, const char *what)
+static void assert_broken(const char *policy, struct pl_sim_rules rules, const char *what)
 {
 	struct tally tally;
 
@@ -146,30 +149,30 @@ static void merging_pairwise_is_seen_to_diverge(void **state)
 	static const char *const policies[] = { "first_of_all", "highest_price", "region_order", "mean_price", "fails_sometimes" };
 
 	for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++)
-		assert_broken(policies[i], (struct sim_rules){ .take = take_pairwise }, "pairwise merging");
+		assert_broken(policies[i], (struct pl_sim_rules){ .resource = &sim_resource, .value = sim_value, .take = take_pairwise }, "pairwise merging");
 }
 
 static void every_other_broken_rule_is_seen(void **state)
 {
-	assert_broken("last_writer_wins", (struct sim_rules){ .take = take_arrival }, "the arrival wins");
-	assert_broken("last_writer_wins", (struct sim_rules){ .take = take_without_join }, "vectors not joined");
-	assert_broken("first_of_all", (struct sim_rules){ .take = take_all_covering }, "a delete covers nothing");
+	assert_broken("last_writer_wins", (struct pl_sim_rules){ .resource = &sim_resource, .value = sim_value, .take = take_arrival }, "the arrival wins");
+	assert_broken("last_writer_wins", (struct pl_sim_rules){ .resource = &sim_resource, .value = sim_value, .take = take_without_join }, "vectors not joined");
+	assert_broken("first_of_all", (struct pl_sim_rules){ .resource = &sim_resource, .value = sim_value, .take = take_all_covering }, "a delete covers nothing");
 }
 
 static void a_failing_history_shrinks_to_the_shortest(void **state)
 {
-	struct sim_rules rules = { .take = take_arrival, .ask = sim_policies[0].ask };
-	struct sim_history history;
-	struct sim_outcome out;
+	struct pl_sim_rules rules = { .resource = &sim_resource, .value = sim_value, .take = take_arrival, .ask = sim_policies[0].ask };
+	struct pl_sim_history history;
+	struct pl_sim_outcome out;
 
 	for (uint64_t seed = first_seed;; seed++) {
-		sim_history_make(&history, seed);
-		sim_run(&history, &rules, &out);
+		pl_sim_history_make(&history, seed);
+		pl_sim_run(&history, &rules, &out);
 		if (out.failed && history.nops > 8)
 			break;
 	}
-	sim_shrink(&history, &rules);
-	sim_run(&history, &rules, &out);
+	pl_sim_shrink(&history, &rules);
+	pl_sim_run(&history, &rules, &out);
 	assert_true(out.failed);
 	assert_true(history.nops <= 4); // two regions that write are enough; their clocks may need a third
 }

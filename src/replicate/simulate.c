@@ -1,5 +1,8 @@
-// The simulated cluster: see simulation.h.
-#include "simulation.h"
+// The simulated cluster: see simulate.h.
+//
+// Beside replicate/decide, which it drives. Used by the probe of policies and by the tests; never by the daemon while it serves.
+// Threads: any.
+#include "replicate/simulate.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,28 +11,21 @@
 
 #include "base/sha256.h"
 
-#define REQUESTS_MAX SIM_OPS_MAX
-#define EVENTS_MAX SIM_OPS_MAX
+#define REQUESTS_MAX PL_SIM_OPS_MAX
+#define EVENTS_MAX PL_SIM_OPS_MAX
 
-enum { PRICE, BEDS, NOTE };
+static const char *name_of(const struct pl_sim_rules *rules, int region)
+{
+	static const char *const names[PL_SIM_REGIONS_MAX] = { "us", "eu", "ap", "sa", "me" };
 
-const struct pl_resource sim_resource = {
-	.name = "properties", .title = "Property", .table = "properties", .topic = "property-updates", .policy = "policies/simulated.lua",
-	.track_fields = true, .nfields = 3,
-	.fields = {
-		[PRICE] = { .name = "price", .type = PL_FIELD_DECIMAL, .required = true, .precision = 12, .scale = 2 },
-		[BEDS] = { .name = "bedrooms", .type = PL_FIELD_INTEGER },
-		[NOTE] = { .name = "note", .type = PL_FIELD_STRING, .max_length = 255 },
-	},
-};
-
-static const char *const region_names[SIM_REGIONS_MAX] = { "us", "eu", "ap", "sa", "me" };
+	return rules->regions ? rules->regions[region] : names[region];
+}
 
 struct request {               // one per request a client made; two of them may have the same id, by mistake
 	char id[16];
 	uint8_t fingerprint[PL_SHA256_SIZE];
-	enum sim_kind kind;
-	uint32_t price, beds, touches;
+	enum pl_sim_kind kind;
+	uint32_t even, odd, touches;
 };
 
 struct learned { int request; struct pl_dot dot; };
@@ -45,10 +41,10 @@ struct region {
 
 struct world {
 	struct pl_arena *arena;
-	const struct sim_rules *rules;
-	struct sim_outcome *out;
+	const struct pl_sim_rules *rules;
+	struct pl_sim_outcome *out;
 	int nregions;
-	struct region regions[SIM_REGIONS_MAX];
+	struct region regions[PL_SIM_REGIONS_MAX];
 	int nrequests;
 	struct request requests[REQUESTS_MAX];
 	int nevents;
@@ -72,21 +68,21 @@ static uint32_t below(uint64_t *state, uint32_t n)
 	return (uint32_t)((next_random(state) >> 11) % n);
 }
 
-void sim_history_make(struct sim_history *h, uint64_t seed)
+void pl_sim_history_make(struct pl_sim_history *h, uint64_t seed)
 {
 	uint64_t rng = seed;
 
 	memset(h, 0, sizeof *h);
 	h->seed = seed;
-	h->regions = 3 + (below(&rng, 4) == 0 ? (int)below(&rng, SIM_REGIONS_MAX - 2) : 0);
-	h->nops = 3 + (int)below(&rng, below(&rng, 5) == 0 ? SIM_OPS_MAX - 3 : 10);
+	h->regions = 3 + (below(&rng, 4) == 0 ? (int)below(&rng, PL_SIM_REGIONS_MAX - 2) : 0);
+	h->nops = 3 + (int)below(&rng, below(&rng, 5) == 0 ? PL_SIM_OPS_MAX - 3 : 10);
 	for (int i = 0; i < h->nops; i++) {
 		uint32_t dice = below(&rng, 100);
 
-		h->ops[i] = (struct sim_op){
-			.kind = dice < 35 ? SIM_WRITE : dice < 43 ? SIM_DELETE : dice < 57 ? SIM_RETRY : dice < 60 ? SIM_REUSE : SIM_DELIVER,
+		h->ops[i] = (struct pl_sim_op){
+			.kind = dice < 35 ? PL_SIM_WRITE : dice < 43 ? PL_SIM_DELETE : dice < 57 ? PL_SIM_RETRY : dice < 60 ? PL_SIM_REUSE : PL_SIM_DELIVER,
 			.region = (int)below(&rng, (uint32_t)h->regions), .pick = below(&rng, 1000),
-			.price = below(&rng, 4), .beds = below(&rng, 3), .ticks = below(&rng, 3),
+			.even = below(&rng, 4), .odd = below(&rng, 3), .ticks = below(&rng, 3),
 		};
 	}
 }
@@ -104,7 +100,7 @@ static void fail(struct world *w, const char *fmt, ...)
 	va_end(ap);
 }
 
-enum pl_decision sim_take(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event, const struct sim_rules *rules)
+enum pl_decision pl_sim_take(struct pl_arena *arena, struct pl_state *state, const struct pl_event *event, const struct pl_sim_rules *rules)
 {
 	return pl_decide_take(arena, state, event);
 }
@@ -144,7 +140,7 @@ static void show(struct world *w, struct region *g)
 	struct pl_shown shown;
 	int n = known_twins(w, g, &twins);
 
-	pl_decide_show_by(w->arena, &sim_resource, 1, &g->state, twins, n, w->rules->ask, w->rules->ask_arg, &shown);
+	pl_decide_show_by(w->arena, w->rules->resource, 1, &g->state, twins, n, w->rules->ask, w->rules->ask_arg, &shown);
 	g->visible = shown.row;
 	g->shown = true;
 	if (g->state.n > 1 && shown.nrows < g->state.n)
@@ -170,15 +166,18 @@ static void learn(struct region *g, int request, const struct pl_dot *dot)
 static const char *field_times(struct world *w, const struct region *g, const char *region, int64_t at, uint32_t touches)
 {
 	struct pl_buf buf = { 0 };
+
+	if (!w->rules->resource->track_fields)
+		return NULL;
 	cJSON *before = g->shown && g->visible.field_times
 		? pl_json_parse(g->visible.field_times, strlen(g->visible.field_times), &pl_json_default_limits, NULL) : NULL;
 	const char *text;
 
-	for (int f = 0; f < sim_resource.nfields; f++) {
-		const cJSON *old = pl_json_get(before, sim_resource.fields[f].name);
+	for (int f = 0; f < w->rules->resource->nfields; f++) {
+		const cJSON *old = pl_json_get(before, w->rules->resource->fields[f].name);
 
-		pl_buf_printf(&buf, "%s\"%s\":", f ? "," : "{", sim_resource.fields[f].name);
-		if (old && !(touches & (1u << f)))
+		pl_buf_printf(&buf, "%s\"%s\":", f ? "," : "{", w->rules->resource->fields[f].name);
+		if (old && !(touches & (1u << f % 3)))
 			pl_json_print(&buf, old);
 		else
 			pl_buf_printf(&buf, "{\"at\":%lld,\"origin\":\"%s\"}", (long long)at, region);
@@ -199,6 +198,22 @@ static void note_overwritten(struct world *w, const struct region *g, int by)
 				w->overwrote[r][by] = true;
 }
 
+// What stands, with the fields that the request touches set anew. A new record has all that are required.
+static const char **written_values(struct world *w, const struct region *g, const struct request *request, bool deleted)
+{
+	const struct pl_resource *resource = w->rules->resource;
+	const char **values = pl_arena_alloc(w->arena, sizeof values[0] * (size_t)resource->nfields);
+
+	for (int f = 0; f < resource->nfields; f++) {
+		bool missing = !g->shown && resource->fields[f].required;
+
+		values[f] = g->shown ? g->visible.values[f] : NULL;
+		if (!deleted && (missing || request->touches & (1u << f % 3)))
+			values[f] = w->rules->value(w->rules, w->arena, f, f % 2 ? request->odd : request->even);
+	}
+	return values;
+}
+
 // A client's write, executed here in knowledge of all that this region knows.
 static void execute(struct world *w, int region, int request_index)
 {
@@ -206,28 +221,18 @@ static void execute(struct world *w, int region, int request_index)
 	const struct request *request = &w->requests[request_index];
 	struct pl_event *event = pl_arena_alloc(w->arena, sizeof *event);
 	struct pl_sibling *write = &event->write;
-	const char *name = region_names[region];
+	const char *name = name_of(w->rules, region);
 	int64_t at = g->shown && g->visible.updated_at_us >= g->clock ? g->visible.updated_at_us + 1 : g->clock;
 
-	event->resource = &sim_resource;
+	event->resource = w->rules->resource;
 	event->id = 1;
 	write->vector = g->state.vector;
 	pl_vector_set(&write->vector, name, pl_vector_get(&write->vector, name) + 1);
 	snprintf(write->dot.region, sizeof write->dot.region, "%s", name);
 	write->dot.counter = pl_vector_get(&write->vector, name);
 	write->updated_at_us = at;
-	write->deleted = request->kind == SIM_DELETE && g->shown;
-	write->values = pl_arena_alloc(w->arena, sizeof write->values[0] * (size_t)sim_resource.nfields);
-	for (int f = 0; f < sim_resource.nfields; f++)
-		write->values[f] = g->shown ? g->visible.values[f] : NULL;
-	if (!write->deleted) {
-		if (!write->values[PRICE] || (request->touches & (1u << PRICE)))
-			write->values[PRICE] = pl_arena_printf(w->arena, "%u.00", request->price);
-		if (request->touches & (1u << BEDS))
-			write->values[BEDS] = request->beds ? pl_arena_printf(w->arena, "%u", request->beds) : NULL;
-		if (request->touches & (1u << NOTE))
-			write->values[NOTE] = pl_arena_printf(w->arena, "%s says \"\xc3\xa4 %u\"", request->id, request->beds);
-	}
+	write->deleted = request->kind == PL_SIM_DELETE && g->shown;
+	write->values = written_values(w, g, request, write->deleted);
 	write->field_times = field_times(w, g, name, at, write->deleted ? 0 : request->touches);
 	write->request_id = request->id;
 	write->principal = "";
@@ -262,7 +267,7 @@ static void deliver(struct world *w, int region, int event_index)
 
 	if (w->rules->travel)
 		event = w->rules->travel(w->arena, event);
-	if (strcmp(event->write.dot.region, region_names[region]) == 0)
+	if (strcmp(event->write.dot.region, name_of(w->rules, region)) == 0)
 		return; // our own
 	learn(g, w->event_request[event_index], &event->write.dot);
 	decision = w->rules->take(w->arena, &g->state, event, w->rules);
@@ -271,16 +276,16 @@ static void deliver(struct world *w, int region, int event_index)
 	if (decision != PL_DECIDED_STALE || g->state.n > 1)
 		show(w, g);
 	if (g->state.version < version)
-		fail(w, "%s: version went back from %d to %d", region_names[region], version, g->state.version);
+		fail(w, "%s: version went back from %d to %d", name_of(w->rules, region), version, g->state.version);
 	if (g->state.version != pl_vector_sum(&g->state.vector))
-		fail(w, "%s: version %d is not the sum of its vector", region_names[region], g->state.version);
+		fail(w, "%s: version %d is not the sum of its vector", name_of(w->rules, region), g->state.version);
 	if ((decision == PL_DECIDED_STALE) != (g->state.version == version))
-		fail(w, "%s: a write was taken and the version stayed %d, or the other way round", region_names[region], version);
+		fail(w, "%s: a write was taken and the version stayed %d, or the other way round", name_of(w->rules, region), version);
 }
 
 // --- a whole history
 
-static int new_request(struct world *w, const struct sim_op *op, int same_id_as)
+static int new_request(struct world *w, const struct pl_sim_op *op, int same_id_as)
 {
 	struct request *request = &w->requests[w->nrequests];
 
@@ -290,33 +295,33 @@ static int new_request(struct world *w, const struct sim_op *op, int same_id_as)
 		snprintf(request->id, sizeof request->id, "req-%d", w->nrequests);
 	memset(request->fingerprint, w->nrequests + 1, sizeof request->fingerprint);
 	request->kind = op->kind;
-	request->price = op->price;
-	request->beds = op->beds;
+	request->even = op->even;
+	request->odd = op->odd;
 	request->touches = 1 + op->pick % 7;
 	return w->nrequests++;
 }
 
-static void step(struct world *w, const struct sim_op *op)
+static void step(struct world *w, const struct pl_sim_op *op)
 {
 	struct region *g = &w->regions[op->region];
 	int request;
 
 	g->clock += op->ticks;
 	switch (op->kind) {
-	case SIM_WRITE:
-	case SIM_DELETE:
+	case PL_SIM_WRITE:
+	case PL_SIM_DELETE:
 		execute(w, op->region, new_request(w, op, -1));
 		break;
-	case SIM_RETRY: // the same request, sent to another region or again to the same
-	case SIM_REUSE: // another request under an id that was used before
+	case PL_SIM_RETRY: // the same request, sent to another region or again to the same
+	case PL_SIM_REUSE: // another request under an id that was used before
 		if (w->nrequests == 0)
 			break;
 		request = (int)(op->pick % (uint32_t)w->nrequests);
 		if (knows_id(w, g, w->requests[request].id))
 			break; // answered from memory
-		execute(w, op->region, op->kind == SIM_REUSE ? new_request(w, op, request) : request);
+		execute(w, op->region, op->kind == PL_SIM_REUSE ? new_request(w, op, request) : request);
 		break;
-	case SIM_DELIVER:
+	case PL_SIM_DELIVER:
 		if (w->nevents > 0)
 			deliver(w, op->region, (int)(op->pick % (uint32_t)w->nevents));
 		break;
@@ -359,7 +364,7 @@ static void describe(struct pl_buf *buf, struct world *w, const struct region *g
 	for (int i = 0; i < n; i++)
 		pl_buf_printf(buf, " %s:%d", dots[i].region, dots[i].counter);
 	pl_buf_printf(buf, " shows%s", g->visible.deleted ? " deleted" : "");
-	for (int f = 0; f < sim_resource.nfields; f++)
+	for (int f = 0; f < w->rules->resource->nfields; f++)
 		pl_buf_printf(buf, " %s", g->visible.values[f] ? g->visible.values[f] : "null");
 	pl_buf_printf(buf, " of %s at %lld, fields %s", g->visible.dot.region, (long long)g->visible.updated_at_us,
 	              g->visible.field_times ? g->visible.field_times : "null");
@@ -376,7 +381,7 @@ static void compare(struct world *w)
 		pl_buf_reset(&other);
 		describe(&other, w, &w->regions[r]);
 		if (strcmp(first.data, other.data) != 0)
-			fail(w, "diverged:\n#   %s %s\n#   %s %s", region_names[0], first.data, region_names[r], other.data);
+			fail(w, "diverged:\n#   %s %s\n#   %s %s", name_of(w->rules, 0), first.data, name_of(w->rules, r), other.data);
 	}
 	pl_buf_fini(&first);
 	pl_buf_fini(&other);
@@ -403,7 +408,7 @@ static void count_risen(struct world *w)
 				w->out->risen++;
 }
 
-void sim_run(const struct sim_history *history, const struct sim_rules *rules, struct sim_outcome *outcome_r)
+void pl_sim_run(const struct pl_sim_history *history, const struct pl_sim_rules *rules, struct pl_sim_outcome *outcome_r)
 {
 	struct world *w = pl_calloc(1, sizeof *w);
 
@@ -425,18 +430,18 @@ void sim_run(const struct sim_history *history, const struct sim_rules *rules, s
 	free(w);
 }
 
-void sim_shrink(struct sim_history *history, const struct sim_rules *rules)
+void pl_sim_shrink(struct pl_sim_history *history, const struct pl_sim_rules *rules)
 {
-	struct sim_outcome out;
+	struct pl_sim_outcome out;
 
 	for (bool smaller = true; smaller;) {
 		smaller = false;
 		for (int i = 0; i < history->nops; i++) {
-			struct sim_history less = *history;
+			struct pl_sim_history less = *history;
 
 			less.nops--;
 			memmove(&less.ops[i], &less.ops[i + 1], sizeof less.ops[0] * (size_t)(less.nops - i));
-			sim_run(&less, rules, &out);
+			pl_sim_run(&less, rules, &out);
 			if (out.failed) {
 				*history = less;
 				smaller = true;
@@ -446,127 +451,18 @@ void sim_shrink(struct sim_history *history, const struct sim_rules *rules)
 	}
 }
 
-void sim_print(const struct sim_history *history)
+void pl_sim_print(struct pl_buf *buf, const struct pl_sim_history *history, const struct pl_sim_rules *rules)
 {
 	static const char *const words[] = { "writes", "deletes", "executes an earlier request", "executes another request under a used id", "hears of" };
 
-	printf("# seed %llu, %d regions:\n", (unsigned long long)history->seed, history->regions);
 	for (int i = 0; i < history->nops; i++) {
-		const struct sim_op *op = &history->ops[i];
+		const struct pl_sim_op *op = &history->ops[i];
 
-		printf("#   %s %s", region_names[op->region], words[op->kind]);
-		if (op->kind == SIM_DELIVER || op->kind == SIM_RETRY)
-			printf(" (the %u. of what there is, counted round)", op->pick + 1);
+		pl_buf_printf(buf, "%s %s", name_of(rules, op->region), words[op->kind]);
+		if (op->kind == PL_SIM_DELIVER || op->kind == PL_SIM_RETRY)
+			pl_buf_printf(buf, " (the %u. of what there is, counted round)", op->pick + 1);
 		else
-			printf(" price %u, bedrooms %u, fields %u", op->price, op->beds, 1 + op->pick % 7);
-		printf(", %u later\n", op->ticks);
+			pl_buf_printf(buf, " values %u and %u, fields %u", op->even, op->odd, 1 + op->pick % 7);
+		pl_buf_printf(buf, ", %u later\n", op->ticks);
 	}
 }
-
-// --- policies
-
-static int take_row(struct pl_verdict *verdict_r, int i)
-{
-	verdict_r->take = i;
-	verdict_r->merged = NULL;
-	return 0;
-}
-
-static int last_writer_wins(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                            struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
-{
-	return take_row(verdict_r, n - 1);
-}
-
-static int first_of_all(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                        struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
-{
-	return take_row(verdict_r, 0);
-}
-
-static int highest_price(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                         struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
-{
-	int best = 0;
-
-	for (int i = 1; i < n; i++)
-		if (atof(rows[i].values[PRICE]) >= atof(rows[best].values[PRICE]))
-			best = i;
-	return take_row(verdict_r, best);
-}
-
-static int region_order(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                        struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
-{
-	int best = 0;
-
-	for (int i = 1; i < n; i++)
-		if (strcmp(rows[i].dot.region, rows[best].dot.region) < 0)
-			best = i;
-	return take_row(verdict_r, best);
-}
-
-static int delete_wins(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                       struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
-{
-	for (int i = n - 1; i >= 0; i--)
-		if (rows[i].deleted)
-			return take_row(verdict_r, i);
-	return take_row(verdict_r, n - 1);
-}
-
-static int mean_price(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                      struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
-{
-	double sum = 0;
-
-	for (int i = 0; i < n; i++)
-		sum += atof(rows[i].values[PRICE]);
-	verdict_r->take = -1;
-	verdict_r->merged = pl_arena_alloc(arena, sizeof verdict_r->merged[0] * (size_t)resource->nfields);
-	for (int f = 0; f < resource->nfields; f++)
-		verdict_r->merged[f] = rows[n - 1].values[f];
-	verdict_r->merged[PRICE] = pl_arena_printf(arena, "%.2f", sum / n);
-	return 0;
-}
-
-// Each field from the row in which that field was written last.
-static int field_merge(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                       struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
-{
-	int64_t best_at[PL_FIELDS_MAX] = { 0 };
-
-	verdict_r->take = -1;
-	verdict_r->merged = pl_arena_alloc(arena, sizeof verdict_r->merged[0] * (size_t)resource->nfields);
-	for (int i = 0; i < n; i++) {
-		cJSON *times = pl_json_parse(rows[i].field_times, strlen(rows[i].field_times), &pl_json_default_limits, NULL);
-
-		for (int f = 0; f < resource->nfields; f++) {
-			int64_t at = 0;
-
-			pl_json_int64(pl_json_get(pl_json_get(times, resource->fields[f].name), "at"), &at);
-			if (at >= best_at[f]) {
-				best_at[f] = at;
-				verdict_r->merged[f] = rows[i].values[f];
-			}
-		}
-		cJSON_Delete(times);
-	}
-	return 0;
-}
-
-// A pure function that fails for some inputs: then the fallback must be the same everywhere.
-static int fails_sometimes(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                           struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
-{
-	if (rows[0].deleted || !rows[0].values[BEDS])
-		return pl_error_set(err, PL_ESCRIPT, "simulated.lua:1: attempt to index a nil value");
-	return take_row(verdict_r, 0);
-}
-
-const struct sim_policy sim_policies[] = {
-	{ "last_writer_wins", last_writer_wins }, { "first_of_all", first_of_all }, { "highest_price", highest_price },
-	{ "region_order", region_order }, { "delete_wins", delete_wins }, { "mean_price", mean_price }, { "field_merge", field_merge },
-	{ "fails_sometimes", fails_sometimes },
-};
-const int sim_npolicies = sizeof sim_policies / sizeof sim_policies[0];

@@ -1,0 +1,399 @@
+// The inputs of a probe: sets of concurrent writes made from a resource's fields, and the way from a failing one to the smallest.
+//
+// Beside replicate/probe.c. Every case is one that the replication could really bring: at most one standing write of each region, in canonical
+// order, with values that the resource's fields allow.
+// Threads: those of the source's owner.
+#include "replicate/probe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/decimal.h"
+#include "replicate/decide.h"
+
+#define STATES_MAX 48 // of one live row in the exhaustive pairs: 2 × 49² × 4 calls are enough to see every pair of values
+#define TIME_BASE INT64_C(1772000000000000)
+
+static uint32_t below(struct pl_probe_source *s, uint32_t n)
+{
+	uint64_t z = (s->rng += UINT64_C(0x9e3779b97f4a7c15)); // splitmix64
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return (uint32_t)(((z ^ (z >> 31)) >> 32) % n);
+}
+
+// --- the values of a field
+
+static bool within(const struct pl_field *field, const char *text)
+{
+	int sign;
+
+	return !(field->min && pl_decimal_cmp_text(text, field->min, &sign) == 0 && sign < 0) &&
+	       !(field->max && pl_decimal_cmp_text(text, field->max, &sign) == 0 && sign > 0);
+}
+
+static void add(struct pl_probe_pool *pool, const char *text)
+{
+	for (int i = 0; i < pool->n; i++)
+		if (text && pool->values[i] ? strcmp(text, pool->values[i]) == 0 : text == pool->values[i])
+			return;
+	if (pool->n < (int)(sizeof pool->values / sizeof pool->values[0]))
+		pool->values[pool->n++] = text;
+}
+
+// `text` as PostgreSQL would print it in this field, if it is allowed there.
+static void add_number(struct pl_arena *arena, struct pl_probe_pool *pool, const struct pl_field *field, const char *text)
+{
+	struct pl_decimal value, rounded;
+	struct pl_buf buf = {0};
+	int scale = field->type == PL_FIELD_DECIMAL ? field->scale : 0;
+
+	if (!text)
+		return;
+	pl_decimal_init(&value);
+	pl_decimal_init(&rounded);
+	if (pl_decimal_parse(&value, text, strlen(text)) == 0 && pl_decimal_round(&rounded, &value, scale) == 0) {
+		pl_decimal_print(&buf, &rounded);
+		if (within(field, buf.data))
+			add(pool, pl_arena_strndup(arena, buf.data, buf.len));
+	}
+	pl_buf_fini(&buf);
+	pl_decimal_fini(&value);
+	pl_decimal_fini(&rounded);
+}
+
+static const char *nines(struct pl_arena *arena, const struct pl_field *field)
+{
+	struct pl_buf buf = {0};
+
+	for (int i = 0; i < field->precision - field->scale; i++)
+		pl_buf_addc(&buf, '9');
+	if (buf.len == 0)
+		pl_buf_addc(&buf, '0');
+	if (field->scale > 0)
+		pl_buf_addc(&buf, '.');
+	for (int i = 0; i < field->scale; i++)
+		pl_buf_addc(&buf, '9');
+	char *text = pl_arena_strndup(arena, buf.data, buf.len);
+	pl_buf_fini(&buf);
+	return text;
+}
+
+static void numbers(struct pl_arena *arena, const struct pl_field *field, struct pl_probe_pool *small, struct pl_probe_pool *large)
+{
+	bool decimal = field->type == PL_FIELD_DECIMAL;
+	const char *greatest = field->max ? field->max : decimal ? nines(arena, field) : "2147483647";
+	const char *least = field->min ? field->min : decimal ? pl_arena_printf(arena, "-%s", nines(arena, field)) : "-2147483648";
+
+	add_number(arena, small, field, decimal ? "100" : "2");
+	add_number(arena, small, field, decimal ? "200" : "3");
+	for (int i = 0; small->n < 2 && i < 2; i++) // bounds that leave neither
+		add_number(arena, small, field, i == 0 ? least : greatest);
+	for (int i = 0; i < small->n; i++)
+		add(large, small->values[i]);
+	add_number(arena, large, field, "0");
+	add_number(arena, large, field, decimal ? "100.01" : "10");
+	add_number(arena, large, field, "-1");
+	add_number(arena, large, field, least);
+	add_number(arena, large, field, greatest);
+}
+
+static void texts(struct pl_arena *arena, const struct pl_field *field, struct pl_probe_pool *small, struct pl_probe_pool *large)
+{
+	char *longest = pl_arena_alloc(arena, (size_t)field->max_length + 1);
+
+	memset(longest, 'z', (size_t)field->max_length);
+	add(small, "a");
+	add(small, "b");
+	add(large, "a");
+	add(large, "b");
+	add(large, "");
+	add(large, "A \"quoted\" \xc3\xa4");
+	add(large, "10");
+	add(large, longest);
+}
+
+static void pools(struct pl_arena *arena, const struct pl_field *field, struct pl_probe_pool *small, struct pl_probe_pool *large)
+{
+	switch (field->type) {
+	case PL_FIELD_DECIMAL:
+	case PL_FIELD_INTEGER:
+		numbers(arena, field, small, large);
+		break;
+	case PL_FIELD_STRING:
+		texts(arena, field, small, large);
+		break;
+	case PL_FIELD_BOOLEAN:
+		add(small, "t");
+		add(small, "f");
+		*large = *small;
+		break;
+	}
+	if (!field->required) {
+		add(small, NULL);
+		large->n -= large->n == (int)(sizeof large->values / sizeof large->values[0]);
+		add(large, NULL);
+	}
+}
+
+void pl_probe_source_init(struct pl_probe_source *source, struct pl_arena *arena, const struct pl_config *config,
+                          const struct pl_resource *resource, uint64_t seed)
+{
+	memset(source, 0, sizeof *source);
+	source->arena = arena;
+	source->resource = resource;
+	source->rng = seed;
+	for (int i = 0; i < config->nregions && source->nregions < PL_PROBE_ROWS_MAX; i++)
+		source->regions[source->nregions++] = config->regions[i].name;
+	for (int i = 1; source->nregions < PL_PROBE_ROWS_MAX; i++)
+		source->regions[source->nregions++] = pl_arena_printf(arena, "former-%d", i);
+	source->states = 1;
+	for (int f = 0; f < resource->nfields; f++) {
+		pools(arena, &resource->fields[f], &source->small[f], &source->large[f]);
+		if (source->states * source->small[f].n <= STATES_MAX) {
+			source->states *= source->small[f].n;
+			source->varied++;
+		}
+	}
+}
+
+// --- rows and cases
+
+void pl_probe_row(struct pl_probe_source *s, struct pl_sibling *row, int region, int64_t at)
+{
+	memset(row, 0, sizeof *row);
+	for (int i = 0; i < s->nregions; i++)
+		pl_vector_set(&row->vector, s->regions[i], i == region ? 2 : 1);
+	memcpy(row->dot.region, s->regions[region], strlen(s->regions[region]) + 1);
+	row->dot.counter = 2;
+	row->updated_at_us = TIME_BASE + at;
+	row->values = pl_arena_alloc(s->arena, sizeof row->values[0] * (size_t)s->resource->nfields);
+	for (int f = 0; f < s->resource->nfields; f++)
+		row->values[f] = s->small[f].values[0];
+	row->request_id = pl_arena_printf(s->arena, "request-of-%s", s->regions[region]);
+	row->principal = "";
+}
+
+// Each field last written by this very write, or, for those of which `old` has a bit, before it.
+static void set_field_times(struct pl_probe_source *s, struct pl_sibling *row, uint32_t old)
+{
+	struct pl_buf buf = {0};
+
+	if (!s->resource->track_fields)
+		return;
+	for (int f = 0; f < s->resource->nfields; f++) {
+		bool before = f < 32 && old & (1u << f);
+
+		pl_buf_adds(&buf, f ? "," : "{");
+		pl_buf_add_json(&buf, s->resource->fields[f].name, strlen(s->resource->fields[f].name));
+		pl_buf_printf(&buf, ":{\"at\":%lld,\"origin\":\"%s\"}", (long long)(before ? TIME_BASE - 1000 : row->updated_at_us),
+		              before ? s->regions[0] : row->dot.region);
+	}
+	pl_buf_addc(&buf, '}');
+	row->field_times = pl_arena_strndup(s->arena, buf.data, buf.len);
+	pl_buf_fini(&buf);
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	return pl_decide_order(a, b);
+}
+
+void pl_probe_sort(struct pl_probe_case *c)
+{
+	qsort(c->rows, (size_t)c->n, sizeof c->rows[0], compare_rows);
+}
+
+// State number `state` of a row: 0 .. states-1 are its values in mixed radix, `states` is deleted.
+static void set_state(struct pl_probe_source *s, struct pl_sibling *row, int state)
+{
+	row->deleted = state == s->states;
+	if (row->deleted)
+		return;
+	for (int f = 0, radix = 1; f < s->resource->nfields; f++) {
+		if (radix * s->small[f].n > STATES_MAX)
+			continue;
+		radix *= s->small[f].n;
+		row->values[f] = s->small[f].values[state % s->small[f].n];
+		state /= s->small[f].n;
+	}
+}
+
+// Two writes: every pair of states, at the same time and one after the other, by either region.
+static bool pair_case(struct pl_probe_source *s, int i, struct pl_probe_case *c)
+{
+	int states = s->states + 1, first = i & 1, later = i >> 1 & 1;
+
+	i >>= 2;
+	if (i >= states * states)
+		return false;
+	c->n = 2;
+	pl_probe_row(s, &c->rows[0], first, 0);
+	pl_probe_row(s, &c->rows[1], !first, later);
+	set_state(s, &c->rows[0], i % states);
+	set_state(s, &c->rows[1], i / states);
+	return true;
+}
+
+// Three writes: each the lowest, the highest or a delete; every order of times and of regions.
+static bool triple_case(struct pl_probe_source *s, int i, struct pl_probe_case *c)
+{
+	static const int8_t times[4][3] = {{0, 0, 0}, {0, 0, 1}, {0, 1, 1}, {0, 1, 2}};
+	static const int8_t orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+	const int states[3] = {0, s->states - 1, s->states};
+
+	if (i >= 27 * 24)
+		return false;
+	c->n = 3;
+	for (int r = 0, kinds = i / 24; r < 3; r++, kinds /= 3) {
+		pl_probe_row(s, &c->rows[r], orders[i % 6][r], times[i / 6 % 4][r]);
+		set_state(s, &c->rows[r], states[kinds % 3]);
+	}
+	return true;
+}
+
+bool pl_probe_exhaustive(struct pl_probe_source *s, int i, struct pl_probe_case *c)
+{
+	int pairs = 4 * (s->states + 1) * (s->states + 1);
+
+	if (!(i < pairs ? pair_case(s, i, c) : triple_case(s, i - pairs, c)))
+		return false;
+	for (int r = 0; r < c->n; r++)
+		set_field_times(s, &c->rows[r], 0);
+	pl_probe_sort(c);
+	return true;
+}
+
+static void random_row(struct pl_probe_source *s, struct pl_sibling *row, int region, const struct pl_sibling *other)
+{
+	static const int64_t gaps[] = {0, 0, 1, 2, 1000, 3600000000};
+
+	pl_probe_row(s, row, region, gaps[below(s, 6)]);
+	row->deleted = below(s, 6) == 0;
+	for (int f = 0; f < s->resource->nfields; f++) {
+		row->values[f] = s->large[f].values[below(s, (uint32_t)s->large[f].n)];
+		if (other && below(s, 3) == 0)
+			row->values[f] = other->values[f]; // regions often agree on most fields
+	}
+	for (int i = 0; i < s->nregions; i++)
+		pl_vector_set(&row->vector, s->regions[i], (int32_t)below(s, 4) + (i == region));
+	if (below(s, 20) == 0)
+		row->request_id = NULL; // another producer's
+	row->dot.counter = pl_vector_get(&row->vector, row->dot.region);
+	set_field_times(s, row, below(s, 256));
+}
+
+void pl_probe_random(struct pl_probe_source *s, struct pl_probe_case *c)
+{
+	int regions[PL_PROBE_ROWS_MAX];
+
+	for (int i = 0; i < s->nregions; i++)
+		regions[i] = i;
+	for (int i = s->nregions - 1; i > 0; i--) {
+		int j = (int)below(s, (uint32_t)i + 1), held = regions[i];
+
+		regions[i] = regions[j];
+		regions[j] = held;
+	}
+	c->n = 2 + (int)below(s, PL_PROBE_ROWS_MAX - 1);
+	for (int r = 0; r < c->n; r++)
+		random_row(s, &c->rows[r], regions[r], r > 0 ? &c->rows[below(s, (uint32_t)r)] : NULL);
+	pl_probe_sort(c);
+}
+
+// --- the way to the smallest
+
+struct shrinking {
+	struct pl_probe_source *source;
+	struct pl_probe_case *best;
+	bool (*fails)(void *arg, const struct pl_probe_case *c);
+	void *arg;
+};
+
+static bool keep_if_failing(struct shrinking *s, struct pl_probe_case *candidate)
+{
+	pl_probe_sort(candidate);
+	if (!s->fails(s->arg, candidate))
+		return false;
+	*s->best = *candidate;
+	return true;
+}
+
+static bool without_row(struct shrinking *s, int row)
+{
+	struct pl_probe_case c = *s->best;
+
+	if (c.n <= 2)
+		return false;
+	memmove(&c.rows[row], &c.rows[row + 1], sizeof c.rows[0] * (size_t)(c.n - row - 1));
+	c.n--;
+	return keep_if_failing(s, &c);
+}
+
+static bool simpler_time(struct shrinking *s, int row)
+{
+	struct pl_probe_case c = *s->best;
+	int64_t floor_us = row > 0 ? c.rows[row - 1].updated_at_us : TIME_BASE;
+
+	for (int64_t at = floor_us; at < c.rows[row].updated_at_us && at <= floor_us + 1; at++) {
+		struct pl_probe_case candidate = c;
+
+		candidate.rows[row].updated_at_us = at;
+		if (candidate.rows[row].field_times)
+			set_field_times(s->source, &candidate.rows[row], 0);
+		if (keep_if_failing(s, &candidate))
+			return true;
+	}
+	return false;
+}
+
+static bool simpler_value(struct shrinking *s, int row, int field)
+{
+	const struct pl_probe_pool *pool = &s->source->large[field];
+	const char *now = s->best->rows[row].values[field];
+
+	for (int i = 0; i < pool->n; i++) {
+		struct pl_probe_case c = *s->best;
+		const char **values;
+
+		if (pool->values[i] == now || (now && pool->values[i] && strcmp(now, pool->values[i]) == 0))
+			return false; // those that follow are no simpler
+		values = pl_arena_alloc(s->source->arena, sizeof values[0] * (size_t)s->source->resource->nfields);
+		memcpy(values, c.rows[row].values, sizeof values[0] * (size_t)s->source->resource->nfields);
+		values[field] = pool->values[i];
+		c.rows[row].values = values;
+		if (keep_if_failing(s, &c))
+			return true;
+	}
+	return false;
+}
+
+static bool simpler_row(struct shrinking *s, int row)
+{
+	struct pl_probe_case c = *s->best;
+
+	if (c.rows[row].deleted) {
+		c.rows[row].deleted = false;
+		if (keep_if_failing(s, &c))
+			return true;
+	}
+	for (int f = 0; f < s->source->resource->nfields; f++)
+		if (simpler_value(s, row, f))
+			return true;
+	return simpler_time(s, row);
+}
+
+void pl_probe_shrink(struct pl_probe_source *source, struct pl_probe_case *c, bool (*fails)(void *arg, const struct pl_probe_case *c), void *arg)
+{
+	struct shrinking s = {source, c, fails, arg};
+	bool better = true;
+
+	for (int turn = 0; better && turn < 200; turn++) {
+		better = false;
+		for (int r = 0; r < c->n && !better; r++)
+			better = without_row(&s, r);
+		for (int r = 0; r < c->n && !better; r++)
+			better = simpler_row(&s, r);
+	}
+}
