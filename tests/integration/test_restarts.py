@@ -8,6 +8,7 @@ import pytest
 from support.client import new_id
 from support.load import Load
 from support.process import wait_until
+from support.proxy import Proxy
 
 pytestmark = pytest.mark.needs_kafka
 
@@ -176,22 +177,74 @@ def test_a_daemon_that_is_told_to_stop_finishes_what_it_began_and_exits_0(stack)
 
 
 def test_two_daemons_may_serve_one_region(stack, us):
-    from support.plistd import Plistd
-    from support.process import free_port
-    port = free_port()
-    second = Plistd(stack.folder / "plistd-us-2", "us", port, stack.config,
-                    lambda: {"PORT": port, "PLIST_CONTROL": ""}, name="plistd-us-2")
+    second = stack.second_daemon("us")
     records = [stack.new_record(everywhere=False) for _ in range(8)]
     try:
         second.start()
         second.wait_ready()
         with Load([us, second.client], records) as load:
             load.wait_accepted(100)
-            stack.plistd["us"].kill()  # the one that may hold the relay's lock
+            stack.plistd["us"].kill()  # the one that holds the relay's lock
             load.wait_accepted(30)
-            stack.wait_version("eu", next(iter(load.accepted.values())), 2, 30)
             stack.plistd["us"].start()
             load.wait_accepted(60)
         check_books(stack, load, records)
     finally:
         second.stop()
+
+
+def test_the_other_daemon_of_a_region_takes_over_its_relay(stack, us, eu):
+    record = stack.new_record()
+    second = stack.second_daemon("us")
+    try:
+        second.start()
+        second.wait_ready()
+        stack.plistd["us"].kill()
+        assert second.client.put(record, price=Decimal("2.00"), version=1).status == 200
+        stack.wait_version("eu", record, 2, 20)
+    finally:
+        second.stop()
+
+
+@pytest.fixture
+def behind_proxy(stack):
+    """A daemon of us that reaches its database through a proxy that can lose answers."""
+    proxy = Proxy(stack.postgres["us"].port)
+    daemon = stack.second_daemon("us", DATABASE_URL=stack.postgres["us"].url.replace(f":{stack.postgres['us'].port}/", f":{proxy.port}/"))
+    try:
+        daemon.start()
+        daemon.wait_ready()
+        daemon.proxy = proxy
+        yield daemon
+    finally:
+        proxy.heal()
+        daemon.stop()
+        proxy.stop()
+
+
+def test_an_answer_lost_after_the_commit_is_found_again(stack, behind_proxy):
+    """The daemon asks processed_requests over a new connection before it says anything."""
+    record = stack.new_record()
+    behind_proxy.proxy.lose_answers()
+    answer = behind_proxy.client.put(record, price=Decimal("2.00"), version=1)
+    assert answer.status == 200, answer
+    assert (answer.json["version"], answer.etag) == (2, '"us:2"')
+    stack.check_consistent()
+    assert stack.database("us").property(record)["version"] == 2
+
+
+def test_an_outcome_that_cannot_be_found_out_is_504_and_the_retry_is_recognised(stack, behind_proxy):
+    record = stack.new_record()
+    request_id = new_id()
+    behind_proxy.proxy.lose_answers(refuse_new=True)
+    answer = behind_proxy.client.put(record, price=Decimal("2.00"), version=1, request_id=request_id)
+    assert answer.status == 504, answer
+    assert "outcome unknown, retry with the same X-Request-ID" in answer.text
+    behind_proxy.proxy.heal()
+
+    def again():
+        return behind_proxy.client.put(record, price=Decimal("2.00"), version=1, request_id=request_id)
+    wait_until("the database is reached again", lambda: again().status != 503, 20)
+    assert again().status == 422
+    assert stack.database("us").property(record)["version"] == 2
+    stack.check_consistent()

@@ -69,6 +69,13 @@ class Stack:
         """A client of NGINX, asking under the region's prefix."""
         return Client(self.nginx.url, region or self.regions[0])
 
+    def second_daemon(self, region, **environment):
+        """Another process that serves a region, to be started and stopped by the caller. Variables override what the YAML says."""
+        port = free_port()
+        folder = self.folder / f"plistd-{region}-2"
+        more = {"PORT": port, "PLIST_RUN": folder, **environment}
+        return Plistd(folder, region, port, self.config, lambda: self.environment() | more, self.bound, f"plistd-{region}-2")
+
     def database(self, region) -> Database:
         return self.postgres[region].database
 
@@ -103,7 +110,7 @@ class Stack:
         config["nginx"]["listen"] = f"127.0.0.1:{self.nginx.port}"
         config["regions"] = {
             r: {"listen": f"127.0.0.1:{self.plistd[r].port}", "database": self.postgres[r].url,
-                "control": str(self.folder / f"{r}.sock")}
+                "control": f"${{PLIST_RUN:-{self.folder}}}/{r}.sock"}
             for r in self.regions}
         if self.change:
             self.change(config)
