@@ -280,6 +280,7 @@ static void add_region(struct render *r, cJSON *context, int i)
 	cJSON *place = add_object(cJSON_GetObjectItemCaseSensitive(context, "regions"));
 
 	putf(r, place, "location", "/%s/", r->config->regions[i].name);
+	putf(r, place, "exact", "/%s", r->config->regions[i].name); // else NGINX redirects it to the above
 	cJSON_AddBoolToObject(place, "first", i == 0);
 	add_reads(r, context, place, i);
 	add_writes(r, context, place, i);
