@@ -7,7 +7,7 @@ import subprocess
 
 from .client import Client
 from .plistd import admin
-from .process import Server
+from .process import Server, family
 
 
 class Nginx(Server):
@@ -42,5 +42,11 @@ class Nginx(Server):
         return self.client.get("/nginx-health").status == 200
 
     def reload(self):
+        """Takes the YAML as it is now. workers_are_new() tells when nobody is left who answers by the old one."""
         self.write()
+        self._old_workers = set(family(self.pid)[1:])
         os.kill(self.pid, signal.SIGHUP)
+
+    def workers_are_new(self):
+        workers = family(self.pid)[1:]
+        return workers and not self._old_workers & set(workers)

@@ -1,4 +1,7 @@
-"""A TCP proxy between the daemon and its database that can lose things the way networks do: after they were sent, before they are answered."""
+"""A TCP proxy that can lose things the way networks do: before they arrive, and after they were executed but before they are answered.
+
+Stands between the daemon and its database, or between NGINX and a daemon.
+"""
 
 import contextlib
 import select
@@ -8,6 +11,13 @@ import time
 
 from .process import free_port
 
+# What becomes of a connection.
+PASS = "pass"        # it is forwarded
+CUT = "cut"          # accepted, and closed at once
+SWALLOW = "swallow"  # what is sent is read but not forwarded; then closed
+HANG = "hang"        # what is sent is read but not forwarded, and nothing happens
+LOSE = "lose"        # what is sent is forwarded and executed; its answer is lost, and the connection is closed
+
 
 class Proxy:
     """Forwards to a port of this machine. Threads: one that accepts, one a connection; all end with stop()."""
@@ -15,30 +25,31 @@ class Proxy:
     def __init__(self, target_port):
         self.target_port = target_port
         self.port = free_port()
-        self._refuse = False
-        self._pairs = {}          # client socket -> "pass", "lose": what becomes of its answers
+        self.mode = PASS      # of new connections
+        self._modes = {}      # client socket -> its mode
         self._lock = threading.Lock()
         self._stopping = False
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lose_answers(self, refuse_new=False):
-        """From now on what the open connections ask is done by the server, but its answer never arrives and the connection ends.
-        New ones work, or are refused."""
+        """From now on what the open connections ask is done, but its answer never arrives and the connection ends.
+        New ones work, or are cut."""
         with self._lock:
-            self._refuse = refuse_new
-            for client in self._pairs:
-                self._pairs[client] = "lose"
+            self.mode = CUT if refuse_new else PASS
+            for client in self._modes:
+                self._modes[client] = LOSE
 
     def heal(self):
-        with self._lock:
-            self._refuse = False
+        self.mode = PASS
 
     def stop(self):
         self._stopping = True
+        # A shutdown, not only a close: it wakes the thread that waits in accept.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
-            for client in self._pairs:
+            for client in self._modes:
                 with contextlib.suppress(OSError):
                     client.shutdown(socket.SHUT_RDWR)
 
@@ -48,32 +59,41 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            if self._refuse:
+            if self.mode == CUT:
                 client.close()
                 continue
             with self._lock:
-                self._pairs[client] = "pass"
+                self._modes[client] = self.mode
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):
-        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self.target_port)) as server:
-            lost_at = None  # when the request was forwarded whose answer is being lost
-            while True:
+        try:
+            with contextlib.suppress(OSError), client:
+                if self._modes[client] in (SWALLOW, HANG):
+                    self._swallow(client)
+                else:
+                    self._forward(client)
+        finally:
+            with self._lock:
+                self._modes.pop(client, None)
+
+    def _swallow(self, client):
+        client.recv(65536)
+        while self._modes[client] == HANG and client.recv(65536):
+            pass
+
+    def _forward(self, client):
+        lost_at = None  # when something was forwarded whose answer is being lost
+        with socket.create_connection(("127.0.0.1", self.target_port)) as server:
+            while not lost_at or time.monotonic() - lost_at < 0.5:
                 readable, _, _ = select.select([client, server], [], [], 0.05)
-                if lost_at and time.monotonic() - lost_at > 0.5:
-                    break
                 for end in readable:
                     data = end.recv(65536)
                     if not data:
-                        return self._forget(client)
+                        return
                     if end is client:
-                        if self._pairs[client] == "lose":
+                        if self._modes[client] == LOSE:
                             lost_at = lost_at or time.monotonic()
                         server.sendall(data)
                     elif not lost_at:
                         client.sendall(data)
-        return self._forget(client)
-
-    def _forget(self, client):
-        with self._lock:
-            self._pairs.pop(client, None)

@@ -1,0 +1,157 @@
+"""NGINX between clients and regions: where requests go, what a fault becomes, and that no fault executes a write twice."""
+
+import re
+import threading
+from decimal import Decimal
+
+import pytest
+
+from support.client import new_id
+from support.process import wait_until
+from support.proxy import CUT, HANG, LOSE, SWALLOW, Proxy
+
+
+@pytest.fixture
+def faulty(stack):
+    """NGINX reaches the daemon of us through a proxy; everything else is as ever."""
+    proxy = Proxy(stack.plistd["us"].port)
+
+    def change(config):
+        config["regions"]["us"]["upstream"] = [f"127.0.0.1:{proxy.port}"]
+        config["nginx"]["read_timeout"] = "1s"
+    stack.write_config(change)
+    stack.nginx.reload()
+    wait_until("NGINX asks us through the proxy", lambda: stack.nginx.workers_are_new(), 10)
+    yield proxy
+    proxy.stop()
+    stack.write_config()
+    stack.nginx.reload()
+    wait_until("NGINX asks us directly", lambda: stack.nginx.workers_are_new(), 10)
+
+
+def executions(stack, request_id):
+    """In how many regions the request was executed, seen from all of them when nothing is on its way."""
+    stack.settle()
+    dots = {}
+    for region in stack.regions:
+        known = stack.database(region).remembered(request_id)
+        dots |= known["dots"] if known else {}
+    return len(dots)
+
+
+def test_each_prefix_goes_to_its_region(stack):
+    for region in stack.regions:
+        for _ in range(3):
+            assert stack.front(region).get(f"/{region}/properties?limit=1").region == region
+
+
+def test_a_refused_connection_moves_a_write_to_the_other_region(stack, us):
+    record = stack.new_record()
+    stack.plistd["us"].kill()
+    request_id = new_id()
+    answer = stack.front("us").put(record, price=Decimal("2.00"), version=1, request_id=request_id)
+    assert (answer.status, answer.region) == (200, "eu")
+    stack.plistd["us"].start()
+    assert executions(stack, request_id) == 1
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+@pytest.mark.parametrize("fault, executed", [(CUT, 0), (SWALLOW, 0), (HANG, 0), (LOSE, 1)])
+def test_a_write_that_was_sent_and_not_answered_is_504_and_executed_at_most_once(stack, faulty, method, fault, executed):
+    record = stack.new_record()
+    request_id = new_id()
+    front = stack.front("us")
+    faulty.mode = fault
+    if method == "PUT":
+        answer = front.put(record, price=Decimal("2.00"), version=1, request_id=request_id)
+    elif method == "POST":
+        answer = front.post(price=Decimal("2.00"), request_id=request_id)
+    else:
+        answer = front.delete(record, version=1, request_id=request_id)
+    faulty.heal()
+    assert answer.status == 504, answer
+    assert "retry with the same X-Request-ID" in answer.json["error"]
+    assert answer.headers["x-request-id"] == request_id
+    assert executions(stack, request_id) == executed
+    # The retry that the answer asks for ends with one execution in any case.
+    if method == "PUT":
+        again = front.put(record, price=Decimal("2.00"), version=1, request_id=request_id)
+        assert again.status == (422 if executed else 200)
+        assert executions(stack, request_id) == 1
+
+
+@pytest.mark.parametrize("fault", [CUT, SWALLOW, HANG, LOSE])
+def test_no_read_is_lost_to_a_fault(stack, faulty, fault):
+    record = stack.new_record()
+    faulty.mode = fault
+    for _ in range(5):
+        answer = stack.front("us").read(record)
+        assert (answer.status, answer.region) == (200, "eu"), answer
+    faulty.heal()
+
+
+def test_a_frozen_daemon_costs_no_read_and_executes_no_write_twice(stack):
+    record = stack.new_record()
+    front = stack.front("us")
+    request_id = new_id()
+    answers = []
+    stack.write_config(lambda config: config["nginx"].update(read_timeout="1s"))
+    stack.nginx.reload()
+    wait_until("NGINX has the shorter time limit", lambda: stack.nginx.workers_are_new(), 10)
+    stack.plistd["us"].pause()
+    thread = threading.Thread(target=lambda: answers.append(front.put(record, price=2, version=1, request_id=request_id)))
+    thread.start()
+    assert front.read(record).status == 200
+    thread.join()
+    stack.plistd["us"].resume()
+    assert answers[0].status == 504, answers
+    wait_until("NGINX asks us again", lambda: front.read(record).region == "us", 15)
+    assert executions(stack, request_id) <= 1
+    stack.write_config()
+    stack.nginx.reload()
+
+
+def test_all_regions_away_is_503_and_one_back_is_found_at_once(stack):
+    record = stack.new_record()
+    front = stack.front("us")
+    for daemon in stack.plistd.values():
+        daemon.kill()
+    answer = front.put(record, price=2, version=1)
+    assert answer.status == 503, answer
+    assert front.read(record).status in (502, 503, 504)
+    stack.plistd["eu"].start()
+    answer = front.put(record, price=2, version=1)
+    assert (answer.status, answer.region) == (200, "eu")
+    wait_until("reads are answered", lambda: front.read(record).status == 200, 5)
+    stack.plistd["us"].start()
+
+
+def test_a_reload_of_nginx_loses_no_request(stack):
+    record = stack.new_record()
+    front = stack.front("us")
+    statuses = []
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            statuses.append(front.read(record).status)
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        stack.nginx.reload()
+        wait_until("NGINX has new workers", lambda: stack.nginx.workers_are_new(), 10)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200} and len(statuses) > 20
+
+
+def test_the_diff_says_whether_the_file_is_what_the_yaml_asks_for(stack):
+    assert stack.admin("nginx", "--diff", stack.nginx.file).returncode == 0
+    text = stack.nginx.file.read_text()
+    changed = stack.folder / "changed.conf"
+    changed.write_text(re.sub("worker_connections [0-9]+", "worker_connections 77", text))
+    done = stack.admin("nginx", "--diff", changed, check=False)
+    assert done.returncode == 1
+    assert "worker_connections 77" in done.stdout
