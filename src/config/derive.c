@@ -1,0 +1,75 @@
+// Deriving a configuration for a check: see derive.h.
+//
+// Beside config/load. Threads: any.
+#include "config/derive.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sha256.h"
+#include "config/holder.h"
+#include "config/load.h"
+
+#define FILE_MAX ((size_t)256 * 1024) // as config/sources.c
+
+// The path under the Lua root of a file that lies there, else a path that none there has.
+static const char *path_of(struct pl_arena *arena, const struct pl_config *base, const char *file)
+{
+	char real[PATH_MAX], root[PATH_MAX];
+	const char *slash = strrchr(file, '/');
+
+	if (realpath(file, real) && base->lua_root && realpath(base->lua_root, root)) {
+		size_t len = strlen(root);
+
+		if (strncmp(real, root, len) == 0 && real[len] == '/')
+			return pl_arena_strdup(arena, real + len + 1);
+	}
+	return pl_arena_printf(arena, "elsewhere/%s", slash ? slash + 1 : file);
+}
+
+static int compare_sources(const void *a, const void *b)
+{
+	return strcmp(((const struct pl_script_source *)a)->path, ((const struct pl_script_source *)b)->path);
+}
+
+// All of base's sources, with `source` in the place of the one of its path or between them.
+static void put_source(struct pl_config *config, const struct pl_config *base, const struct pl_script_source *source)
+{
+	config->sources = pl_arena_alloc(config->arena, sizeof config->sources[0] * (size_t)(base->nsources + 1));
+	config->nsources = 0;
+	for (int i = 0; i < base->nsources; i++)
+		if (strcmp(base->sources[i].path, source->path) != 0)
+			config->sources[config->nsources++] = base->sources[i];
+	config->sources[config->nsources++] = *source;
+	qsort(config->sources, (size_t)config->nsources, sizeof config->sources[0], compare_sources);
+}
+
+struct pl_config *pl_config_with_policy(const struct pl_config *base, const struct pl_resource *resource, const char *file, struct pl_error *err)
+{
+	struct pl_config *config = pl_config_new();
+	struct pl_arena *arena = config->arena;
+	struct pl_script_source source = {.path = path_of(arena, base, file), .file = pl_arena_strdup(arena, file)};
+	uint8_t digest[PL_SHA256_SIZE];
+	struct pl_resource *only;
+
+	source.text = pl_load_read(arena, file, FILE_MAX, &source.len, err);
+	if (!source.text) {
+		pl_config_unref(&config);
+		return NULL;
+	}
+	pl_sha256(source.text, source.len, digest);
+	pl_sha256_hex(digest, source.sha256);
+	*config = *base;
+	config->arena = arena;
+	put_source(config, base, &source);
+	only = pl_arena_alloc(arena, sizeof *only);
+	*only = *resource;
+	only->policy = source.path;
+	only->shadow = NULL;
+	only->index = 0;
+	config->resources = only;
+	config->nresources = 1;
+	config->nroutes = 0;
+	return config;
+}
