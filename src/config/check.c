@@ -38,7 +38,7 @@ static const char *const own_fields[] = {
 // First path segments that are the daemon's or NGINX's own.
 static const char *const own_paths[] = { "health", "ready", "metrics", "nginx-health", NULL };
 // Set by plist itself: another value would break what the events are promised to do.
-static const char *const own_properties[] = {
+static const char *const own_settings[] = {
 	"bootstrap.servers", "metadata.broker.list", "group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
 	"acks", "request.required.acks", "transactional.id", "partition.assignment.strategy", "auto.offset.reset",
 	"enable.partition.eof", NULL,
@@ -294,7 +294,7 @@ static void check_resources(struct pl_load *load)
 // ---- kafka, nginx
 
 // librdkafka knows its properties best; its words may quote the value, which may be a secret.
-static void check_properties(struct pl_load *load)
+static void check_kafka_settings(struct pl_load *load)
 {
 	const struct pl_node *node = pl_node_member(pl_node_member(load->root, "kafka"), "properties");
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -304,14 +304,14 @@ static void check_properties(struct pl_load *load)
 		const struct pl_pair *pair = &load->config->kafka.pairs[i];
 		const char *twin = pl_arena_printf(load->arena, "%s_file", pair->key);
 		const char *key = pl_node_member(node, pair->key) != NULL ? pair->key : twin;
-		if (is_in(own_properties, pair->key)) {
+		if (is_in(own_settings, pair->key)) {
 			pl_load_fault(load, node, key, "kafka.properties.%.64s: is set by plist itself", pair->key);
 			continue;
 		}
 		rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, pair->key, pair->value, text, sizeof(text));
 		if (result == RD_KAFKA_CONF_UNKNOWN)
-			pl_load_fault(load, node, key, "kafka.properties.%.64s: librdkafka knows no such property", pair->key);
-		else if (result != RD_KAFKA_CONF_OK && pl_key_is_secret_property(pair->key))
+			pl_load_fault(load, node, key, "kafka.properties.%.64s: librdkafka knows no such setting", pair->key);
+		else if (result != RD_KAFKA_CONF_OK && pl_key_is_secret_setting(pair->key))
 			pl_load_fault(load, node, key, "kafka.properties.%.64s: librdkafka refuses it (its value is not shown)", pair->key);
 		else if (result != RD_KAFKA_CONF_OK)
 			pl_load_fault(load, node, key, "kafka.properties.%.64s: %s", pair->key, text);
@@ -352,6 +352,6 @@ void pl_load_check(struct pl_load *load)
 	check_resources(load);
 	check_topic(load, pl_node_member(load->root, "kafka"), "heartbeat_topic", "kafka.heartbeat_topic", load->config->kafka.heartbeat_topic);
 	check_brokers(load);
-	check_properties(load);
+	check_kafka_settings(load);
 	check_nginx(load);
 }

@@ -2,11 +2,12 @@
 //
 // Called by ops/control after a reload was loaded and checked. Walks the table: a row with the restart flag whose value differs is named.
 // Threads: the names are made in the new configuration's arena, so call it before anybody else has that.
+#include "config/schema.h"
+
 #include <string.h>
 
 #include "base/buf.h"
 #include "config/config.h"
-#include "config/schema.h"
 
 struct diff {
 	struct pl_arena *arena;

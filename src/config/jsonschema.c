@@ -3,12 +3,13 @@
 // Called by `plist-admin config schema`. It accepts whatever config/load accepts value by value; that two values contradict each other
 // only config/check knows. Any scalar may be a string with ${…} instead.
 // Threads: any.
+#include "config/schema.h"
+
 #include <regex.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
-#include "config/schema.h"
 
 static cJSON *object_schema(const struct pl_key *parent);
 

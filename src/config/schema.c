@@ -34,7 +34,7 @@
 #define PATTERN_LUA "^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\\.lua$"
 #define FORM_ADDRESS "an address and port such as \"0.0.0.0:8001\" or \"[::1]:8001\""
 #define FORM_TOPIC "a topic's name: letters, digits, '.', '_' and '-'"
-#define FORM_LUA "the path of a Lua file below the Lua root, such as \"handlers/property_get.lua\""
+#define FORM_LUA "the path of a Lua file below the Lua root, such as \"handlers/item_get.lua\""
 #define PATTERN_TOKEN "^[A-Za-z0-9-]{1,64}$"
 
 static const struct pl_key rows[] = {
@@ -114,7 +114,7 @@ static const struct pl_key rows[] = {
   .pattern = PATTERN_TOPIC, .form = FORM_TOPIC,
   .doc = "The topic for that." },
 { "kafka.properties", PL_KEY_PAIRS, PL_KEY_RESTART, CONFIG(kafka.pairs), .count_offset = offsetof(struct pl_config, kafka.npairs), .max = 256,
-  .doc = "Any property of librdkafka, handed to it as it is (sasl.username, ssl.ca.location); one that holds a secret may end in _file." },
+  .doc = "Any setting of librdkafka, handed to it as it is (sasl.username, ssl.ca.location); one that holds a secret may end in _file." },
 { "kafka.relay_batch", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(kafka.relay_batch), "1000", .min = 1, .max = 100000,
   .doc = "Events that the relay takes from the outbox at a time." },
 { "kafka.apply_batch", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(kafka.apply_batch), "1000", .min = 1, .max = 100000,
@@ -164,7 +164,7 @@ static const struct pl_key rows[] = {
   .doc = "The Lua file that decides who wins when regions wrote the same record at the same time." },
 { "resources.<name>.shadow", PL_KEY_STRING, 0, RESOURCE(shadow), .derived = "none", .pattern = PATTERN_LUA, .form = FORM_LUA, .max = 255,
   .doc = "A second policy that is asked too, and only counted." },
-{ "resources.<name>.title", PL_KEY_STRING, 0, RESOURCE(title), .derived = "the name in the singular: \"Property\"", .min = 1, .max = 64,
+{ "resources.<name>.title", PL_KEY_STRING, 0, RESOURCE(title), .derived = "the name in the singular, capitalised", .min = 1, .max = 64,
   .pattern = "^[A-Za-z][A-Za-z0-9 _-]*$", .form = "a word or a few",
   .doc = "What one record is called in sentences." },
 { "resources.<name>.track_fields", PL_KEY_BOOLEAN, PL_KEY_RESTART, RESOURCE(track_fields), "false",
@@ -194,7 +194,7 @@ static const struct pl_key rows[] = {
   .doc = "The method; a route for GET answers HEAD, too." },
 { "routes[].path", PL_KEY_STRING, PL_KEY_REQUIRED, ROUTE(path), .max = 255,
   .pattern = "^/:region(/([A-Za-z0-9._~-]+|:[a-z_][a-z0-9_]*))+$",
-  .form = "a path such as \"/:region/properties/:id\": it begins with /:region/, has no empty segment, and :name stands for any segment",
+  .form = "a path such as \"/:region/items/:id\": it begins with /:region/, has no empty segment, and :name stands for any segment",
   .doc = "The path; a segment that begins with a colon is a parameter." },
 { "routes[].handler", PL_KEY_STRING, PL_KEY_REQUIRED, ROUTE(handler), .pattern = PATTERN_LUA, .form = FORM_LUA, .max = 255,
   .doc = "The Lua file that answers." },
@@ -369,7 +369,7 @@ void *pl_schema_element(const struct pl_key *key, const void *base, int i)
 	return at + key->size * (size_t)i;
 }
 
-bool pl_key_is_secret_property(const char *name)
+bool pl_key_is_secret_setting(const char *name)
 {
 	static const char *const words[] = { "password", "secret", ".pem", "oauthbearer.config" };
 

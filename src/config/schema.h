@@ -82,7 +82,7 @@ bool pl_value_print(const struct pl_key *key, const void *base, struct pl_buf *b
 int64_t pl_value_int(const struct pl_key *key, const void *base); // INTEGER, BOOLEAN, DURATION, SIZE, and CHOICE held as an enum
 
 // Whether a key of kafka.properties holds a secret.
-bool pl_key_is_secret_property(const char *name);
+bool pl_key_is_secret_setting(const char *name);
 
 // JSON Schema (2020-12) of the YAML, with descriptions.
 void pl_schema_json(struct pl_buf *buf);

@@ -33,7 +33,7 @@ static cJSON *pairs(const struct pl_key *key, const void *base)
 	cJSON *object = cJSON_CreateObject();
 
 	for (int i = 0; i < pl_schema_count(key, base); i++)
-		cJSON_AddStringToObject(object, list[i].key, pl_key_is_secret_property(list[i].key) ? "***" : list[i].value);
+		cJSON_AddStringToObject(object, list[i].key, pl_key_is_secret_setting(list[i].key) ? "***" : list[i].value);
 	return object;
 }
 

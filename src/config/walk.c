@@ -158,7 +158,7 @@ static void take_list(struct pl_load *load, const struct leaf *leaf, void *base,
 	}
 }
 
-// A property whose name may end in _file when it holds a secret.
+// A setting of Kafka whose name may end in _file when it holds a secret.
 static bool take_pair(struct pl_load *load, const char *prefix, const struct pl_node *map, const struct pl_node *node, struct pl_pair *pair)
 {
 	struct pl_key key = { .path = "kafka.properties", .type = PL_KEY_STRING };
@@ -167,8 +167,8 @@ static bool take_pair(struct pl_load *load, const char *prefix, const struct pl_
 	bool file = len > 5 && strcmp(node->key + len - 5, "_file") == 0;
 	const char *name = pl_arena_strndup(load->arena, node->key, file ? len - 5 : len);
 
-	if (file && !pl_key_is_secret_property(name)) {
-		fault(load, node, "%s: only a property that holds a secret may come from a file", leaf.label);
+	if (file && !pl_key_is_secret_setting(name)) {
+		fault(load, node, "%s: only a setting that holds a secret may come from a file", leaf.label);
 		return false;
 	}
 	if (file && pl_node_member(map, name) != NULL) {

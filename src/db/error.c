@@ -1,9 +1,9 @@
 // What PostgreSQL's error codes mean to plist: whether to try again, to refuse the row, or to say that the database is away.
 //
 // Used by db/conn, db/session and db/dial. Threads: any.
-#include <string.h>
-
 #include "db/conn.h"
+
+#include <string.h>
 
 struct rule { const char *state; int code; bool retryable; };
 

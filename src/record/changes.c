@@ -3,11 +3,12 @@
 // Stands before the store: a value that passes here is one that the column takes and gives back in the same spelling. That is why a
 // number with more digits than the column keeps is a fault, not something to be rounded in silence.
 // Threads: any; nothing is shared.
+#include "record/record.h"
+
 #include <limits.h>
 #include <string.h>
 
 #include "base/decimal.h"
-#include "record/record.h"
 
 #define EXPONENT_MAX 100000 // far beyond any column; keeps the sums below from overflowing
 
