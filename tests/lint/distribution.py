@@ -4,7 +4,6 @@
 # Asks the Makefile what it distributes and compares that with git. In an unpacked release there is no git, and nothing to compare.
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -13,28 +12,39 @@ BUILD = pathlib.Path(os.environ.get("PL_TOP_BUILDDIR") or ROOT)
 
 
 def run(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
-def undistributed():
+def distributed():
+    """What the Makefile names, from the top of the source. A name is either that already or relative to the build's directory."""
+    names = set()
+    for word in run("make", "-s", "--no-print-directory", "-C", str(BUILD), "print-distfiles").split():
+        names.add(os.path.normpath(word))
+        names.add(os.path.relpath(BUILD / word, ROOT))
+    return names
+
+
+def missing(tracked, listed):
+    """Those of the tracked files that are neither listed nor in a directory that is."""
+    return [name for name in tracked
+            if name not in listed and not any(str(parent) in listed for parent in pathlib.PurePosixPath(name).parents)]
+
+
+def undistributed(root):
     """every file of the repository is in the release"""
-    words = run("make", "-s", "-C", str(BUILD), "print-distfiles").split()
-    listed = {str(pathlib.PurePosixPath(re.sub(r"^.*/\.\./(?=[^.])|^\./", "", w.replace(str(ROOT) + "/", "")))) for w in words}
-    for name in run("git", "-C", str(ROOT), "ls-files").splitlines():
-        parts = pathlib.PurePosixPath(name)
-        if not (ROOT / name).exists():
-            continue
-        if name not in listed and not any(str(parent) in listed for parent in parts.parents):
-            yield f"{name}: in no list of a Makefile.inc or of install.inc"
+    tracked = [name for name in run("git", "-C", str(root), "ls-files").splitlines() if (root / name).exists()]
+    for name in missing(tracked, distributed()):
+        yield f"{name}: in no list of a Makefile.inc or of install.inc"
 
 
-def uninstalled():
+def uninstalled(root):
     """every Lua file, migration, seed and man page is installed"""
-    lists = (ROOT / "install.inc").read_text().split()
+    lists = (root / "install.inc").read_text().split()
     for pattern in ("lua/**/*.lua", "sql/*.sql", "seeds/*.sql", "man/*.[1-9]", "conf/completion/*"):
-        for path in sorted(ROOT.glob(pattern)):
-            if str(path.relative_to(ROOT)) not in lists:
-                yield f"{path.relative_to(ROOT)}: not in install.inc"
+        for path in sorted(root.glob(pattern)):
+            if str(path.relative_to(root)) not in lists:
+                yield f"{path.relative_to(root)}: not in install.inc"
 
 
 def main():
@@ -45,7 +55,7 @@ def main():
         if rule is undistributed and not (ROOT / ".git").exists():
             print(f"ok {number} - {rule.__doc__} # SKIP no repository here")
             continue
-        faults = list(rule())
+        faults = list(rule(ROOT))
         print(f"{'not ' if faults else ''}ok {number} - {rule.__doc__}")
         for fault in faults:
             print(f"# {fault}")

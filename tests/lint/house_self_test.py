@@ -6,6 +6,7 @@ import tempfile
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import distribution  # noqa: E402
 import house  # noqa: E402
 
 HEAD = "// A thing for the test.\n// Threads: any.\n"
@@ -117,6 +118,20 @@ def faults(rule, changes):
         return [f"{path.relative_to(root)}:{line}" for path, line, _ in getattr(house, rule)(root)]
 
 
+def results_of_distribution():
+    tracked = ["NEWS", "src/base/low.c", "tests/support/kafka/pom.xml", "tests/supporters"]
+    found = distribution.missing(tracked, {"NEWS", "tests/support", "src/base/low.h"})
+    yield found == ["src/base/low.c", "tests/supporters"], "distribution: files in no list, nor in a listed directory", found
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        for name in ("sql/001_x.sql", "sql/002_y.sql", "lua/a/b/c.lua", "man/plistd.8"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("")
+        (root / "install.inc").write_text("nobase_dist_pkgdata_DATA = \\\n  sql/001_x.sql \\\n  sql/002_y.sqlx\n")
+        found = [fault.split(":")[0] for fault in distribution.uninstalled(root)]
+        yield found == ["lua/a/b/c.lua", "sql/002_y.sql", "man/plistd.8"], "distribution: files that are not installed", found
+
+
 def results():
     for rule in house.RULES:
         found = faults(rule.__name__, {})
@@ -127,6 +142,7 @@ def results():
     for rule, what, changes in INNOCENT:
         found = faults(rule, changes)
         yield not found, f"{rule}: {what} is no fault", found
+    yield from results_of_distribution()
     covered = {case[0] for case in CASES}
     for rule in house.RULES:
         yield rule.__name__ in covered, f"{rule.__name__}: has been seen to fail", []
