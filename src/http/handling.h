@@ -54,6 +54,7 @@ struct pl_listener {
 	bool ready;                        // libmicrohttpd has something to do
 	bool resumed;                      // a connection has been resumed since libmicrohttpd ran
 	bool draining;
+	int64_t drain_began_us;
 	int64_t due_us;                    // when libmicrohttpd wants to run by itself; INT64_MAX = never
 	struct pl_listener_stats stats;
 };

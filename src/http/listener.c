@@ -25,6 +25,7 @@
 #define SWEEP_US 250000       // how late a deadline may be noticed
 #define OVERDUE_GRACE_US 2000000 // the store's own deadline comes first
 #define MEMORY_PER_CONNECTION (32u << 10) // twice what a head may have (PL_HEAD_MAX)
+#define SILENT_US 1000000        // how long a draining listener waits for a connection's first request line
 #define HEADROOM 64           // connections that are ending while others take their places
 #define FLUSH_ROUNDS 50       // of 2 ms, for answers to be taken when the listener ends
 
@@ -154,11 +155,22 @@ static void answer_overdue(struct pl_listener *listener, int64_t now_us)
 	}
 }
 
+// Connections on which no request has begun are not waited for to the end.
+static void end_silent_peers(struct pl_listener *listener)
+{
+	struct pl_peer *peer, *next;
+	DL_FOREACH_SAFE(listener->peers.lists[PL_PEER_RECEIVING], peer, next)
+		if (!peer->handling)
+			pl_peer_shut(&listener->peers, peer);
+}
+
 static void on_sweep(void *arg)
 {
 	struct pl_listener *listener = arg;
 	int64_t now_us = pl_mono_us();
 	end_late_peers(listener, now_us);
+	if (listener->draining && now_us >= listener->drain_began_us + SILENT_US)
+		end_silent_peers(listener);
 	answer_overdue(listener, now_us);
 	pl_timer_set(listener->sweep, SWEEP_US);
 }
@@ -253,6 +265,7 @@ void pl_listener_quiesce(struct pl_listener *listener)
 	close(listener->fd);
 	listener->fd = -1;
 	listener->draining = true;
+	listener->drain_began_us = pl_mono_us();
 	listener->ready = true;
 	for (struct pl_peer *peer; (peer = listener->peers.lists[PL_PEER_IDLE]) != NULL;)
 		pl_peer_shut(&listener->peers, peer);

@@ -89,13 +89,9 @@ void pl_problem_print(struct pl_buf *buf, const struct pl_problem *problem, cons
 	print_type(buf, title, problem->status);
 	member(buf, "title", title);
 	pl_buf_printf(buf, "\"status\":%d,", problem->status);
-	if (problem->detail)
-		member(buf, "detail", problem->detail);
-	if (request_id && *request_id) {
-		pl_buf_adds(buf, "\"instance\":\"urn:plist:request:"); // an id has no character that would need escaping
-		pl_buf_adds(buf, request_id);
-		pl_buf_adds(buf, "\",");
-	}
+	member(buf, "detail", problem->detail ? problem->detail : title);
+	// An id has no character that would need escaping.
+	pl_buf_printf(buf, "\"instance\":\"urn:plist:request:%s\",", request_id && *request_id ? request_id : "unknown");
 	member(buf, "error", problem->error ? problem->error : title);
 	if (problem->current) {
 		char etag[PL_ETAG_MAX];
