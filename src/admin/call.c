@@ -407,8 +407,8 @@ static int unknown_region(const struct pl_config *config, const char *name)
 		pl_buf_printf(&list, "%s%s", i ? ", " : "", names[i]);
 	}
 	const char *near = pl_nearest(name, names);
-	pl_fail("--region: there is no region '%s' in %s (%s)%s%s", name, config->file, list.data, near ? "; did you mean " : "",
-	        near ? near : "");
+	pl_fail("--region: there is no region '%s' in %s (%s)%s%s%s", name, config->file, list.data, near ? "; did you mean " : "",
+	        near ? near : "", near ? "?" : "");
 	pl_buf_fini(&list);
 	return PL_EXIT_USAGE;
 }

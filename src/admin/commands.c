@@ -5,6 +5,7 @@ const struct pl_command *const pl_commands[] = {
 	&pl_cmd_nginx,
 	&pl_cmd_routes,
 	&pl_cmd_seed,
+	&pl_cmd_lag,
 	&pl_cmd_dead_letters_list,
 	&pl_cmd_dead_letters_show,
 	&pl_cmd_dead_letters_drop,

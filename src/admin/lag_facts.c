@@ -1,0 +1,273 @@
+// What can be known about the lag of regions.
+//
+// Three looks, then the judging: databases (positions, heartbeats, outboxes), Kafka (committed, ends, the time of the first message that
+// is not applied), daemons (what they say under /replication-lag). The judging is pure and tested by itself.
+// Threads: one at a time.
+#include "admin/lag_facts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/daemon.h"
+#include "base/clock.h"
+#include "base/json.h"
+
+#define SILENT_HEARTBEATS 5
+#define SILENT_AT_LEAST_US 5000000
+
+const char *pl_lag_word(enum pl_lag_verdict verdict)
+{
+	static const char *const words[] = { "ok", "catching-up", "behind", "silent", "broker-away" };
+	return words[verdict];
+}
+
+enum pl_lag_verdict pl_lag_judge(bool broker, int64_t events, double seconds, double max_seconds)
+{
+	if (!broker)
+		return PL_LAG_BROKER_AWAY;
+	if (seconds > max_seconds)
+		return PL_LAG_BEHIND;
+	return events > 0 || seconds > 0 ? PL_LAG_CATCHING_UP : PL_LAG_OK;
+}
+
+bool pl_lag_is_silent(const struct pl_config *config, int64_t heard_us)
+{
+	int64_t patience = config->kafka.heartbeat_us * SILENT_HEARTBEATS;
+	if (patience < SILENT_AT_LEAST_US)
+		patience = SILENT_AT_LEAST_US;
+	return heard_us < 0 || heard_us > patience;
+}
+
+int64_t pl_lag_from(const struct pl_offset *offset, int64_t applied)
+{
+	int64_t from = offset->committed > offset->end ? -1 : offset->committed;
+	if (applied <= offset->end && applied > from)
+		from = applied;
+	return from < offset->low ? offset->low : from;
+}
+
+static double larger(double a, double b)
+{
+	return a > b ? a : b;
+}
+
+// ---- the databases
+
+static void look_at_outbox(struct pl_lag_of_region *lag)
+{
+	PGresult *result = pl_reach_query(lag->reach,
+		"SELECT count(*), (extract(epoch FROM clock_timestamp() - min(created_at)) * 1000000)::bigint FROM outbox", 0, NULL);
+	lag->outbox_events = result ? pl_cell_int(result, 0, 0, 0) : -1;
+	lag->outbox_us = result ? pl_cell_int(result, 0, 1, 0) : -1;
+	PQclear(result);
+}
+
+static void look_at_heartbeats(struct pl_lag_of_region *lag)
+{
+	PGresult *result = pl_reach_query(lag->reach,
+		"SELECT region, (extract(epoch FROM clock_timestamp() - heard_at) * 1000000)::bigint, outbox_events FROM region_heartbeats", 0, NULL);
+	for (int row = 0; result && row < PQntuples(result); row++)
+		for (int i = 0; i < lag->norigins; i++)
+			if (strcmp(lag->origins[i].origin->name, pl_cell(result, row, 0)) == 0) {
+				lag->origins[i].heard_us = pl_cell_int(result, row, 1, -1);
+				lag->origins[i].outbox_events = pl_cell_int(result, row, 2, -1);
+			}
+	PQclear(result);
+}
+
+static void look_at_positions(struct pl_lag_of_region *lag, struct pl_arena *arena)
+{
+	PGresult *result = pl_reach_query(lag->reach, "SELECT topic, partition, next_offset FROM applied_positions ORDER BY 1, 2", 0, NULL);
+	int n = result ? PQntuples(result) : 0;
+	lag->partitions = pl_arena_alloc(arena, (size_t)(n + 1) * sizeof *lag->partitions);
+	for (int i = 0; i < n; i++)
+		lag->partitions[lag->npartitions++] = (struct pl_lag_of_partition){
+			.topic = pl_arena_strdup(arena, pl_cell(result, i, 0)), .partition = (int32_t)pl_cell_int(result, i, 1, 0),
+			.committed = -1, .applied = pl_cell_int(result, i, 2, -1), .end = -1, .behind = -1, .seconds = PL_UNKNOWN };
+	PQclear(result);
+}
+
+static void look_at_database(struct pl_lag_of_region *lag, const struct pl_config *config, struct pl_arena *arena)
+{
+	for (int i = 0; i < config->nregions; i++)
+		if (&config->regions[i] != lag->reach->region)
+			lag->origins[lag->norigins++] = (struct pl_lag_of_origin){
+				.origin = &config->regions[i], .events_behind = -1, .outbox_events = -1, .seconds = PL_UNKNOWN, .heard_us = -1 };
+	look_at_outbox(lag);
+	look_at_heartbeats(lag);
+	look_at_positions(lag, arena);
+}
+
+// ---- Kafka
+
+static int64_t applied_of(const struct pl_lag_of_region *lag, const struct pl_offset *offset)
+{
+	for (int i = 0; i < lag->npartitions; i++)
+		if (lag->partitions[i].partition == offset->partition && strcmp(lag->partitions[i].topic, offset->topic) == 0)
+			return lag->partitions[i].applied;
+	return -1;
+}
+
+// Puts Kafka's partitions in place of those that the database knows of: there may be more of them.
+static void take_offsets(struct pl_lag_of_region *lag, const struct pl_offset *list, int n, int64_t now_us, struct pl_arena *arena)
+{
+	struct pl_lag_of_partition *partitions = pl_arena_alloc(arena, (size_t)(n + 1) * sizeof *partitions);
+	for (int i = 0; i < n; i++) {
+		struct pl_lag_of_partition *p = &partitions[i];
+		*p = (struct pl_lag_of_partition){ .topic = list[i].topic, .partition = list[i].partition, .committed = list[i].committed,
+		                                   .applied = applied_of(lag, &list[i]), .end = list[i].end, .behind = list[i].end - list[i].from,
+		                                   .seconds = PL_UNKNOWN };
+		if (p->behind == 0)
+			p->seconds = 0;
+		else if (list[i].event_at_us)
+			p->seconds = larger(0, (double)(now_us - list[i].event_at_us) / 1e6);
+	}
+	lag->partitions = partitions;
+	lag->npartitions = n;
+}
+
+static int look_at_group(struct pl_lag_facts *facts, struct pl_lag_of_region *lag, struct pl_offsets *offsets, struct pl_offset *list, int n)
+{
+	int rc = pl_offsets_committed(offsets, lag->reach->region, list, n, &facts->broker_err);
+	if (rc)
+		return rc;
+	for (int i = 0; i < n; i++) {
+		int64_t from = pl_lag_from(&list[i], applied_of(lag, &list[i]));
+		if (from != list[i].from) // else the message that was found for the region before is this one's, too
+			list[i].event_at_us = 0;
+		list[i].from = from;
+	}
+	pl_offsets_times(offsets, list, n);
+	take_offsets(lag, list, n, pl_now_us(), facts->arena);
+	return 0;
+}
+
+static void look_at_kafka(struct pl_lag_facts *facts, struct pl_offsets *offsets)
+{
+	struct pl_offset *list = NULL;
+	int n = pl_offsets_ends(offsets, &list, &facts->broker_err);
+	int rc = n < 0 ? n : 0;
+	for (int i = 0; i < facts->n && !rc; i++)
+		rc = look_at_group(facts, &facts->each[i], offsets, list, n);
+	facts->broker = rc == 0;
+	free(list);
+}
+
+// ---- the daemons
+
+static double number_of(const cJSON *object, const char *key)
+{
+	const cJSON *item = pl_json_get(object, key);
+	const char *text = item ? pl_json_number_text(item) : NULL;
+	return text ? strtod(text, NULL) : PL_UNKNOWN;
+}
+
+static void take_daemons_word(struct pl_lag_of_region *lag, const cJSON *json)
+{
+	const cJSON *origins = pl_json_get(json, "origins");
+	lag->daemon_seconds = number_of(json, "lag_seconds");
+	lag->events_behind = (int64_t)number_of(json, "events_behind");
+	for (int i = 0; i < lag->norigins; i++) {
+		const cJSON *origin = origins ? pl_json_get(origins, lag->origins[i].origin->name) : NULL;
+		if (!origin)
+			continue;
+		lag->origins[i].seconds = number_of(origin, "lag_seconds");
+		lag->origins[i].events_behind = (int64_t)number_of(origin, "events_behind");
+	}
+}
+
+static void look_at_daemon(struct pl_call *call, struct pl_lag_of_region *lag)
+{
+	static const struct pl_json_limits limits = { PL_ANSWER_MAX, 16, 100000 };
+	struct pl_buf body = { 0 };
+	char path[PL_REGION_MAX + 32];
+	snprintf(path, sizeof path, "/%s/replication-lag", lag->reach->region->name);
+	lag->daemon_seconds = PL_UNKNOWN;
+	lag->events_behind = -1;
+	int status = pl_daemon_get(lag->reach->region, path, pl_call_timeout_us(call), &body, &lag->daemon_err);
+	cJSON *json = status == 200 ? pl_json_parse(body.data, body.len, &limits, &lag->daemon_err) : NULL;
+	if (status > 0 && status != 200)
+		pl_error_set(&lag->daemon_err, PL_EUNAVAIL, "GET %s answers %d", path, status);
+	lag->daemon = json != NULL;
+	if (json)
+		take_daemons_word(lag, json);
+	cJSON_Delete(json);
+	pl_buf_fini(&body);
+}
+
+// ---- judging
+
+static const struct pl_lag_of_region *facts_of(const struct pl_lag_facts *facts, const struct pl_region *region)
+{
+	for (int i = 0; i < facts->n; i++)
+		if (facts->each[i].reach->region == region)
+			return &facts->each[i];
+	return NULL;
+}
+
+static void judge_origin(const struct pl_lag_facts *facts, const struct pl_config *config, struct pl_lag_of_region *lag,
+                         struct pl_lag_of_origin *origin, double max_seconds)
+{
+	const struct pl_lag_of_region *there = facts_of(facts, origin->origin);
+	// What lies in its outbox is best known where it lies; a heartbeat is an older word for it.
+	if (there && there->outbox_events >= 0) {
+		origin->outbox_events = there->outbox_events;
+		// An empty outbox says nothing about what waits in Kafka.
+		if (there->outbox_events > 0 || facts->broker)
+			origin->seconds = larger(origin->seconds, (double)there->outbox_us / 1e6);
+	}
+	// Without the daemon's word nobody knows whose the waiting messages are: they count for every origin.
+	for (int i = 0; i < lag->npartitions && !lag->daemon; i++)
+		origin->seconds = larger(origin->seconds, lag->partitions[i].seconds);
+	int64_t events = origin->events_behind > origin->outbox_events ? origin->events_behind : origin->outbox_events;
+	origin->verdict = pl_lag_judge(facts->broker, events, origin->seconds, max_seconds);
+	if (origin->verdict < PL_LAG_SILENT && pl_lag_is_silent(config, origin->heard_us))
+		origin->verdict = PL_LAG_SILENT;
+}
+
+static void judge_region(const struct pl_lag_facts *facts, const struct pl_config *config, struct pl_lag_of_region *lag, double max_seconds)
+{
+	int64_t behind = 0;
+	lag->seconds = lag->daemon_seconds;
+	lag->verdict = pl_lag_judge(facts->broker, lag->events_behind, lag->daemon_seconds, max_seconds);
+	for (int i = 0; i < lag->npartitions; i++) {
+		struct pl_lag_of_partition *p = &lag->partitions[i];
+		p->verdict = pl_lag_judge(facts->broker, p->behind, p->seconds, max_seconds);
+		lag->seconds = larger(lag->seconds, p->seconds);
+		lag->verdict = p->verdict > lag->verdict ? p->verdict : lag->verdict;
+		behind += p->behind > 0 ? p->behind : 0;
+	}
+	for (int i = 0; i < lag->norigins; i++) {
+		struct pl_lag_of_origin *origin = &lag->origins[i];
+		judge_origin(facts, config, lag, origin, max_seconds);
+		lag->seconds = larger(lag->seconds, origin->seconds);
+		lag->verdict = origin->verdict > lag->verdict ? origin->verdict : lag->verdict;
+		behind += !lag->daemon && origin->outbox_events > 0 ? origin->outbox_events : 0;
+	}
+	if (!lag->daemon && facts->broker)
+		lag->events_behind = behind;
+}
+
+void pl_lag_look(struct pl_call *call, struct pl_reaches *reaches, struct pl_offsets *offsets, double max_seconds, struct pl_lag_facts *facts)
+{
+	pl_lag_facts_fini(facts);
+	facts->arena = pl_arena_new(0);
+	facts->n = reaches->n;
+	facts->each = pl_arena_alloc(facts->arena, (size_t)reaches->n * sizeof *facts->each);
+	for (int i = 0; i < facts->n; i++) {
+		facts->each[i].reach = &reaches->each[i];
+		look_at_database(&facts->each[i], call->config, facts->arena);
+	}
+	look_at_kafka(facts, offsets);
+	for (int i = 0; i < facts->n; i++)
+		look_at_daemon(call, &facts->each[i]);
+	for (int i = 0; i < facts->n; i++)
+		judge_region(facts, call->config, &facts->each[i], max_seconds);
+}
+
+void pl_lag_facts_fini(struct pl_lag_facts *facts)
+{
+	pl_arena_free(&facts->arena);
+	memset(facts, 0, sizeof *facts);
+}
