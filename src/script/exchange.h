@@ -60,3 +60,5 @@ struct pl_answer {
 const struct pl_problem *pl_problem_of_write(struct pl_arena *arena, const struct pl_write *write, const struct pl_route *route);
 const struct pl_problem *pl_problem_of_error(struct pl_arena *arena, const struct pl_error *err); // 503, 504, 500, …
 struct pl_problem *pl_problem_new(struct pl_arena *arena, int status, const char *title);
+const struct pl_problem *pl_problem_not_found(struct pl_arena *arena, const struct pl_resource *resource); // 404
+const struct pl_problem *pl_problem_of_faults(struct pl_arena *arena, const struct pl_fault *faults);      // 400; at least one

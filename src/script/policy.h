@@ -29,9 +29,11 @@ struct pl_policy;
 
 // From a VM of PL_WORLD_POLICY; NULL if the file is not loaded there.
 struct pl_policy *pl_policy_find(struct pl_vm *vm, const char *path);
+// Loads one more file into such a VM: one that no resource names (yet). NULL with problems. `source` must live as long as the VM.
+struct pl_policy *pl_policy_load(struct pl_vm *vm, const struct pl_script_source *source, struct pl_problems *problems);
 const char *pl_policy_name(const struct pl_policy *policy);
 const char *pl_policy_doc(const struct pl_policy *policy);
-const char *pl_policy_sha256(const struct pl_policy *policy);
+const char *pl_policy_sha256(const struct pl_policy *policy); // of the file; and of the modules in Lua that it requires, if any
 
 // 0 with *verdict_r valid for the resource; PL_ESCRIPT, PL_EBUDGET or PL_EINVAL (nonsense) with a sentence for operators.
 // Texts of the verdict live in `arena`.

@@ -18,7 +18,7 @@ struct pl_vm;
 
 // Loads every handler (or policy) that the configuration names. Problems are all reported, as "file:line: message".
 struct pl_vm *pl_vm_new(const struct pl_config *config, enum pl_world world, struct pl_problems *problems);
-void pl_vm_free(struct pl_vm **vm);
+void pl_vm_free(struct pl_vm **vm); // lives on until the last of its runs is freed
 lua_State *pl_vm_lua(struct pl_vm *vm);
 size_t pl_vm_memory(const struct pl_vm *vm);
 
@@ -28,9 +28,12 @@ struct pl_run;
 
 // Begins a handler. When it is done, at once or later, `done` is called exactly once with the answer in *answer (also for a handler that
 // raised or overran: a problem 500, and the cause is logged). Nothing of the request may be freed before.
+// Returns NULL when `done` was called, and freed the run, before this returned.
 // `store` is where its records.* and db.* calls go.
 struct pl_run *pl_run_start(struct pl_vm *vm, struct pl_store *store, const struct pl_request *request, struct pl_answer *answer,
                             void (*done)(struct pl_run *run, void *arg), void *arg);
-void pl_run_free(struct pl_run **run); // after done, or to abandon: a store call in flight then ends unheard
+// After done, or within it, or to abandon: a store call in flight then ends unheard, and nothing of the request is touched any more.
+void pl_run_free(struct pl_run **run);
+enum pl_run_state pl_run_state(const struct pl_run *run);
 
 int pl_vm_handlers(const struct pl_vm *vm); // how many are loaded

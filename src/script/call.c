@@ -1,0 +1,242 @@
+// Entering Lua: the one place where the host calls into a state, and the budget that every call has.
+//
+// Stands under run.c (handlers), policy.c and vm.c (loading). Everything that may raise runs below pl_call or pl_call_resume, so an error, a used-up
+// budget or an allocation that was refused ends there, as a value of enum pl_call_end, and nowhere else.
+//
+// The budget. A hook fires every HOOK_STEP instructions and takes them off; functions in C that could work for long take off their own cost (pl_charge),
+// because the hook does not fire inside them; the allocator takes off the cost of long strings, because `..` copies without asking anyone. When
+// nothing is left the hook stays armed, on every instruction, and the sandbox's pcall passes the error on instead of catching it: a spent
+// budget cannot be swallowed. The count of instructions decides; the wall clock is looked at too, for what cannot be counted.
+//
+// Memory. The allocator refuses what goes over the cap. Lua then collects garbage and asks once more; refused again, it raises.
+//
+// Invariants: a state's stack is as high after a call as before; calls do not nest.
+// Threads: a VM belongs to one thread.
+#include "script/call.h"
+
+#include <assert.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "script/state.h"
+
+#define HOOK_STEP 100          // instructions between two looks
+#define LONG_STRING 256        // bytes; shorter ones are not charged, an instruction's own cost covers them
+#define STRING_UNITS 32        // bytes of a long string for the price of an instruction
+#define WAIT_COST 200          // of going to the store and back
+#define ERROR_RESERVE (64 * 1024) // bytes above the cap, for telling what went wrong
+
+const char *pl_call_end_name(enum pl_call_end end)
+{
+	static const char *const names[] = {"done", "waiting", "raised", "instructions", "time", "memory"};
+
+	return names[end];
+}
+
+struct pl_budget pl_budget_of(const struct pl_script_limits *limits)
+{
+	return (struct pl_budget){.instructions = limits->instructions, .wall_us = limits->wall_us, .spent = PL_CALL_DONE};
+}
+
+void *pl_call_allocate(void *arg, void *p, size_t old_size, size_t new_size)
+{
+	struct pl_vm *vm = arg;
+	int kind = (int)old_size; // of a new object: its type
+	void *q;
+
+	if (!p)
+		old_size = 0;
+	if (new_size == 0) {
+		free(p);
+		vm->used -= old_size;
+		return NULL;
+	}
+	if (vm->cap && new_size > old_size && vm->used - old_size + new_size > vm->cap)
+		return NULL;
+	q = realloc(p, new_size);
+	if (!q)
+		return NULL;
+	vm->used += new_size - old_size;
+	if (!p && kind == LUA_TSTRING && new_size > LONG_STRING && vm->budget)
+		vm->budget->instructions -= (int64_t)(new_size / STRING_UNITS);
+	return q;
+}
+
+static const char *spent_text(enum pl_call_end spent)
+{
+	switch (spent) {
+	case PL_CALL_INSTRUCTIONS:
+		return "used up its instructions";
+	case PL_CALL_TIME:
+		return "used up its time";
+	default:
+		return "used up its memory";
+	}
+}
+
+static void hook(lua_State *L, lua_Debug *ar)
+{
+	pl_charge(L, HOOK_STEP);
+}
+
+void pl_charge(lua_State *L, int64_t cost)
+{
+	struct pl_vm *vm = pl_vm_of(L);
+	struct pl_budget *budget = vm->budget;
+
+	if (!budget)
+		return;
+	budget->instructions -= cost;
+	if (budget->spent == PL_CALL_DONE) {
+		if (budget->instructions < 0)
+			budget->spent = PL_CALL_INSTRUCTIONS;
+		else if (pl_mono_us() > vm->deadline_us)
+			budget->spent = PL_CALL_TIME;
+		else
+			return;
+	}
+	lua_sethook(L, hook, LUA_MASKCOUNT, 1);
+	luaL_where(L, 0); // a Lua function, when the hook calls
+	if (lua_rawlen(L, -1) == 0)
+		luaL_where(L, 1); // the caller of a C function
+	lua_pushstring(L, spent_text(budget->spent));
+	lua_concat(L, 2);
+	lua_error(L);
+}
+
+bool pl_call_must_pass(lua_State *L, int status)
+{
+	struct pl_budget *budget = pl_vm_of(L)->budget;
+
+	if (budget && budget->spent == PL_CALL_DONE && status == LUA_ERRMEM)
+		budget->spent = PL_CALL_MEMORY;
+	return budget && budget->spent != PL_CALL_DONE;
+}
+
+// The message of an error value, on top of the stack. A value that is no text is named by its type: its __tostring is a script's, too.
+static const char *message(lua_State *L)
+{
+	int type = lua_type(L, -1);
+
+	if (type != LUA_TSTRING && type != LUA_TNUMBER) {
+		lua_pushfstring(L, "an error value that is a %s", luaL_typename(L, -1));
+		lua_replace(L, -2);
+	}
+	return lua_tostring(L, -1);
+}
+
+// Message handler: the stack is still there, so this is the time to write it down.
+//   1  the error value
+static int trace(lua_State *L)
+{
+	struct pl_vm *vm = pl_vm_of(L);
+
+	message(L);
+	luaL_traceback(L, L, NULL, 1);
+	pl_buf_reset(&vm->trace);
+	pl_buf_adds(&vm->trace, lua_tostring(L, -1));
+	lua_settop(L, 1);
+	return 1;
+}
+
+const char *pl_call_trace(const struct pl_vm *vm)
+{
+	return vm->trace.len ? vm->trace.data : "";
+}
+
+static void begin(struct pl_vm *vm, lua_State *L, struct pl_budget *budget)
+{
+	assert(!vm->budget); // calls do not nest
+	pl_buf_reset(&vm->trace);
+	if (!budget)
+		return;
+	vm->budget = budget;
+	vm->deadline_us = pl_mono_us() + budget->wall_us;
+	lua_sethook(L, hook, LUA_MASKCOUNT, HOOK_STEP);
+}
+
+static enum pl_call_end ended(struct pl_vm *vm, lua_State *L, int status, const struct pl_budget *budget)
+{
+	vm->budget = NULL;
+	lua_sethook(L, NULL, 0, 0);
+	if (status == LUA_OK)
+		return PL_CALL_DONE;
+	if (status == LUA_YIELD)
+		return PL_CALL_WAITING;
+	if (budget && budget->spent != PL_CALL_DONE)
+		return budget->spent;
+	return status == LUA_ERRMEM ? PL_CALL_MEMORY : PL_CALL_RAISED;
+}
+
+// Fills *err from the error value on top of the stack.
+static void explain(lua_State *L, enum pl_call_end end, struct pl_error *err)
+{
+	const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+
+	if (end == PL_CALL_RAISED)
+		pl_error_set(err, PL_ESCRIPT, "%s", text);
+	else if (end == PL_CALL_MEMORY)
+		pl_error_set(err, PL_EBUDGET, "used up its memory");
+	else
+		pl_error_set(err, PL_EBUDGET, "%s", text);
+}
+
+enum pl_call_end pl_call(struct pl_vm *vm, lua_CFunction body, void *arg, struct pl_budget *budget, struct pl_error *err)
+{
+	lua_State *L = vm->L;
+	int top = lua_gettop(L);
+	enum pl_call_end end;
+	int status;
+
+	if (!lua_checkstack(L, 3))
+		pl_die("script: no room on the stack of a state that is at rest");
+	begin(vm, L, budget);
+	lua_pushcfunction(L, trace);
+	lua_pushcfunction(L, body);
+	lua_pushlightuserdata(L, arg);
+	status = lua_pcall(L, 1, 0, top + 1);
+	end = ended(vm, L, status, budget);
+	assert(lua_gettop(L) == (end == PL_CALL_DONE ? top + 1 : top + 2));
+	if (end != PL_CALL_DONE)
+		explain(L, end, err);
+	lua_settop(L, top);
+	return end;
+}
+
+// Body: writes down the stack of a coroutine that raised, and makes its error value a text.
+//   1  light userdata: the coroutine
+static int trace_coroutine(lua_State *L)
+{
+	struct pl_vm *vm = pl_vm_of(L);
+	lua_State *co = lua_touserdata(L, 1);
+
+	message(co);
+	luaL_traceback(L, co, NULL, 0);
+	pl_buf_adds(&vm->trace, lua_tostring(L, -1));
+	return 0;
+}
+
+enum pl_call_end pl_call_resume(struct pl_vm *vm, lua_State *co, int nargs, int *nresults_r, struct pl_budget *budget, struct pl_error *err)
+{
+	int top = lua_gettop(vm->L);
+	enum pl_call_end end;
+	int status;
+
+	budget->instructions -= WAIT_COST;
+	begin(vm, co, budget);
+	status = lua_resume(co, vm->L, nargs, nresults_r);
+	end = ended(vm, co, status, budget);
+	assert(lua_gettop(vm->L) == top);
+	if (end == PL_CALL_DONE || end == PL_CALL_WAITING)
+		return end;
+	size_t cap = vm->cap;
+	if (cap)
+		vm->cap = cap + ERROR_RESERVE;
+	pl_call(vm, trace_coroutine, co, NULL, NULL);
+	vm->cap = cap;
+	explain(co, end, err);
+	return end;
+}

@@ -1,0 +1,64 @@
+// The load check: does every handler and every policy that a configuration names load, and is it what it must be?
+//
+// Stands behind `config check` and a reload. The check is the loading itself, in VMs that are thrown away.
+// Threads: any.
+#include "script/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// The file that a message's "path:line: " names, with the line; NULL if it names none. *rest_r is what follows.
+static const struct pl_script_source *place_of(const struct pl_config *config, const char *text, int *line_r, const char **rest_r)
+{
+	for (int i = 0; i < config->nsources; i++) {
+		const struct pl_script_source *source = &config->sources[i];
+		size_t len = strlen(source->path);
+		char *end;
+		long line;
+
+		if (strncmp(text, source->path, len) != 0 || text[len] != ':')
+			continue;
+		line = strtol(text + len + 1, &end, 10);
+		if (end == text + len + 1) { // a message of our own about the file as a whole
+			*line_r = 0;
+			*rest_r = text + len + 1 + strspn(text + len + 1, " ");
+			return source;
+		}
+		if (*end != ':')
+			continue;
+		*line_r = (int)line;
+		*rest_r = end + 1 + strspn(end + 1, " ");
+		return source;
+	}
+	return NULL;
+}
+
+void pl_check_report(const struct pl_config *config, const struct pl_script_source *source, const struct pl_error *err,
+                     struct pl_problems *problems)
+{
+	const char *text = err->text;
+	int line = 0;
+	const struct pl_script_source *place = place_of(config, text, &line, &text);
+	const char *found = place ? text : NULL, *rest;
+	int inner;
+
+	// luaL_error puts the place of the caller before a message that has its own: the inner one is the place.
+	while (found && (place = place_of(config, found, &inner, &rest))) {
+		source = place;
+		line = inner;
+		found = text = rest;
+	}
+	pl_problems_add(problems, false, source->file, line, 0, "%s", text);
+}
+
+int pl_script_check(const struct pl_config *config, struct pl_problems *problems)
+{
+	int before = problems->n - problems->warnings;
+	struct pl_vm *vm;
+
+	vm = pl_vm_new(config, PL_WORLD_HANDLER, problems);
+	pl_vm_free(&vm);
+	vm = pl_vm_new(config, PL_WORLD_POLICY, problems);
+	pl_vm_free(&vm);
+	return problems->n - problems->warnings - before;
+}

@@ -1,0 +1,396 @@
+// Values on their way between C and Lua: JSON both ways, records, fields.
+//
+// Stands between the bindings and the records. Numbers stay what they are: a JSON number without a point or an exponent is a Lua integer,
+// any other a decimal; a float, which only a script can make, is printed with as many digits as it takes to read it back.
+// Invariants: printing runs no code of scripts (no metamethods), so it may be done after a script has ended; C memory in use while something may raise
+// belongs to the VM or the request.
+// Threads: a VM's.
+#include "script/value.h"
+
+#include <lauxlib.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "script/bind.h"
+#include "script/sandbox.h"
+
+#define DEPTH_MAX 32
+#define META_ARRAY "plist.array"
+#define META_RECORD "plist.record"
+#define META_TREE "plist.tree"
+
+static const char resource_key; // its address is the key of a record metatable's resource
+
+static int free_tree(lua_State *L);
+
+void pl_value_setup(lua_State *L)
+{
+	luaL_newmetatable(L, META_ARRAY);
+	lua_pushboolean(L, 0);
+	lua_setfield(L, -2, "__metatable");
+	luaL_newmetatable(L, META_TREE);
+	lua_pushcfunction(L, free_tree);
+	lua_setfield(L, -2, "__gc");
+	lua_newtable(L); // resource -> metatable of its records
+	lua_setfield(L, LUA_REGISTRYINDEX, META_RECORD);
+	lua_pop(L, 2);
+}
+
+void pl_value_mark_array(lua_State *L)
+{
+	luaL_setmetatable(L, META_ARRAY);
+}
+
+static void push_number(lua_State *L, const cJSON *json)
+{
+	const char *text = pl_json_number_text(json);
+	int64_t integer;
+
+	if (!strpbrk(text, ".eE") && pl_json_int64(json, &integer) == 0)
+		lua_pushinteger(L, integer);
+	else if (!pl_decimal_push_text(L, text, strlen(text)))
+		luaL_error(L, "the number %s has more than %d digits", text, PL_DECIMAL_DIGITS_MAX);
+}
+
+void pl_value_push_json(lua_State *L, const cJSON *json)
+{
+	lua_Integer n = 0;
+
+	luaL_checkstack(L, 4, "JSON is nested too deep");
+	pl_charge(L, 2);
+	if (pl_json_is_number(json)) {
+		push_number(L, json);
+	} else if (cJSON_IsString(json)) {
+		lua_pushstring(L, json->valuestring);
+	} else if (cJSON_IsBool(json)) {
+		lua_pushboolean(L, cJSON_IsTrue(json));
+	} else if (cJSON_IsArray(json)) {
+		lua_newtable(L);
+		pl_value_mark_array(L);
+		for (const cJSON *item = json->child; item; item = item->next) {
+			pl_value_push_json(L, item);
+			lua_rawseti(L, -2, ++n);
+		}
+	} else if (cJSON_IsObject(json)) {
+		lua_newtable(L);
+		for (const cJSON *item = json->child; item; item = item->next) {
+			lua_pushstring(L, item->string);
+			pl_value_push_json(L, item);
+			lua_rawset(L, -3);
+		}
+	} else {
+		lua_pushlightuserdata(L, NULL);
+	}
+}
+
+static int free_tree(lua_State *L)
+{
+	cJSON **tree = lua_touserdata(L, 1);
+
+	cJSON_Delete(*tree);
+	*tree = NULL;
+	return 0;
+}
+
+int pl_value_decode(lua_State *L, const char *text, size_t len)
+{
+	cJSON **tree = lua_newuserdatauv(L, sizeof *tree, 0); // first the box, then what it holds: pushing may raise
+	struct pl_error err;
+
+	*tree = NULL;
+	luaL_setmetatable(L, META_TREE);
+	pl_charge(L, (int64_t)len / 4);
+	*tree = pl_json_parse(text, len, &pl_json_default_limits, &err);
+	if (!*tree) {
+		lua_pushnil(L);
+		lua_pushstring(L, err.text);
+		return 2;
+	}
+	pl_value_push_json(L, *tree);
+	cJSON_Delete(*tree);
+	*tree = NULL;
+	return 1;
+}
+
+void pl_value_push_json_text(lua_State *L, const char *text, size_t len)
+{
+	int top = lua_gettop(L);
+
+	if (pl_value_decode(L, text, len) != 1)
+		lua_error(L);
+	lua_replace(L, top + 1); // over the box
+	lua_settop(L, top + 1);
+}
+
+static bool print_float(lua_Number number, struct pl_buf *buf)
+{
+	char text[40];
+
+	if (!isfinite(number))
+		return false;
+	for (int digits = 15; digits <= 17; digits++) {
+		snprintf(text, sizeof text, "%.*g", digits, number);
+		if (strtod(text, NULL) == number)
+			break;
+	}
+	pl_buf_adds(buf, text);
+	return true;
+}
+
+bool pl_value_print_number(lua_State *L, int index, struct pl_buf *buf)
+{
+	struct pl_decimal decimal;
+
+	if (pl_decimal_at(L, index, &decimal)) {
+		pl_decimal_print(buf, &decimal);
+		return true;
+	}
+	if (lua_isinteger(L, index)) {
+		pl_buf_add_i64(buf, lua_tointeger(L, index));
+		return true;
+	}
+	return lua_type(L, index) == LUA_TNUMBER && print_float(lua_tonumber(L, index), buf);
+}
+
+static void print(lua_State *L, int index, struct pl_buf *buf, int depth);
+
+const struct pl_resource *pl_value_record_resource(lua_State *L, int index)
+{
+	const struct pl_resource *resource = NULL;
+
+	if (lua_type(L, index) == LUA_TTABLE && lua_getmetatable(L, index)) {
+		if (lua_rawgetp(L, -1, &resource_key) == LUA_TLIGHTUSERDATA)
+			resource = lua_touserdata(L, -1);
+		lua_pop(L, 2);
+	}
+	return resource;
+}
+
+static bool is_array(lua_State *L, int index)
+{
+	lua_Integer n = (lua_Integer)lua_rawlen(L, index), keys = 0;
+	bool marked = false;
+
+	if (lua_getmetatable(L, index)) {
+		luaL_getmetatable(L, META_ARRAY);
+		marked = lua_rawequal(L, -1, -2);
+		lua_pop(L, 2);
+	}
+	if (n == 0)
+		return marked;
+	for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+		if (lua_isinteger(L, -2) && lua_tointeger(L, -2) >= 1 && lua_tointeger(L, -2) <= n) {
+			keys++;
+			continue;
+		}
+		lua_pop(L, 2);
+		return false;
+	}
+	return keys == n;
+}
+
+static void print_member(lua_State *L, const char *name, size_t len, struct pl_buf *buf, int depth)
+{
+	char last = buf->data[buf->len - 1];
+
+	if (last != '{')
+		pl_buf_addc(buf, ',');
+	pl_buf_add_json(buf, name, len);
+	pl_buf_addc(buf, ':');
+	print(L, lua_gettop(L), buf, depth);
+	lua_pop(L, 1);
+}
+
+// The members of the table at `index` whose names are not in `known`, in order. `known` is a stack index of a table of names, or 0.
+static void print_members(lua_State *L, int index, int known, struct pl_buf *buf, int depth)
+{
+	lua_Integer n = pl_order_keys(L, index);
+	int keys = lua_gettop(L);
+	size_t len;
+
+	for (lua_Integer i = 1; i <= n; i++) {
+		lua_rawgeti(L, keys, i);
+		if (known) {
+			lua_pushvalue(L, -1);
+			if (lua_rawget(L, known) != LUA_TNIL) {
+				lua_pop(L, 2);
+				continue;
+			}
+			lua_pop(L, 1);
+		}
+		if (lua_type(L, -1) != LUA_TSTRING)
+			luaL_error(L, "a table with a key that is a %s is neither an array nor an object of JSON", luaL_typename(L, -1));
+		const char *name = lua_tolstring(L, -1, &len); // stays: the key is in the list
+
+		lua_rawget(L, index);
+		print_member(L, name, len, buf, depth);
+	}
+	lua_settop(L, keys - 1);
+}
+
+// A member of a record; absent ones are null for fields, and left out otherwise.
+static void print_known(lua_State *L, int index, int known, const char *name, bool field, struct pl_buf *buf, int depth)
+{
+	lua_pushstring(L, name);
+	lua_pushvalue(L, -1);
+	lua_pushboolean(L, 1);
+	lua_rawset(L, known);
+	if (lua_rawget(L, index) == LUA_TNIL && !field)
+		lua_pop(L, 1);
+	else
+		print_member(L, name, strlen(name), buf, depth);
+}
+
+static void print_record(lua_State *L, int index, const struct pl_resource *resource, struct pl_buf *buf, int depth)
+{
+	static const char *const after[] = {"region_origin", "version", "updated_at"};
+	int known;
+
+	lua_newtable(L);
+	known = lua_gettop(L);
+	lua_pushboolean(L, 1);
+	lua_setfield(L, known, "etag"); // a header
+	print_known(L, index, known, "id", false, buf, depth);
+	for (int i = 0; i < resource->nfields; i++)
+		print_known(L, index, known, resource->fields[i].name, true, buf, depth);
+	for (size_t i = 0; i < sizeof after / sizeof after[0]; i++)
+		print_known(L, index, known, after[i], false, buf, depth);
+	print_members(L, index, known, buf, depth);
+	lua_settop(L, known - 1);
+}
+
+static void print_array(lua_State *L, int index, struct pl_buf *buf, int depth)
+{
+	lua_Integer n = (lua_Integer)lua_rawlen(L, index);
+
+	pl_buf_addc(buf, '[');
+	for (lua_Integer i = 1; i <= n; i++) {
+		if (i > 1)
+			pl_buf_addc(buf, ',');
+		lua_rawgeti(L, index, i);
+		print(L, lua_gettop(L), buf, depth);
+		lua_pop(L, 1);
+	}
+	pl_buf_addc(buf, ']');
+}
+
+static void print_table(lua_State *L, int index, struct pl_buf *buf, int depth)
+{
+	const struct pl_resource *resource;
+
+	if (depth == 0)
+		luaL_error(L, "a table is nested too deep for JSON, or contains itself");
+	luaL_checkstack(L, 12, "nested too deep");
+	resource = pl_value_record_resource(L, index);
+	if (!resource && is_array(L, index)) {
+		print_array(L, index, buf, depth - 1);
+		return;
+	}
+	pl_buf_addc(buf, '{');
+	if (resource)
+		print_record(L, index, resource, buf, depth - 1);
+	else
+		print_members(L, index, 0, buf, depth - 1);
+	pl_buf_addc(buf, '}');
+}
+
+static void print(lua_State *L, int index, struct pl_buf *buf, int depth)
+{
+	const char *text;
+	size_t len;
+
+	pl_charge(L, 2);
+	switch (lua_type(L, index)) {
+	case LUA_TNIL:
+	case LUA_TLIGHTUSERDATA:
+		pl_buf_adds(buf, "null");
+		return;
+	case LUA_TBOOLEAN:
+		pl_buf_adds(buf, lua_toboolean(L, index) ? "true" : "false");
+		return;
+	case LUA_TSTRING:
+		text = lua_tolstring(L, index, &len);
+		pl_charge(L, (int64_t)len / 8);
+		pl_buf_add_json(buf, text, len);
+		return;
+	case LUA_TTABLE:
+		print_table(L, index, buf, depth);
+		return;
+	default:
+		if (!pl_value_print_number(L, index, buf))
+			luaL_error(L, "a %s has no JSON", lua_type(L, index) == LUA_TNUMBER ? "number that is not finite" : luaL_typename(L, index));
+	}
+}
+
+void pl_value_print(lua_State *L, int index, struct pl_buf *buf)
+{
+	print(L, lua_absindex(L, index), buf, DEPTH_MAX);
+}
+
+void pl_value_push_field(lua_State *L, const struct pl_field *field, const char *text)
+{
+	if (!text) {
+		lua_pushnil(L);
+		return;
+	}
+	switch (field->type) {
+	case PL_FIELD_DECIMAL:
+		if (!pl_decimal_push_text(L, text, strlen(text)))
+			lua_pushnil(L); // NaN, put there by hand: prints as null, too
+		return;
+	case PL_FIELD_INTEGER:
+		lua_pushinteger(L, strtoll(text, NULL, 10));
+		return;
+	case PL_FIELD_BOOLEAN:
+		lua_pushboolean(L, text[0] == 't');
+		return;
+	case PL_FIELD_STRING:
+		lua_pushstring(L, text);
+		return;
+	}
+}
+
+// Sets the metatable of a resource's records on the table on top.
+static void set_record_meta(lua_State *L, const struct pl_resource *resource)
+{
+	lua_getfield(L, LUA_REGISTRYINDEX, META_RECORD);
+	if (lua_rawgetp(L, -1, resource) == LUA_TNIL) {
+		lua_pop(L, 1);
+		lua_createtable(L, 0, 2);
+		lua_pushlightuserdata(L, (void *)(uintptr_t)resource);
+		lua_rawsetp(L, -2, &resource_key);
+		lua_pushboolean(L, 0);
+		lua_setfield(L, -2, "__metatable");
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, -3, resource);
+	}
+	lua_setmetatable(L, -3);
+	lua_pop(L, 1);
+}
+
+void pl_value_push_record(lua_State *L, const struct pl_record *record)
+{
+	const struct pl_resource *resource = record->resource;
+	char text[PL_ETAG_MAX > PL_TIME_TEXT_MAX ? PL_ETAG_MAX : PL_TIME_TEXT_MAX];
+
+	luaL_checkstack(L, 5, NULL);
+	lua_createtable(L, 0, resource->nfields + 5);
+	for (int i = 0; i < resource->nfields; i++) {
+		pl_value_push_field(L, &resource->fields[i], record->values[i]);
+		lua_setfield(L, -2, resource->fields[i].name);
+	}
+	lua_pushinteger(L, record->id);
+	lua_setfield(L, -2, "id");
+	lua_pushinteger(L, record->version);
+	lua_setfield(L, -2, "version");
+	lua_pushstring(L, record->region_origin);
+	lua_setfield(L, -2, "region_origin");
+	lua_pushstring(L, pl_time_format(record->updated_at_us, text));
+	lua_setfield(L, -2, "updated_at");
+	lua_pushstring(L, pl_vector_etag(&record->vector, text));
+	lua_setfield(L, -2, "etag");
+	set_record_meta(L, resource);
+}
