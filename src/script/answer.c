@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "script/request.h"
+#include "script/sandbox.h"
 #include "script/value.h"
 
 #define HEADER_VALUE_MAX 4096

@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <lauxlib.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"

@@ -1,0 +1,14 @@
+--- POST /:region/properties: a new property, with an id of its own choice or of this region's range.
+local records = require "plist.records"
+local http = require "plist.http"
+
+return {
+  name = "property_create",
+  doc = "A new property.",
+
+  handle = function(req)
+    local property, err = records.create("properties", req.body)
+    if not property then return http.problem(err) end
+    return http.created(property)
+  end,
+}
