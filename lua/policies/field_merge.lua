@@ -17,22 +17,25 @@ local function later(a, b, name)
   return origin_a >= origin_b
 end
 
+--- The row that a field's value is taken from.
+local function latest_of(rows, name)
+  local best
+  for _, row in ipairs(rows) do
+    if not row.deleted and (not best or later(row, best, name)) then best = row end
+  end
+  return best
+end
+
 return {
   name = "field_merge",
   doc = "Each field from the latest write of that field; a delete only if it is the latest write of all.",
 
   resolve = function(rows)
     if rows[#rows].deleted then return policy.take(#rows) end
-    local latest = {} -- field → the row that it comes from
-    for _, row in ipairs(rows) do
-      if not row.deleted then
-        for name in pairs(row.known) do
-          if not latest[name] or later(row, latest[name], name) then latest[name] = row end
-        end
-      end
-    end
     local merged = {}
-    for name, row in pairs(latest) do merged[name] = row.fields[name] end
+    for _, row in ipairs(rows) do
+      for name in pairs(row.fields) do merged[name] = latest_of(rows, name).fields[name] end
+    end
     return policy.merge(merged)
   end,
 }
