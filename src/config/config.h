@@ -94,6 +94,8 @@ struct pl_config {
 	const char *sha256;      // of its text
 	const char *lua_root;    // directory that handlers/, policies/, plist/ are looked up in
 
+	const char *lua_checked; // directory that remembers checked policies, or NULL
+
 	struct { enum pl_log_level level; enum pl_log_format format; } log;
 
 	struct {

@@ -45,31 +45,46 @@ static void put_source(struct pl_config *config, const struct pl_config *base, c
 	qsort(config->sources, (size_t)config->nsources, sizeof config->sources[0], compare_sources);
 }
 
-struct pl_config *pl_config_with_policy(const struct pl_config *base, const struct pl_resource *resource, const char *file, struct pl_error *err)
+// base's settings, one resource, no routes. Its sources are still to be put in.
+static struct pl_config *alone(const struct pl_config *base, const struct pl_resource *resource, const char *policy)
 {
 	struct pl_config *config = pl_config_new();
 	struct pl_arena *arena = config->arena;
-	struct pl_script_source source = {.path = path_of(arena, base, file), .file = pl_arena_strdup(arena, file)};
-	uint8_t digest[PL_SHA256_SIZE];
-	struct pl_resource *only;
+	struct pl_resource *only = pl_arena_alloc(arena, sizeof *only);
 
-	source.text = pl_load_read(arena, file, FILE_MAX, &source.len, err);
+	*only = *resource;
+	only->policy = policy;
+	only->shadow = NULL;
+	only->index = 0;
+	*config = *base;
+	config->arena = arena;
+	config->resources = only;
+	config->nresources = 1;
+	config->nroutes = 0;
+	return config;
+}
+
+struct pl_config *pl_config_with_source(const struct pl_config *base, const struct pl_resource *resource, const char *path)
+{
+	const struct pl_script_source *source = pl_config_source(base, path);
+
+	return source ? alone(base, resource, source->path) : NULL;
+}
+
+struct pl_config *pl_config_with_policy(const struct pl_config *base, const struct pl_resource *resource, const char *file, struct pl_error *err)
+{
+	struct pl_config *config = alone(base, resource, NULL);
+	struct pl_script_source source = {.path = path_of(config->arena, base, file), .file = pl_arena_strdup(config->arena, file)};
+	uint8_t digest[PL_SHA256_SIZE];
+
+	source.text = pl_load_read(config->arena, file, FILE_MAX, &source.len, err);
 	if (!source.text) {
 		pl_config_unref(&config);
 		return NULL;
 	}
 	pl_sha256(source.text, source.len, digest);
 	pl_sha256_hex(digest, source.sha256);
-	*config = *base;
-	config->arena = arena;
 	put_source(config, base, &source);
-	only = pl_arena_alloc(arena, sizeof *only);
-	*only = *resource;
-	only->policy = source.path;
-	only->shadow = NULL;
-	only->index = 0;
-	config->resources = only;
-	config->nresources = 1;
-	config->nroutes = 0;
+	config->resources[0].policy = source.path;
 	return config;
 }

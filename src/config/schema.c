@@ -47,6 +47,8 @@ static const struct pl_key rows[] = {
 { "lua", PL_KEY_MAP, .doc = "Where the Lua files are and what they may use up." },
 { "lua.path", PL_KEY_STRING, 0, CONFIG(lua_root), .derived = "\"../lua\"; the installed directory where that does not exist", .min = 1, .max = 1024,
   .doc = "The Lua root: the directory with handlers, policies and plist in it, relative to the directory of the YAML." },
+{ "lua.checked", PL_KEY_STRING, 0, CONFIG(lua_checked), .derived = "the directory that CACHE_DIRECTORY names, as systemd sets it; else none", .min = 1, .max = 1024,
+  .doc = "A directory that remembers which policies have been checked; without one they are checked at every start and reload." },
 { "lua.handlers", PL_KEY_MAP, .doc = "Limits of the virtual machine that runs handlers." },
 { "lua.handlers.instructions", PL_KEY_INTEGER, 0, CONFIG(handler_limits.instructions), "10000000", .min = 10000, .max = INT64_C(100000000000),
   .doc = "Lua instructions that one request may take." },
