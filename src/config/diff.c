@@ -43,7 +43,7 @@ static bool same_value(const struct pl_key *key, const void *from, const void *t
 
 	if (key->type == PL_KEY_PAIRS)
 		return same_pairs(key, from, to);
-	bool a_set = pl_value_print(key, from, &a), b_set = pl_value_print(key, to, &b);
+	bool a_set = pl_key_print(key, from, &a), b_set = pl_key_print(key, to, &b);
 	bool same = a_set == b_set && a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 	pl_buf_fini(&a);
 	pl_buf_fini(&b);

@@ -42,7 +42,7 @@ static cJSON *scalar(const struct pl_key *key, const void *base)
 	struct pl_buf text = { 0 };
 	cJSON *item = NULL;
 
-	if (pl_value_print(key, base, &text)) {
+	if (pl_key_print(key, base, &text)) {
 		if (key->flags & PL_KEY_SECRET)
 			item = redacted(text.data);
 		else if (key->type == PL_KEY_BOOLEAN)

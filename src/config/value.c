@@ -261,7 +261,7 @@ int64_t pl_value_int(const struct pl_key *key, const void *base)
 	}
 }
 
-bool pl_value_print(const struct pl_key *key, const void *base, struct pl_buf *buf)
+bool pl_key_print(const struct pl_key *key, const void *base, struct pl_buf *buf)
 {
 	if (key->type == PL_KEY_INTEGER || key->type == PL_KEY_DURATION || key->type == PL_KEY_SIZE) {
 		print_int(key, pl_value_int(key, base), buf);
