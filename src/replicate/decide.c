@@ -46,9 +46,10 @@
 // This happens when the row is shown, not when it is stored: M holds twins like any siblings. Storing less would make M depend on when a
 // request id was learned. "Overwritten" needs no store of its own: a dot that v covers and that is not in M was covered by a write that
 // is known. (v has it because some known write's vector does; if that write is not the dot itself, it covers the dot; if it is, and it is
-// not in M, another covers it.) Which dots belong to a request, the callers know from processed_requests, joined like a vector; an event
-// teaches its dot there even when it is stale, and a record with siblings is then shown anew. A dot that the sibling's own vector covers
-// is no twin of it: the region knew the first execution and had forgotten it, its time to live being over, so it was meant anew.
+// not in M, another covers it.) Which dots belong to a request, the callers know from processed_requests, joined like a vector, and from
+// the events at hand; an event teaches its dot even when it is stale, and a record with siblings is then shown anew. That memory also says
+// which request wrote a row that stood alone until now: the row itself does not (pl_decide_identify). A dot that the sibling's own vector
+// covers is no twin of it: the region knew the first execution and had forgotten it, its time to live being over, so it was meant anew.
 //
 // Foreign events
 //
@@ -148,16 +149,30 @@ enum pl_decision pl_decide_take(struct pl_arena *arena, struct pl_state *state, 
 
 // --- what is shown of it
 
-bool pl_decide_same_request(const struct pl_sibling *a, const struct pl_sibling *b)
-{
-	return a->request_id && b->request_id && a->fingerprint && b->fingerprint && strcmp(a->request_id, b->request_id) == 0 &&
-	       strcmp(a->principal, b->principal) == 0 && memcmp(a->fingerprint, b->fingerprint, PL_SHA256_SIZE) == 0;
-}
-
-static bool same_request_as(const struct pl_twins *twins, const struct pl_sibling *write)
+static bool same_request(const struct pl_twins *twins, const struct pl_sibling *write)
 {
 	return write->request_id && write->fingerprint && strcmp(twins->request_id, write->request_id) == 0 &&
 	       strcmp(twins->principal, write->principal) == 0 && memcmp(twins->fingerprint, write->fingerprint, PL_SHA256_SIZE) == 0;
+}
+
+int pl_decide_identify(struct pl_state *state, const struct pl_twins *twins, int ntwins)
+{
+	int found = 0;
+
+	for (int i = 0; i < state->n; i++) {
+		struct pl_sibling *write = &state->writes[i];
+
+		for (int j = 0; j < ntwins && !write->request_id; j++)
+			for (int k = 0; k < twins[j].n; k++)
+				if (pl_dot_cmp(&twins[j].dots[k], &write->dot) == 0) {
+					write->request_id = twins[j].request_id;
+					write->principal = twins[j].principal;
+					write->fingerprint = twins[j].fingerprint;
+					found++;
+					break;
+				}
+	}
+	return found;
 }
 
 static bool stands(const struct pl_state *state, const struct pl_dot *dot)
@@ -168,23 +183,20 @@ static bool stands(const struct pl_state *state, const struct pl_dot *dot)
 	return false;
 }
 
-static bool overwritten(const struct pl_state *state, const struct pl_dot *dot)
-{
-	return pl_vector_covers(&state->vector, dot) && !stands(state, dot);
-}
-
 // Is another execution of this write's request overwritten, or standing with a smaller dot?
 static bool is_late_twin(const struct pl_state *state, const struct pl_sibling *write, const struct pl_twins *twins, int ntwins)
 {
-	for (int i = 0; i < state->n; i++)
-		if (pl_decide_same_request(&state->writes[i], write) && pl_dot_cmp(&state->writes[i].dot, &write->dot) < 0)
-			return true;
 	for (int i = 0; i < ntwins; i++) {
-		if (!same_request_as(&twins[i], write))
+		if (!same_request(&twins[i], write))
 			continue;
-		for (int j = 0; j < twins[i].n; j++)
-			if (!pl_vector_covers(&write->vector, &twins[i].dots[j]) && overwritten(state, &twins[i].dots[j]))
+		for (int j = 0; j < twins[i].n; j++) {
+			const struct pl_dot *dot = &twins[i].dots[j];
+
+			if (pl_vector_covers(&write->vector, dot) || !pl_vector_covers(&state->vector, dot))
+				continue; // itself, or known to it; or not known here
+			if (!stands(state, dot) || pl_dot_cmp(dot, &write->dot) < 0)
 				return true;
+		}
 	}
 	return false;
 }

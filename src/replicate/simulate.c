@@ -107,44 +107,54 @@ enum pl_decision pl_sim_take(struct pl_arena *arena, struct pl_state *state, con
 
 // --- what a region does
 
-// What processed_requests would answer for the requests of the standing writes. (A broken rule may leave any number standing, or a
-// merged row that no request asked for.)
-static int known_twins(struct world *w, const struct region *g, struct pl_twins **twins_r)
+static void add_twins(struct world *w, const struct region *g, const char *id, const uint8_t *fingerprint, struct pl_twins *twins, int *n)
 {
-	struct pl_twins *twins = pl_arena_alloc(w->arena, sizeof *twins * (size_t)g->state.n + 1);
+	struct pl_dot *dots = pl_arena_alloc(w->arena, sizeof *dots * (size_t)g->nlearned + 1);
+	int ndots = 0;
+
+	for (int i = 0; i < g->nlearned; i++) {
+		const struct request *request = &w->requests[g->learned[i].request];
+
+		if (strcmp(request->id, id) == 0 && memcmp(request->fingerprint, fingerprint, PL_SHA256_SIZE) == 0)
+			dots[ndots++] = g->learned[i].dot;
+	}
+	twins[(*n)++] = (struct pl_twins){ id, "", fingerprint, ndots, dots };
+}
+
+// What processed_requests would answer for the requests of the standing writes and of the event that arrives (NULL: a local write).
+// (A broken rule may leave any number standing, or a merged row that no request asked for.)
+static int known_twins(struct world *w, const struct region *g, const struct pl_event *event, struct pl_twins **twins_r)
+{
+	struct pl_twins *twins = pl_arena_alloc(w->arena, sizeof *twins * (size_t)(g->state.n + 1));
 	int n = 0;
 
-	for (int i = 0; i < g->state.n && !w->rules->forget_twins; i++) {
-		const struct pl_sibling *write = &g->state.writes[i];
-		struct pl_dot *dots = pl_arena_alloc(w->arena, sizeof *dots * (size_t)g->nlearned + 1);
-		int ndots = 0;
-
-		if (!write->request_id)
-			continue;
-		for (int j = 0; j < g->nlearned; j++) {
-			const struct request *request = &w->requests[g->learned[j].request];
-
-			if (strcmp(request->id, write->request_id) == 0 &&
-			    memcmp(request->fingerprint, write->fingerprint, PL_SHA256_SIZE) == 0)
-				dots[ndots++] = g->learned[j].dot;
-		}
-		twins[n++] = (struct pl_twins){ write->request_id, write->principal, write->fingerprint, ndots, dots };
-	}
 	*twins_r = twins;
+	if (w->rules->forget_twins)
+		return 0;
+	for (int i = 0; i < g->state.n; i++)
+		if (g->state.writes[i].request_id)
+			add_twins(w, g, g->state.writes[i].request_id, g->state.writes[i].fingerprint, twins, &n);
+	if (event)
+		add_twins(w, g, event->write.request_id, event->write.fingerprint, twins, &n);
 	return n;
 }
 
-static void show(struct world *w, struct region *g)
+static void show(struct world *w, struct region *g, const struct pl_event *event)
 {
 	struct pl_twins *twins;
 	struct pl_shown shown;
-	int n = known_twins(w, g, &twins);
+	int n = known_twins(w, g, event, &twins);
 
+	pl_decide_identify(&g->state, twins, n);
 	pl_decide_show_by(w->arena, w->rules->resource, 1, &g->state, twins, n, w->rules->ask, w->rules->ask_arg, &shown);
 	g->visible = shown.row;
 	g->shown = true;
 	if (g->state.n > 1 && shown.nrows < g->state.n)
 		w->out->twins++;
+	if (g->state.n == 1) { // it is a row of the table now, and that does not say which request wrote it
+		g->state.writes[0].request_id = NULL;
+		g->state.writes[0].fingerprint = NULL;
+	}
 }
 
 static bool knows_id(const struct world *w, const struct region *g, const char *id)
@@ -189,12 +199,19 @@ static const char *field_times(struct world *w, const struct region *g, const ch
 	return text;
 }
 
+static bool wrote(const struct region *g, int request, const struct pl_dot *dot)
+{
+	for (int i = 0; i < g->nlearned; i++)
+		if (g->learned[i].request == request && pl_dot_cmp(&g->learned[i].dot, dot) == 0)
+			return true;
+	return false;
+}
+
 static void note_overwritten(struct world *w, const struct region *g, int by)
 {
 	for (int i = 0; i < g->state.n; i++)
 		for (int r = 0; r < w->nrequests; r++)
-			if (g->state.writes[i].fingerprint &&
-			    memcmp(w->requests[r].fingerprint, g->state.writes[i].fingerprint, PL_SHA256_SIZE) == 0)
+			if (wrote(g, r, &g->state.writes[i].dot))
 				w->overwrote[r][by] = true;
 }
 
@@ -249,7 +266,7 @@ static void execute(struct world *w, int region, int request_index)
 	g->state.writes[0] = *write;
 	g->state.n = 1;
 	learn(g, request_index, &write->dot);
-	show(w, g);
+	show(w, g, NULL);
 	if (g->state.version != version + 1)
 		fail(w, "%s: a write took version %d to %d", name, version, g->state.version);
 	w->event_request[w->nevents] = request_index;
@@ -274,7 +291,7 @@ static void deliver(struct world *w, int region, int event_index)
 	if (decision == PL_DECIDED_CONCURRENT)
 		w->out->concurrent++;
 	if (decision != PL_DECIDED_STALE || g->state.n > 1)
-		show(w, g);
+		show(w, g, event);
 	if (g->state.version < version)
 		fail(w, "%s: version went back from %d to %d", name_of(w->rules, region), version, g->state.version);
 	if (g->state.version != pl_vector_sum(&g->state.vector))
@@ -394,13 +411,13 @@ static void count_risen(struct world *w)
 	struct pl_twins *twins;
 	struct pl_sibling *rows = pl_arena_alloc(w->arena, sizeof *rows * (size_t)g->state.n + 1);
 	bool here[REQUESTS_MAX] = { false };
-	int n = known_twins(w, g, &twins);
+	int n = known_twins(w, g, NULL, &twins);
 
 	if (w->nevents > 0)
 		n = pl_decide_shown(&g->state, twins, n, rows);
 	for (int i = 0; i < n; i++)
 		for (int r = 0; r < w->nrequests; r++)
-			if (rows[i].fingerprint && memcmp(rows[i].fingerprint, w->requests[r].fingerprint, PL_SHA256_SIZE) == 0)
+			if (wrote(g, r, &rows[i].dot))
 				here[r] = true;
 	for (int a = 0; a < w->nrequests; a++)
 		for (int b = 0; b < w->nrequests; b++)
