@@ -73,8 +73,6 @@ def own_header_first(root):
         if path.with_suffix(".h").exists():
             if first is None or first[1] != own or not first[2]:
                 yield path, first[0] if first else 1, f'the first include is not "{own}"'
-        elif first is not None and not first[2]:
-            yield path, first[0], "no header of its own, so a header of ours comes first, and not <" + first[1] + ">"
 
 
 def head_comments(root):
