@@ -2,6 +2,8 @@
 //
 // Stands at the end of GET /metrics. Names and meanings are listed in plistd(8); a test compares.
 // Threads: any; reads what other threads publish.
+#include "ops/builtin.h"
+
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +13,6 @@
 
 #include "base/clock.h"
 #include "config.h"
-#include "ops/builtin.h"
 
 static void family(struct pl_buf *buf, const char *name, const char *type, const char *help)
 {

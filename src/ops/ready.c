@@ -3,11 +3,12 @@
 // Stands where http/router finds a built-in route. Health never looks at anything: a region whose database is away still lives, and restarting
 // it would not help. Readiness is for those who send it work.
 // Threads: any worker's.
+#include "ops/builtin.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "http/problem.h"
-#include "ops/builtin.h"
 
 static void reason(struct pl_buf *json, int *n, const char *text)
 {

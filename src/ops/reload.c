@@ -4,13 +4,14 @@
 // checked, every handler and policy is loaded. Only then is it published, to the workers first, which have it when this returns, then to relay,
 // applier and housekeeping. Requests that run keep the configuration that they began with.
 // Invariant: between two reloads all threads run one configuration. Threads: any; one reload at a time.
+#include "ops/daemon.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "ops/daemon.h"
 #include "script/policy.h"
 #include "script/vm.h"
 

@@ -1,13 +1,14 @@
 // What a daemon knows of itself, as JSON: the answer to "status" and "policies" on the operators' socket.
 //
 // Stands between the daemon's threads and plist-admin. Threads: the operators' socket's.
+#include "ops/builtin.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "config.h"
-#include "ops/builtin.h"
 
 static void text(struct pl_buf *buf, const char *name, const char *value)
 {
