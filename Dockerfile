@@ -21,9 +21,6 @@ RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-ins
     && useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin plist \
     && install -d -o plist -g plist /run/plist
 COPY --from=build /image /
-COPY conf/plist.yaml /etc/plist/plist.yaml
-COPY seeds /usr/share/plist/seeds
-COPY lua /etc/lua
 USER plist
 ENV PORT=8000
 EXPOSE 8000
