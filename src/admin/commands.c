@@ -3,6 +3,7 @@
 
 const struct pl_command *const pl_commands[] = {
 	&pl_cmd_nginx,
+	&pl_cmd_policy_check,
 	&pl_cmd_routes,
 	&pl_cmd_seed,
 	&pl_cmd_lag,

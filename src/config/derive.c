@@ -13,11 +13,10 @@
 
 #define FILE_MAX ((size_t)256 * 1024) // as config/sources.c
 
-// The path under the Lua root of a file that lies there, else a path that none there has.
+// The path under the Lua root of a file that lies there, else its name as it was given.
 static const char *path_of(struct pl_arena *arena, const struct pl_config *base, const char *file)
 {
 	char real[PATH_MAX], root[PATH_MAX];
-	const char *slash = strrchr(file, '/');
 
 	if (realpath(file, real) && base->lua_root && realpath(base->lua_root, root)) {
 		size_t len = strlen(root);
@@ -25,7 +24,7 @@ static const char *path_of(struct pl_arena *arena, const struct pl_config *base,
 		if (strncmp(real, root, len) == 0 && real[len] == '/')
 			return pl_arena_strdup(arena, real + len + 1);
 	}
-	return pl_arena_printf(arena, "elsewhere/%s", slash ? slash + 1 : file);
+	return pl_arena_strdup(arena, file); // as it was named: so it stands in messages
 }
 
 static int compare_sources(const void *a, const void *b)

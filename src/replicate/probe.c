@@ -7,7 +7,8 @@
 //   2. It answers every input with a valid verdict: the exhaustive sets, then random ones.
 //   3. It answers the same again: the same inputs in another order, twice each, in a second VM (another hash seed, other addresses, a used
 //      state), and some of them each in a VM that has seen nothing else.
-//   4. Simulated regions that use it end equal.
+//   4. It does so without a memory: asked again in one and the same world, it answers the same.
+//   5. Simulated regions that use it end equal.
 //
 // Threads: any; nothing is shared.
 #include "replicate/probe.h"
@@ -52,17 +53,20 @@ static uint64_t digest(const char *text)
 
 static bool open_vm(struct probe *p, struct pl_vm **vm_r, struct pl_policy **policy_r, struct pl_problems *problems)
 {
-	*vm_r = pl_vm_new(p->options->config, PL_WORLD_POLICY, problems);
+	struct pl_problems unheard = {0}; // what could be loaded once can be loaded again
+
+	*vm_r = pl_vm_new(p->options->config, PL_WORLD_POLICY, problems ? problems : &unheard);
+	pl_problems_fini(&unheard);
 	*policy_r = *vm_r ? pl_policy_find(*vm_r, p->options->resource->policy) : NULL;
 	return *policy_r != NULL;
 }
 
-static void ask(struct probe *p, struct pl_policy *policy, const struct pl_probe_case *c, struct answer *answer)
+static void ask_again(struct probe *p, struct pl_policy *policy, const struct pl_probe_case *c, int times, struct answer *answer)
 {
 	const struct pl_resource *resource = p->options->resource;
 
 	memset(&answer->err, 0, sizeof answer->err);
-	answer->code = pl_policy_resolve(policy, resource, 1, c->rows, c->n, p->scratch, &answer->verdict, &answer->err);
+	answer->code = pl_policy_resolve_again(policy, resource, 1, c->rows, c->n, times, p->scratch, &answer->verdict, &answer->err);
 	if (answer->code < 0) {
 		snprintf(answer->text, sizeof answer->text, "%s: %s", pl_code_name(answer->code), answer->err.text);
 	} else if (answer->verdict.take >= 0) {
@@ -74,6 +78,11 @@ static void ask(struct probe *p, struct pl_policy *policy, const struct pl_probe
 			len += (size_t)snprintf(answer->text + len, sizeof answer->text - len, " %s=%s", resource->fields[f].name,
 			                        answer->verdict.merged[f] ? answer->verdict.merged[f] : "null");
 	}
+}
+
+static void ask(struct probe *p, struct pl_policy *policy, const struct pl_probe_case *c, struct answer *answer)
+{
+	ask_again(p, policy, c, 1, answer);
 }
 
 // --- what is wrong, told
@@ -238,6 +247,29 @@ static bool check_used_state(struct probe *p)
 	return same;
 }
 
+// The sandbox gives a policy no memory from call to call; one that relies on some is told so before it surprises its author.
+static bool check_memory(struct probe *p)
+{
+	static const char sentence[] = "It counts on remembering something from one call to the next. Every call begins anew, so that all regions answer alike: "
+	                               "what it keeps is gone.";
+	struct pl_probe_source source = p->source;
+	bool same = true;
+
+	source.arena = p->scratch;
+	for (int i = 0; same && i < p->ncases; i++) {
+		struct pl_probe_case c;
+		struct answer answer;
+
+		if (i % 64 == 0)
+			tidy(p, &source);
+		nth_case(p, &source, i, &c);
+		ask_again(p, p->policy, &c, 2 + i % 2, &answer);
+		if (digest(answer.text) != p->answers[i] && answer.code != PL_EBUDGET)
+			same = differs(p, i, answer.text, sentence);
+	}
+	return same;
+}
+
 static bool check_fresh_states(struct probe *p)
 {
 	static const char sentence[] = "It answers the same writes differently in a program that has just started. Two regions would show different rows.";
@@ -340,7 +372,7 @@ static void tell_bounds(struct probe *p)
 
 	p->report->bounds = pl_arena_printf(p->arena,
 		"every pair of writes over %d states of a row (%d of %d fields varied) and a delete, at the same time and one after the other, by either "
-		"region, and every order of three; then random sets of two to five writes, seed %llu; %d answers in a state of their own; "
+		"region, and every order of three (former-1, … stand for regions that the configuration no longer has); then random sets of two to five writes, seed %llu; %d answers in a state of their own; "
 		"%d simulated histories of three to five regions",
 		s->states, s->varied, s->resource->nfields, (unsigned long long)p->options->seed, p->report->fresh, p->report->histories);
 }
@@ -367,7 +399,7 @@ void pl_probe_run(struct pl_arena *arena, const struct pl_probe_options *options
 
 	memset(report_r, 0, sizeof *report_r);
 	pl_probe_source_init(&p.source, arena, options->config, options->resource, options->seed);
-	if (load(&p) && check_answers(&p) && check_used_state(&p) && check_fresh_states(&p) && check_convergence(&p))
+	if (load(&p) && check_answers(&p) && check_memory(&p) && check_used_state(&p) && check_fresh_states(&p) && check_convergence(&p))
 		tabulate(&p);
 	tell_bounds(&p);
 	pl_vm_free(&p.vm);

@@ -74,6 +74,7 @@ struct call {
 	int n;
 	struct pl_arena *arena;
 	struct pl_verdict *verdict;
+	int times;            // how often it is asked in this world; the last answer counts
 	const char *nonsense; // why the verdict cannot be taken
 };
 
@@ -250,6 +251,12 @@ static int resolve(lua_State *L)
 	pl_vm_run_main(L, call->policy->script);
 	if (lua_type(L, -1) != LUA_TTABLE || (lua_pushliteral(L, "resolve"), lua_rawget(L, -2)) != LUA_TFUNCTION)
 		return luaL_error(L, "the file returned no function 'resolve' this time");
+	for (int i = 1; i < call->times; i++) {
+		lua_pushvalue(L, -1);
+		push_rows(L, call);
+		push_context(L, call);
+		lua_call(L, 2, 0);
+	}
 	push_rows(L, call);
 	push_context(L, call);
 	lua_call(L, 2, 1);
@@ -260,13 +267,20 @@ static int resolve(lua_State *L)
 int pl_policy_resolve(struct pl_policy *policy, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
                       struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
 {
+	return pl_policy_resolve_again(policy, resource, id, rows, n, 1, arena, verdict_r, err);
+}
+
+int pl_policy_resolve_again(struct pl_policy *policy, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                            int times, struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
 	struct pl_vm *vm = policy->vm;
 	struct call call = {
-		.policy = policy, .resource = resource, .id = id, .rows = rows, .n = n, .arena = arena, .verdict = verdict_r,
+		.policy = policy, .resource = resource, .id = id, .rows = rows, .n = n, .times = times, .arena = arena, .verdict = verdict_r,
 	};
 	struct pl_budget budget = pl_budget_of(&vm->limits);
 	enum pl_call_end end;
 
+	budget.instructions *= times;
 	*verdict_r = (struct pl_verdict){.take = 0};
 	end = pl_call(vm, resolve, &call, &budget, err);
 	if (end == PL_CALL_DONE && !call.nonsense)
