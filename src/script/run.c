@@ -388,8 +388,10 @@ static void go_on(struct pl_run *run, int nargs)
 		send_op(run, needs_lookup(run) ? lookup_new(run) : run->op);
 		return;
 	}
-	if (end == PL_CALL_DONE)
+	if (end == PL_CALL_DONE) {
 		end = pl_call(vm, pl_answer_take, &answering, NULL, &err);
+		pl_buf_reset(&vm->trace); // no line of the script is to blame
+	}
 	vm->run = NULL;
 	if (end == PL_CALL_DONE)
 		returned(run);
