@@ -1,6 +1,6 @@
 // plist-admin completion: prints the completion for bash, made from the table of commands.
 //
-// Hidden: it is for the build. conf/completion/plist-admin.bash is its output, and a test compares them.
+// Hidden: it is for the build. conf/completion/plist-admin.bash is its output, and a unit test compares them.
 #include "admin/commands.h"
 
 #include <stdio.h>
@@ -49,34 +49,51 @@ static void add_option_names(struct pl_buf *out, const struct pl_command *comman
 		}
 }
 
-// One `case` pattern per option that takes a value of a known kind.
-static void add_value(struct pl_buf *out, const struct pl_option *option)
-{
-	const char *with = option->kind == PL_OPTION_FILE ? "compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\"))"
-	                 : option->kind == PL_OPTION_CHOICE ? "COMPREPLY=($(compgen -W '%s' -- \"$cur\"))"
-	                 : NULL;
-	if (!with)
-		return;
-	pl_buf_adds(out, "    ");
-	if (option->letter)
-		pl_buf_printf(out, "-%c|", option->letter);
-	pl_buf_printf(out, "--%s) ", option->name);
-	if (option->kind == PL_OPTION_CHOICE) {
-		pl_buf_adds(out, "COMPREPLY=($(compgen -W '");
-		for (const char *c = option->choices; *c; c++)
-			pl_buf_addc(out, *c == '|' ? ' ' : *c);
-		pl_buf_adds(out, "' -- \"$cur\"))");
-	} else {
-		pl_buf_adds(out, with);
-	}
-	pl_buf_adds(out, "; return ;;\n");
-}
-
-static bool value_done(const struct pl_option *option, const struct pl_command *const *upto)
+static bool is_common(const struct pl_option *option)
 {
 	for (const struct pl_option *o = pl_common_options; o->name; o++)
-		if (o != option && strcmp(o->name, option->name) == 0)
+		if (o == option)
 			return true;
+	return false;
+}
+
+// "-c|--config". The letters of a command's own options mean other things in other commands, so they stay out.
+static void add_pattern(struct pl_buf *out, const struct pl_option *option)
+{
+	if (option->letter && is_common(option))
+		pl_buf_printf(out, "-%c|", option->letter);
+	pl_buf_printf(out, "--%s", option->name);
+}
+
+// What may follow an option. A value that cannot be guessed is left to who types it.
+static void add_value(struct pl_buf *out, const struct pl_option *option)
+{
+	if (option->kind != PL_OPTION_FILE && option->kind != PL_OPTION_CHOICE)
+		return;
+	pl_buf_adds(out, "    ");
+	add_pattern(out, option);
+	if (option->kind == PL_OPTION_FILE) {
+		pl_buf_adds(out, ") compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n");
+		return;
+	}
+	pl_buf_adds(out, ") COMPREPLY=($(compgen -W '");
+	for (const char *c = option->choices; *c; c++)
+		pl_buf_addc(out, *c == '|' ? ' ' : *c);
+	pl_buf_adds(out, "' -- \"$cur\")); return ;;\n");
+}
+
+static void add_value_pattern(struct pl_buf *out, const struct pl_option *option)
+{
+	if (option->kind == PL_OPTION_SWITCH || option->hidden)
+		return;
+	if (out->data[out->len - 1] != ' ')
+		pl_buf_addc(out, '|');
+	add_pattern(out, option);
+}
+
+// Whether an option of that name has had its turn.
+static bool option_done(const struct pl_option *option, const struct pl_command *const *upto)
+{
 	for (const struct pl_command *const *c = pl_commands; c < upto; c++)
 		for (const struct pl_option *o = (*c)->options; o && o->name; o++)
 			if (strcmp(o->name, option->name) == 0)
@@ -84,14 +101,14 @@ static bool value_done(const struct pl_option *option, const struct pl_command *
 	return false;
 }
 
-static void add_values(struct pl_buf *out)
+static void each_option(struct pl_buf *out, void (*add)(struct pl_buf *out, const struct pl_option *option))
 {
 	for (const struct pl_option *o = pl_common_options; o->name; o++)
-		add_value(out, o);
+		add(out, o);
 	for (const struct pl_command *const *c = pl_commands; *c; c++)
 		for (const struct pl_option *o = (*c)->options; o && o->name; o++)
-			if (!value_done(o, c))
-				add_value(out, o);
+			if (!option_done(o, c))
+				add(out, o);
 }
 
 static void add_commands(struct pl_buf *out)
@@ -101,49 +118,72 @@ static void add_commands(struct pl_buf *out)
 			continue;
 		pl_buf_printf(out, "    '%s%s%s') words='", (*c)->noun, (*c)->verb ? " " : "", (*c)->verb ? (*c)->verb : "");
 		add_option_names(out, *c);
-		pl_buf_adds(out, "' ;;\n");
+		pl_buf_printf(out, "'%s ;;\n", (*c)->arguments && strstr((*c)->arguments, "FILE") ? " files=1" : "");
 	}
 	for (const struct pl_command *const *c = pl_commands; *c; c++) {
 		if ((*c)->hidden || !(*c)->verb || noun_done(c))
 			continue;
-		pl_buf_printf(out, "    '%s') words='", (*c)->noun);
+		pl_buf_printf(out, "    '%s'|'help %s') words='", (*c)->noun, (*c)->noun);
 		add_verbs(out, (*c)->noun);
 		pl_buf_adds(out, "' ;;\n");
 	}
 }
 
+void pl_completion(struct pl_buf *out)
+{
+	pl_buf_adds(out, "# bash completion for plist-admin. Made by 'plist-admin completion' from the table of commands; do not edit.\n"
+	                  "_plist_admin() {\n"
+	                  "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} noun='' verb='' words='' files='' i\n"
+	                  "  COMPREPLY=()\n"
+	                  "  case $prev in\n");
+	each_option(out, add_value);
+	pl_buf_adds(out, "    ");
+	each_option(out, add_value_pattern);
+	pl_buf_adds(out, ") return ;;\n"
+	                  "  esac\n"
+	                  "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
+	                  "    case ${COMP_WORDS[i]} in\n"
+	                  "    ");
+	each_option(out, add_value_pattern);
+	pl_buf_adds(out, ") ((i++)) ;;\n"
+	                  "    -*) ;;\n"
+	                  "    *)\n"
+	                  "      if [[ -z $noun ]]; then noun=${COMP_WORDS[i]}\n"
+	                  "      elif [[ -z $verb ]]; then verb=${COMP_WORDS[i]}\n"
+	                  "      fi ;;\n"
+	                  "    esac\n"
+	                  "  done\n"
+	                  "  case $noun in\n"
+	                  "    ");
+	for (const struct pl_command *const *c = pl_commands, *const *first = NULL; *c; c++)
+		if (!(*c)->verb) {
+			pl_buf_printf(out, "%s%s", first ? "|" : "", (*c)->noun);
+			first = c;
+		}
+	pl_buf_adds(out, ") verb='' ;; # the words after these are no commands\n"
+	                  "  esac\n"
+	                  "  case \"$noun${verb:+ $verb}\" in\n"
+	                  "    '') words='");
+	add_nouns(out);
+	pl_buf_adds(out, " --help --version' ;;\n");
+	add_commands(out);
+	pl_buf_adds(out, "    'help') words='");
+	add_nouns(out);
+	pl_buf_adds(out, "' ;;\n"
+	                  "  esac\n"
+	                  "  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+	                  "  if [[ -n $files && $cur != -* ]]; then\n"
+	                  "    compopt -o filenames\n"
+	                  "    COMPREPLY+=($(compgen -f -- \"$cur\"))\n"
+	                  "  fi\n"
+	                  "}\n"
+	                  "complete -F _plist_admin plist-admin\n");
+}
+
 static int completion(struct pl_call *call)
 {
 	struct pl_buf out = { 0 };
-	pl_buf_adds(&out, "# bash completion for plist-admin. Made by 'plist-admin completion' from the table of commands; do not edit.\n"
-	                  "_plist_admin() {\n"
-	                  "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} noun='' verb='' word words='' i\n"
-	                  "  COMPREPLY=()\n"
-	                  "  case $prev in\n");
-	add_values(&out);
-	pl_buf_adds(&out, "  esac\n"
-	                  "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
-	                  "    word=${COMP_WORDS[i]}\n"
-	                  "    case $word in\n"
-	                  "    -*) continue ;;\n"
-	                  "    esac\n"
-	                  "    if [[ -z $noun ]]; then noun=$word\n"
-	                  "    elif [[ -z $verb ]]; then verb=$word\n"
-	                  "    fi\n"
-	                  "  done\n"
-	                  "  case \"$noun${verb:+ $verb}\" in\n"
-	                  "    '') words='");
-	add_nouns(&out);
-	pl_buf_adds(&out, "' ;;\n");
-	add_commands(&out);
-	pl_buf_adds(&out, "    'help') words='");
-	add_nouns(&out);
-	pl_buf_adds(&out, "' ;;\n"
-	                  "    *) compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
-	                  "  esac\n"
-	                  "  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-	                  "}\n"
-	                  "complete -F _plist_admin plist-admin\n");
+	pl_completion(&out);
 	fwrite(out.data, 1, out.len, stdout);
 	pl_buf_fini(&out);
 	return PL_EXIT_YES;

@@ -117,6 +117,9 @@ void pl_help_command(struct pl_buf *out, const struct pl_command *command);
 const struct pl_command *pl_command_find(const char *noun, const char *verb); // verb NULL: a command without a verb
 bool pl_command_is_noun(const char *word);
 
+// The completion for bash, appended.
+void pl_completion(struct pl_buf *out);
+
 // The word of `words` (ended by NULL) that `word` was probably meant to be; NULL if none is near.
 const char *pl_nearest(const char *word, const char *const *words);
 
