@@ -226,21 +226,15 @@ void pl_handling_instead(struct pl_handling *h, const struct pl_problem *problem
 	MHD_resume_connection(h->connection);
 }
 
-static const struct pl_problem *overload(struct pl_handling *h)
-{
-	struct pl_problem *problem = pl_problem_new(h->arena, 503, "Overloaded");
-	problem->detail = "too many requests wait already; nothing was done";
-	problem->retryable = 1;
-	problem->retry_after_s = 1;
-	h->listener->stats.overloaded++;
-	return problem;
-}
-
 static enum MHD_Result run_handler(struct pl_handling *h)
 {
 	struct pl_listener *listener = h->listener;
-	if (listener->running >= h->program->config->http.queue)
-		return refuse(h, overload(h));
+	if (listener->running >= h->program->config->http.queue) {
+		struct pl_error err;
+		pl_error_set(&err, PL_EBUSY, "%s", "too many requests are waiting");
+		listener->stats.overloaded++;
+		return refuse(h, pl_problem_of_error(h->arena, &err));
+	}
 	h->request.deadline_us = pl_mono_us() + h->request.route->timeout_us;
 	listener->running++;
 	h->stage = PL_STAGE_RUNNING;

@@ -125,20 +125,13 @@ static void end_late_peers(struct pl_listener *listener, int64_t now_us)
 	}
 }
 
-static bool is_read(const struct pl_handling *handling)
+// Why a request that a handler still has is answered now. Of a write it is not known whether it will have happened.
+static const struct pl_problem *unfinished(struct pl_handling *handling, int code)
 {
-	const char *method = handling->request.route->method;
-	return strcmp(method, "GET") == 0;
-}
-
-static const struct pl_problem *unfinished(struct pl_handling *handling, const char *detail)
-{
-	bool read = is_read(handling);
-	struct pl_problem *problem = pl_problem_new(handling->arena, read ? 503 : 504, read ? "Not answered in time" : "Outcome unknown");
-	problem->detail = read ? detail : "outcome unknown, retry with the same X-Request-ID";
-	problem->retryable = 1;
-	problem->retry_after_s = 1;
-	return problem;
+	bool read = strcmp(handling->request.route->method, "GET") == 0;
+	struct pl_error err;
+	pl_error_set(&err, read ? code : PL_EUNKNOWN, "%s", "not done in time");
+	return pl_problem_of_error(handling->arena, &err);
 }
 
 // A handler that the store has not answered although its deadline has passed.
@@ -151,7 +144,7 @@ static void answer_overdue(struct pl_listener *listener, int64_t now_us)
 		if (handling->request.deadline_us + OVERDUE_GRACE_US > now_us)
 			continue;
 		listener->stats.overdue++;
-		pl_handling_instead(handling, unfinished(handling, "the request took too long"));
+		pl_handling_instead(handling, unfinished(handling, PL_ETIMEOUT));
 	}
 }
 
@@ -277,7 +270,7 @@ static void answer_all(struct pl_listener *listener)
 	struct pl_handling *handling, *next;
 	DL_FOREACH_SAFE(listener->handlings, handling, next)
 		if (handling->stage == PL_STAGE_RUNNING && handling->connection)
-			pl_handling_instead(handling, unfinished(handling, "the daemon is stopping"));
+			pl_handling_instead(handling, unfinished(handling, PL_ESTOPPED));
 	for (int i = 0; i < FLUSH_ROUNDS; i++) {
 		MHD_run(listener->daemon);
 		if (!listener->peers.lists[PL_PEER_WORKING] && !listener->peers.lists[PL_PEER_SENDING])
