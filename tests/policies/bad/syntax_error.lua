@@ -1,0 +1,2 @@
+-- expect: not_loadable
+return { name = "syntax_error" doc = "" }
