@@ -79,6 +79,7 @@ void *pl_schema_element(const struct pl_key *key, const void *base, int i);
 int pl_value_set(const struct pl_key *key, void *base, struct pl_arena *arena, const char *text, struct pl_error *err);
 // The value in the YAML's spelling ("auto", "24h", "64KiB"), appended; false if there is none (a NULL string). Not for STRINGS, PAIRS.
 bool pl_key_print(const struct pl_key *key, const void *base, struct pl_buf *buf);
+void pl_key_print_int(const struct pl_key *key, int64_t value, struct pl_buf *buf); // of INTEGER, DURATION, SIZE
 int64_t pl_value_int(const struct pl_key *key, const void *base); // INTEGER, BOOLEAN, DURATION, SIZE, and CHOICE held as an enum
 
 // Whether a key of kafka.properties holds a secret.

@@ -26,7 +26,7 @@ static const struct unit *units(const struct pl_key *key)
 	return key->type == PL_KEY_DURATION ? durations : sizes;
 }
 
-static void print_int(const struct pl_key *key, int64_t value, struct pl_buf *buf)
+void pl_key_print_int(const struct pl_key *key, int64_t value, struct pl_buf *buf)
 {
 	if (key->type == PL_KEY_INTEGER) {
 		if (value == 0 && key->word != NULL)
@@ -63,9 +63,9 @@ static int range_error(const struct pl_key *key, const char *text, struct pl_err
 {
 	struct pl_buf min = { 0 }, max = { 0 };
 
-	print_int(key, key->min, &min);
-	print_int(key, key->max, &max);
-	int rc = pl_error_set(err, PL_EINVAL, "must be from %s to %s, not \"%.60s\"", key->word != NULL && key->min == 0 ? "0" : min.data, max.data, text);
+	pl_key_print_int(key, key->min, &min);
+	pl_key_print_int(key, key->max, &max);
+	int rc = pl_error_set(err, PL_EINVAL, "must be from %s to %s, not \"%.60s\"", min.data, max.data, text);
 	pl_buf_fini(&min);
 	pl_buf_fini(&max);
 	return rc;
@@ -264,7 +264,7 @@ int64_t pl_value_int(const struct pl_key *key, const void *base)
 bool pl_key_print(const struct pl_key *key, const void *base, struct pl_buf *buf)
 {
 	if (key->type == PL_KEY_INTEGER || key->type == PL_KEY_DURATION || key->type == PL_KEY_SIZE) {
-		print_int(key, pl_value_int(key, base), buf);
+		pl_key_print_int(key, pl_value_int(key, base), buf);
 	} else if (key->type == PL_KEY_BOOLEAN) {
 		pl_buf_adds(buf, pl_value_int(key, base) ? "true" : "false");
 	} else if (key->type == PL_KEY_CHOICE && key->size != sizeof(char *)) {
