@@ -76,7 +76,7 @@ static void details(struct pl_buf *buf, const struct pl_key *key)
 		pl_buf_adds(buf, " .\n");
 	}
 	if (key->pattern != NULL && pl_schema_is_leaf(key))
-		pl_buf_printf(buf, "It is %s.\n", key->form);
+		pl_buf_printf(buf, "Must be %s.\n", key->form);
 	bounds(buf, key);
 	if (key->word != NULL && key->def != NULL && strcmp(key->def, key->word) != 0)
 		pl_buf_printf(buf, "Or\n.Cm %s .\n", key->word);

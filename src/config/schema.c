@@ -101,7 +101,7 @@ static const struct pl_key rows[] = {
 
 { "kafka", PL_KEY_MAP, .doc = "The broker that carries writes between the regions." },
 { "kafka.brokers", PL_KEY_STRING, PL_KEY_REQUIRED | PL_KEY_RESTART, CONFIG(kafka.brokers), .env = "KAFKA_BROKER",
-  .pattern = "^[A-Za-z0-9._-]+:[0-9]{1,5}(, *[A-Za-z0-9._-]+:[0-9]{1,5})*$", .form = "a list \"host:port,host:port\"", .min = 3, .max = 4096,
+  .pattern = "^[A-Za-z0-9._-]+:[0-9]{1,5}(, *[A-Za-z0-9._-]+:[0-9]{1,5})*$", .form = "a list \"host:port,host:port\"", .min = 1, .max = 4096,
   .doc = "Addresses of one or more brokers; the others are learned from them." },
 { "kafka.group", PL_KEY_STRING, PL_KEY_RESTART, CONFIG(kafka.group), "plist",
   .pattern = "^[A-Za-z0-9._-]{1,200}$", .form = "letters, digits, '.', '_' and '-', 200 at most",

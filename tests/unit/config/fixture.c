@@ -1,3 +1,5 @@
+// What the tests of config/ share; see fixture.h.
+#define _GNU_SOURCE // nftw
 #include "fixture.h"
 
 #include <errno.h>

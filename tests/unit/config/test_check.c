@@ -36,12 +36,12 @@ static void regions_must_not_share(void **state)
 	static const struct line lines[] = {
 		{ "  eu:", "  eu: { listen: \"0.0.0.0:8001\", database: \"postgresql://eu\" }",
 		  "4:17: regions.eu.listen: region us is at 127.0.0.1:8001, too" },
-		{ "  eu:", EU ", upstream: \"127.0.0.1:8001\" }", "4:75: regions.eu.upstream: region us is at 127.0.0.1:8001, too" },
+		{ "  eu:", EU ", upstream: \"127.0.0.1:8001\" }", "4:72: regions.eu.upstream: region us is at 127.0.0.1:8001, too" },
 		{ "  eu:", "  eu: { listen: \"0.0.0.0:8001\", database: \"host=h\", upstream: \"127.0.0.1:9\" }",
 		  "4:17: regions.eu.listen: region us listens at 0.0.0.0:8001, too" },
-		{ "  eu:", EU ", id_base: 1000000000000 }", "4:74: regions.eu.id_base: region us has the same, so both would give out the same ids" },
+		{ "  eu:", EU ", id_base: 1000000000000 }", "4:71: regions.eu.id_base: region us has the same, so both would give out the same ids" },
 		{ "  eu:", "  eu: { listen: \"0.0.0.0:8002\", database: \"postgresql://us\" }", "4:43: regions.eu.database: is the database of region us" },
-		{ "  eu:", EU ", control: /run/plist/us.sock }", "4:74: regions.eu.control: is the socket of region us" },
+		{ "  eu:", EU ", control: /run/plist/us.sock }", "4:71: regions.eu.control: is the socket of region us" },
 	};
 	REFUSE_EACH(lines);
 }
@@ -56,7 +56,7 @@ static void regions_on_different_machines_may_listen_alike(void **state)
 static void id_bases_close_together_are_worth_a_word(void **state)
 {
 	accept(fixture_with("  eu:", EU ", id_base: 1000000000500 }"), 1);
-	assert_true(fixture_said("4:74: warning: regions.eu.id_base: only 500 above or below that of region us"));
+	assert_true(fixture_said("4:71: warning: regions.eu.id_base: only 500 above or below that of region us"));
 }
 
 static void a_region_must_be_possible(void **state)
@@ -66,11 +66,11 @@ static void a_region_must_be_possible(void **state)
 		{ "  eu:", "  eu: { listen: \"0.0.0.0:0\", database: \"host=h\" }",
 		  "4:17: regions.eu.listen: must end in a port from 1 to 65535, not \"0.0.0.0:0\"" },
 		{ "  eu:", "  eu: { listen: \"0.0.0.0:65536\", database: \"host=h\" }", "4:17: regions.eu.listen: must end in a port" },
-		{ "  eu:", EU ", upstream: [\"a:1\", \"b:70000\"] }", "4:75: regions.eu.upstream: must end in a port" },
+		{ "  eu:", EU ", upstream: [\"a:1\", \"b:70000\"] }", "4:72: regions.eu.upstream: must end in a port" },
 		{ "  eu:", "  eu: { listen: \"0.0.0.0:8002\", database: \"nonsense\" }",
 		  "4:43: regions.eu.database: is no connection string of libpq (its value is not shown)" },
 		{ "  eu:", EU ", control: /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa }",
-		  "4:74: regions.eu.control: the path of a socket has at most 107 bytes" },
+		  "4:71: regions.eu.control: the path of a socket has at most 107 bytes" },
 	};
 	REFUSE_EACH(lines);
 }
@@ -156,11 +156,11 @@ static void routes_must_be_possible(void **state)
 		{ GET_ROUTE, "  - { method: GET, path: \"/:region/replication-lag\", handler: handlers/property_get.lua }", "is answered by the daemon itself" },
 		{ GET_ROUTE, "  - { method: GET, path: \"/:region/a\", handler: handlers/property_gte.lua }", "did you mean \"handlers/property_get.lua\"?" },
 		{ GET_ROUTE, "  - { method: GET, path: \"/:region/a\", handler: handlers/property_get.lua, resource: houses }",
-		  "12:87: routes[0].resource: there is no resource \"houses\"" },
+		  "12:86: routes[0].resource: there is no resource \"houses\"" },
 		{ GET_ROUTE, "  - { method: GET, path: \"/:region/properties/:id\", handler: handlers/property_get.lua, lock: required }",
-		  "12:96: routes[0].lock: only PUT, PATCH and DELETE replace a version; GET does not" },
+		  "12:95: routes[0].lock: only PUT, PATCH and DELETE replace a version; GET does not" },
 		{ GET_ROUTE, "  - { method: POST, path: \"/:region/properties\", handler: handlers/property_get.lua, lock: optional, idempotency: {} }",
-		  "12:93: routes[0].lock: only PUT, PATCH and DELETE replace a version; POST does not" },
+		  "12:92: routes[0].lock: only PUT, PATCH and DELETE replace a version; POST does not" },
 		{ GET_ROUTE, "  - { method: PUT, path: \"/:region/a\", handler: handlers/property_get.lua, lock: required, idempotency: {} }",
 		  "12:83: routes[0].lock: needs a resource, and /:region/a names none" },
 		{ GET_ROUTE, "  - { method: GET, path: \"/:region/a\", handler: handlers/property_get.lua, idempotency: {} }",
@@ -206,10 +206,10 @@ static void kafka_and_nginx_must_make_sense(void **state)
 		{ "kafka:", "kafka: { brokers: \"h\" }", "1:19: kafka.brokers: must be a list \"host:port,host:port\"" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", heartbeat_topic: . }", "kafka.heartbeat_topic: \".\" is no name for a topic" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { group.id: x } }", "1:50: kafka.properties.group.id: is set by plist itself" },
-		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { liner.ms: 1 } }", "1:50: kafka.properties.liner.ms: librdkafka knows no such property" },
+		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { liner.ms: 1 } }", "1:50: kafka.properties.liner.ms: librdkafka knows no such setting" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { linger.ms: much } }", "1:51: kafka.properties.linger.ms: Invalid value" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { client.id_file: x } }",
-		  "1:56: kafka.properties.client.id_file: only a property that holds a secret may come from a file" },
+		  "1:56: kafka.properties.client.id_file: only a setting that holds a secret may come from a file" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { sasl.password: x, sasl.password_file: x } }",
 		  "1:78: kafka.properties.sasl.password_file: given together with sasl.password" },
 		{ "kafka:", "kafka: { brokers: \"h:1\" }\nnginx: { listen: 0 }", "2:18: nginx.listen: must end in a port" },

@@ -240,7 +240,7 @@ static void a_secret_is_in_no_message(void **state)
 		"  us: { listen: \"0.0.0.0:8001\", database: \"hunter2 is no dsn\" }",
 		"  us: { listen: \"0.0.0.0:8001\", database: \"hunter2\\n\" }",
 		"  us: { listen: \"0.0.0.0:8001\", database: { hunter2: 1 } }",
-		"  us: { listen: \"0.0.0.0:8001\", database: \"postgresql://u:hunter2@h:p:p:p/\" }",
+		"  us: { listen: \"0.0.0.0:8001\", database: \"postgresql://u:hunter2@[h\" }",
 	};
 	static const char *const kafka[] = {
 		"kafka: { brokers: \"h:1\", properties: { ssl.key.pem: hunter2, sasl.oauthbearer.client.secret_file: \"hunter2${T_NOT}\" } }",

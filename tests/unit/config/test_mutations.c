@@ -35,6 +35,14 @@ static void newline(struct writer *w, int depth)
 
 static void write_node(struct writer *w, const struct pl_node *node, int depth);
 
+static void write_number(struct pl_buf *value, const struct pl_key *key, int64_t number)
+{
+	if (key->type == PL_KEY_INTEGER)
+		pl_buf_add_i64(value, number); // a number even where a word stands for 0
+	else
+		pl_key_print_int(key, number, value);
+}
+
 static void write_change(struct writer *w)
 {
 	struct pl_buf value = { 0 };
@@ -43,8 +51,8 @@ static void write_change(struct writer *w)
 	case A_MAP: pl_buf_adds(&value, "{ a: 1 }"); break;
 	case A_LIST: pl_buf_adds(&value, "[{}]"); break;
 	case NONSENSE: pl_buf_adds(&value, "\"\\x01 ;}{ :\""); break;
-	case TOO_SMALL: pl_key_print_int(w->key, w->key->min - 1, &value); break;
-	case TOO_LARGE: pl_key_print_int(w->key, w->key->max + 1, &value); break;
+	case TOO_SMALL: write_number(&value, w->key, w->key->min - 1); break;
+	case TOO_LARGE: write_number(&value, w->key, w->key->max + 1); break;
 	default: break;
 	}
 	if (value.len > 0)

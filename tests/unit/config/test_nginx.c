@@ -1,5 +1,6 @@
 // The configuration for NGINX as text: who is asked in which order, and that no value can leave its place.
 // What NGINX then does is in tests/integration/test_nginx_faults.py.
+#define _GNU_SOURCE // memmem
 #include "config/nginx.h"
 
 #include "fixture.h"

@@ -63,7 +63,7 @@ static void all_lua_files_are_read_in_order(void **state)
 	assert_non_null(source);
 	assert_int_equal(source->len, 8);
 	assert_string_equal(source->text, "return 1");
-	assert_string_equal(source->sha256, "b69d9a6f957b4fd3938ec76c11a5e84e5dd35f3c3f6b19c86c42bb8eab1c4ab1");
+	assert_string_equal(source->sha256, "486d9affb60dbb0063b03d8e23a6ccf6364ce203dc3a9f56f20e750eb41ecade");
 	assert_string_equal(source->file, fixture_path("lua/plist/deep/er.lua"));
 	pl_config_unref(&config);
 }

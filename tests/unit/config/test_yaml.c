@@ -110,7 +110,7 @@ static void a_key_that_is_no_word_is_refused(void **state)
 
 static void what_is_no_yaml_is_told_with_its_place(void **state)
 {
-	expect("a: 1\n\tb: 2\n", "f:2:1: not YAML: found character that cannot start any token (while scanning for the next token)");
+	expect("a: 1\n\tb: 2\n", "f:2:1: not YAML: found a tab character that violates indentation (while scanning a plain scalar)");
 	expect("a: [1\n", "f:2:1: not YAML: did not find expected ',' or ']' (while parsing a flow sequence)");
 	assert_null(parse("a: \"\n"));
 	assert_null(parse("a: \xff\n"));
