@@ -134,6 +134,7 @@ void pl_load_sources(struct pl_load *load)
 
 	if (stat(config->lua_root, &st) < 0 || !S_ISDIR(st.st_mode)) {
 		pl_load_fault(load, pl_node_member(load->root, "lua"), "path", "lua.path: there is no directory %s", config->lua_root);
+		config->lua_root = NULL; // said once; not for each file that should be there
 		return;
 	}
 	scan_directory(&scan, config->lua_root, "", 0);

@@ -162,9 +162,9 @@ static void routes_must_be_possible(void **state)
 		{ GET_ROUTE, "  - { method: POST, path: \"/:region/properties\", handler: handlers/property_get.lua, lock: optional, idempotency: {} }",
 		  "12:92: routes[0].lock: only PUT, PATCH and DELETE replace a version; POST does not" },
 		{ GET_ROUTE, "  - { method: PUT, path: \"/:region/a\", handler: handlers/property_get.lua, lock: required, idempotency: {} }",
-		  "12:83: routes[0].lock: needs a resource, and /:region/a names none" },
+		  "12:82: routes[0].lock: needs a resource, and /:region/a names none" },
 		{ GET_ROUTE, "  - { method: GET, path: \"/:region/a\", handler: handlers/property_get.lua, idempotency: {} }",
-		  "12:90: routes[0].idempotency: a GET has nothing to remember" },
+		  "12:89: routes[0].idempotency: a GET has nothing to remember" },
 	};
 	REFUSE_EACH(lines);
 	accept(fixture_with(GET_ROUTE, "  - { method: PUT, path: \"/:region/a\", resource: properties, handler: handlers/property_get.lua, lock: required, idempotency: {} }"), 0);
