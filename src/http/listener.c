@@ -25,7 +25,7 @@
 #define SWEEP_US 250000       // how late a deadline may be noticed
 #define OVERDUE_GRACE_US 2000000 // the store's own deadline comes first
 #define MEMORY_PER_CONNECTION (32u << 10) // twice what a head may have (PL_HEAD_MAX)
-#define SILENT_US 1000000        // how long a draining listener waits for a connection's first request line
+#define SILENT_US 500000         // how long a draining listener waits for a request that may be on its way on a kept connection
 #define HEADROOM 64           // connections that are ending while others take their places
 #define FLUSH_ROUNDS 50       // of 2 ms, for answers to be taken when the listener ends
 
@@ -152,6 +152,8 @@ static void answer_overdue(struct pl_listener *listener, int64_t now_us)
 static void end_silent_peers(struct pl_listener *listener)
 {
 	struct pl_peer *peer, *next;
+	while ((peer = listener->peers.lists[PL_PEER_IDLE]) != NULL)
+		pl_peer_shut(&listener->peers, peer);
 	DL_FOREACH_SAFE(listener->peers.lists[PL_PEER_RECEIVING], peer, next)
 		if (!peer->handling)
 			pl_peer_shut(&listener->peers, peer);
@@ -260,8 +262,6 @@ void pl_listener_quiesce(struct pl_listener *listener)
 	listener->draining = true;
 	listener->drain_began_us = pl_mono_us();
 	listener->ready = true;
-	for (struct pl_peer *peer; (peer = listener->peers.lists[PL_PEER_IDLE]) != NULL;)
-		pl_peer_shut(&listener->peers, peer);
 }
 
 // Answers everybody who waits, and gives the answers a moment to be taken.
