@@ -73,7 +73,7 @@ struct pl_region {
 	const char *listen;      // "0.0.0.0:8001"
 	int nupstream;
 	const char **upstream;   // host:port
-	const char *database;    // a libpq connection string; may hold a secret
+	const char *database;    // a libpq connection string; may hold a secret. NULL: another region's, and not known here
 	int64_t id_base;         // ids that this region hands out are id_base + n
 	const char *control;     // path of its operators' socket
 	int index;               // the configured order
@@ -166,6 +166,7 @@ void pl_problems_add(struct pl_problems *problems, bool warning, const char *fil
 	__attribute__((format(printf, 6, 7)));
 
 // Reads, expands ${…}, checks. `region` (may be NULL) is whose REGION/DATABASE_URL/PORT variables apply; KAFKA_BROKER always does.
+// A database of another region whose variable or file is not here is left out (NULL), with a warning when `region` is NULL.
 // NULL when there is any problem that is not a warning. Does not run Lua: see script/check.h.
 struct pl_config *pl_config_load(const char *file, const char *region, struct pl_problems *problems);
 struct pl_config *pl_config_ref(const struct pl_config *config);
@@ -176,5 +177,6 @@ const struct pl_resource *pl_config_resource(const struct pl_config *config, con
 const struct pl_script_source *pl_config_source(const struct pl_config *config, const char *path);
 int pl_resource_field(const struct pl_resource *resource, const char *name, size_t len); // index or -1
 
-// Names of keys whose change needs a restart ("regions.us.listen"); 0 when a reload suffices. `names` has room for `max`.
+// Names of keys whose change needs a restart ("regions.us.listen", also of other regions); 0 when a reload suffices. `names` has room for
+// `max`; they live as long as `to`, which nobody else may have yet.
 int pl_config_needs_restart(const struct pl_config *from, const struct pl_config *to, const char **names, int max);

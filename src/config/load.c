@@ -18,6 +18,9 @@
 #include "config/holder.h"
 
 static void add_at(struct pl_load *load, bool warning, const struct pl_node *above, const char *key, const char *fmt, va_list ap)
+	__attribute__((format(printf, 5, 0)));
+
+static void add_at(struct pl_load *load, bool warning, const struct pl_node *above, const char *key, const char *fmt, va_list ap)
 {
 	const struct pl_node *node = key != NULL ? pl_node_member(above, key) : NULL;
 	int line = 1, column = 1;
