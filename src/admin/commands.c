@@ -2,11 +2,17 @@
 #include "admin/commands.h"
 
 const struct pl_command *const pl_commands[] = {
+	&pl_cmd_config_check,
+	&pl_cmd_config_show,
+	&pl_cmd_config_schema,
 	&pl_cmd_nginx,
-	&pl_cmd_policy_check,
 	&pl_cmd_routes,
 	&pl_cmd_seed,
 	&pl_cmd_lag,
+	&pl_cmd_policy_list,
+	&pl_cmd_policy_check,
+	&pl_cmd_conflicts_list,
+	&pl_cmd_conflicts_show,
 	&pl_cmd_dead_letters_list,
 	&pl_cmd_dead_letters_show,
 	&pl_cmd_dead_letters_drop,

@@ -5,6 +5,7 @@
 
 extern const struct pl_command pl_cmd_completion;
 extern const struct pl_command pl_cmd_config_check, pl_cmd_config_schema, pl_cmd_config_show;
+extern const struct pl_command pl_cmd_conflicts_list, pl_cmd_conflicts_show;
 extern const struct pl_command pl_cmd_dead_letters_drop, pl_cmd_dead_letters_list, pl_cmd_dead_letters_show;
 extern const struct pl_command pl_cmd_lag;
 extern const struct pl_command pl_cmd_nginx;

@@ -151,11 +151,11 @@ static const char *colour_of(enum pl_tone tone)
 }
 
 // "last_heard" heads its column as LAST HEARD.
-static const char *heading(const char *name, bool json, char *text, size_t size)
+static const char *heading(const char *name, bool as_is, char *text, size_t size)
 {
 	size_t i = 0;
 	for (; name[i] && i + 1 < size; i++)
-		text[i] = json ? name[i] : name[i] == '_' ? ' ' : (char)toupper((unsigned char)name[i]);
+		text[i] = as_is ? name[i] : name[i] == '_' ? ' ' : (char)toupper((unsigned char)name[i]);
 	text[i] = '\0';
 	return text;
 }
@@ -164,11 +164,11 @@ static void add_column(struct libscols_table *out, const struct pl_column *colum
 {
 	char name[64];
 	int flags = column->type == PL_CELL_NUMBER ? SCOLS_FL_RIGHT : 0;
-	if (column->flags & (json ? PL_COLUMN_PEOPLE : PL_COLUMN_DETAIL))
+	if (column->flags & (json ? PL_COLUMN_PEOPLE : PL_COLUMN_DETAIL | PL_COLUMN_DATA))
 		flags |= SCOLS_FL_HIDDEN;
 	if (column->flags & PL_COLUMN_CUT)
 		flags |= SCOLS_FL_TRUNC;
-	struct libscols_column *c = scols_table_new_column(out, heading(column->name, json, name, sizeof name), 0, flags);
+	struct libscols_column *c = scols_table_new_column(out, heading(column->name, json || (column->flags & PL_COLUMN_AS_IS), name, sizeof name), 0, flags);
 	// A number is printed as it stands, so that is the type of all that is JSON already: null, true and whole values, too.
 	if (!c || scols_column_set_json_type(c, column->type == PL_CELL_TEXT ? SCOLS_JSON_STRING : SCOLS_JSON_NUMBER))
 		abort();
@@ -270,7 +270,7 @@ void pl_table_print_cards(const struct pl_call *call, const struct pl_table *tab
 		char name[64];
 		for (int i = 0; i < table->ncolumns; i++) {
 			const struct cell *cell = &table->cells[row * table->ncolumns + i];
-			if (!cell->text)
+			if (!cell->text || (table->columns[i].flags & PL_COLUMN_DATA))
 				continue;
 			pl_table_row(card);
 			pl_table_text(card, 0, heading(table->columns[i].name, false, name, sizeof name));

@@ -17,9 +17,11 @@ enum pl_cell {
 };
 
 enum pl_column_flag {
-	PL_COLUMN_DETAIL = 1, // in JSON only
+	PL_COLUMN_DETAIL = 1, // in JSON and on cards only
 	PL_COLUMN_CUT = 2,    // may be cut to fit the terminal
 	PL_COLUMN_PEOPLE = 4, // in tables only
+	PL_COLUMN_AS_IS = 8,  // its heading is its name
+	PL_COLUMN_DATA = 16,  // in JSON only
 };
 
 struct pl_column {

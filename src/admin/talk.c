@@ -27,6 +27,8 @@ bool pl_talk_terminal(void)
 	return isatty(STDERR_FILENO) == 1;
 }
 
+static void line(const char *colour, const char *mark, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
+
 static void line(const char *colour, const char *mark, const char *fmt, va_list ap)
 {
 	bool colours = *colour && pl_talk_colour(STDERR_FILENO);
