@@ -293,14 +293,9 @@ static void put_comments(struct render *r, cJSON *context)
 		[PL_WRITES_ALWAYS] = "the next region is asked in any case (\"always\"), so a write may be executed twice",
 		[PL_WRITES_NEVER] = "no other region is asked (\"never\")",
 	};
-	struct pl_buf file = { 0 };
 
-	for (const char *p = r->config->file; *p != '\0'; p++) // it stands in a comment, which a line break would end
-		pl_buf_addc(&file, (unsigned char)*p < 0x20 || *p == 0x7f ? '?' : *p);
-	cJSON_AddStringToObject(context, "file", file.data != NULL ? file.data : "");
 	put_words(context, "example", r->config->regions[0].name);
 	put_words(context, "writes", writes[r->config->nginx.writes]);
-	pl_buf_fini(&file);
 }
 
 static cJSON *context_new(struct render *r)

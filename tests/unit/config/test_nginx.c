@@ -149,17 +149,6 @@ static void what_could_leave_its_place_is_refused(void **state)
 	}
 }
 
-static void a_file_name_cannot_end_its_comment(void **state)
-{
-	struct pl_config *config = load("kafka:", "kafka: { brokers: \"h:1\" }");
-	struct pl_error err;
-
-	config->file = "a\nb.yaml";
-	assert_int_equal(pl_nginx_render(config, &text, false, &err), 0);
-	assert_non_null(strstr(text.data, "from a?b.yaml."));
-	pl_config_unref(&config);
-}
-
 static void no_regular_expression_and_no_rewrite(void **state)
 {
 	render("  eu:", SIX, false);
@@ -178,7 +167,6 @@ int main(void)
 		cmocka_unit_test_teardown(more_steps_than_nginx_can_make_are_not_asked_for, teardown),
 		cmocka_unit_test_teardown(the_check_variant_has_no_names_to_resolve, teardown),
 		cmocka_unit_test_teardown(what_could_leave_its_place_is_refused, teardown),
-		cmocka_unit_test_teardown(a_file_name_cannot_end_its_comment, teardown),
 		cmocka_unit_test_teardown(no_regular_expression_and_no_rewrite, teardown),
 	};
 	return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
