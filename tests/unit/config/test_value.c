@@ -100,6 +100,7 @@ static void durations(void **state)
 	refuses(&duration, "25h", "must be from 1ms to 1d, not \"25h\"");
 	refuses(&duration, "999us", "must be from 1ms to 1d, not \"999us\"");
 	refuses(&duration, "9223372036854775807d", "must be from 1ms to 1d, not \"9223372036854775807d\"");
+	refuses(&duration, "213503983d", "must be from 1ms to 1d, not \"213503983d\""); // 2^64 us and a bit: it must not come round
 	refuses(&duration, "-1s", "must be from 1ms to 1d, not \"-1s\"");
 	refuses(&duration, "10", "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"10\"");
 	refuses(&duration, "10 s", "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"10 s\"");
