@@ -81,6 +81,21 @@ static bool same_host(const struct pl_region *a, const struct pl_region *b)
 	return false;
 }
 
+static bool is_any(const char *address, size_t len)
+{
+	return (len == 7 && memcmp(address, "0.0.0.0", 7) == 0) || (len == 4 && memcmp(address, "[::]", 4) == 0);
+}
+
+// Whether two daemons on one machine could not both listen: the same port, at the same address or one of them at all addresses.
+static bool same_listen(const char *a, const char *b)
+{
+	size_t a_len = host_len(a), b_len = host_len(b);
+
+	if (strcmp(a + a_len, b + b_len) != 0)
+		return false;
+	return is_any(a, a_len) || is_any(b, b_len) || (a_len == b_len && memcmp(a, b, a_len) == 0);
+}
+
 static void check_addresses(struct pl_load *load, const struct pl_region *a, const struct pl_region *b)
 {
 	const struct pl_node *node = pl_load_named(load, "regions", b->name);
@@ -92,7 +107,7 @@ static void check_addresses(struct pl_load *load, const struct pl_region *a, con
 				pl_load_fault(load, node, key, "regions.%s.%s: region %s is at %s, too", b->name, key, a->name, a->upstream[i]);
 				return;
 			}
-	if (a->listen != NULL && b->listen != NULL && strcmp(a->listen, b->listen) == 0 && same_host(a, b))
+	if (a->listen != NULL && b->listen != NULL && same_listen(a->listen, b->listen) && same_host(a, b))
 		pl_load_fault(load, node, "listen", "regions.%s.listen: region %s listens at %s, too", b->name, a->name, a->listen);
 }
 

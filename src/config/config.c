@@ -96,9 +96,13 @@ void pl_problems_vadd(struct pl_problems *problems, bool warning, const char *fi
 	pl_buf_printf(&text, "%s:%d:%d: %s", file, line, column, warning ? "warning: " : "");
 	pl_buf_vprintf(&text, fmt, ap);
 	problems->lines = pl_realloc(problems->lines, sizeof(*problems->lines) * (size_t)(problems->n + 1));
-	problems->lines[problems->n].text = pl_arena_strdup(problems->arena, text.data);
-	problems->lines[problems->n].warning = warning;
-	problems->n++;
+	problems->lines[problems->n++] = (struct pl_problem_line){
+		.text = pl_arena_strdup(problems->arena, text.data),
+		.warning = warning,
+		.file = pl_arena_strdup(problems->arena, file),
+		.line = line,
+		.column = column,
+	};
 	problems->warnings += warning;
 	pl_buf_fini(&text);
 }
@@ -110,6 +114,27 @@ void pl_problems_add(struct pl_problems *problems, bool warning, const char *fil
 	va_start(ap, fmt);
 	pl_problems_vadd(problems, warning, file, line, column, fmt, ap);
 	va_end(ap);
+}
+
+// Whether `a` belongs before `b`: problems of `file` first, those of other files after it, each by line and column.
+static bool is_before(const struct pl_problem_line *a, const struct pl_problem_line *b, const char *file)
+{
+	bool a_other = strcmp(a->file, file) != 0, b_other = strcmp(b->file, file) != 0;
+
+	if (a_other || b_other)
+		return !a_other && b_other;
+	return a->line != b->line ? a->line < b->line : a->column < b->column;
+}
+
+void pl_problems_sort(struct pl_problems *problems, int from, const char *file)
+{
+	for (int i = from + 1; i < problems->n; i++) { // by insertion: they are few, and equals keep their order
+		struct pl_problem_line line = problems->lines[i];
+		int j = i;
+		for (; j > from && is_before(&line, &problems->lines[j - 1], file); j--)
+			problems->lines[j] = problems->lines[j - 1];
+		problems->lines[j] = line;
+	}
 }
 
 void pl_problems_fini(struct pl_problems *problems)

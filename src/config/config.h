@@ -155,10 +155,10 @@ struct pl_config {
 	struct pl_arena *arena;  // owns all of the above
 };
 
-// What is wrong with a file, all of it. Lines read "file:line:column: message".
+// What is wrong with a file, all of it, in the order of the file. Lines read "file:line:column: message".
 struct pl_problems {
 	int n, warnings;
-	struct pl_problem_line { const char *text; bool warning; } *lines;
+	struct pl_problem_line { const char *text; bool warning; const char *file; int line, column; } *lines; // text is the whole line
 	struct pl_arena *arena;
 };
 void pl_problems_fini(struct pl_problems *problems);

@@ -249,7 +249,7 @@ static void load_all(struct pl_load *load)
 struct pl_config *pl_config_load(const char *file, const char *region, struct pl_problems *problems)
 {
 	struct pl_config *config = pl_config_new();
-	int faults = problems->n - problems->warnings;
+	int faults = problems->n - problems->warnings, first = problems->n;
 
 	config->file = pl_arena_strdup(config->arena, file);
 	struct pl_load load = {
@@ -257,6 +257,7 @@ struct pl_config *pl_config_load(const char *file, const char *region, struct pl
 		.config = config, .arena = config->arena, .problems = problems,
 	};
 	load_all(&load);
+	pl_problems_sort(problems, first, file);
 	if (problems->n - problems->warnings > faults)
 		pl_config_unref(&config);
 	return config;

@@ -39,6 +39,8 @@ static void regions_must_not_share(void **state)
 		{ "  eu:", EU ", upstream: \"127.0.0.1:8001\" }", "4:72: regions.eu.upstream: region us is at 127.0.0.1:8001, too" },
 		{ "  eu:", "  eu: { listen: \"0.0.0.0:8001\", database: \"host=h\", upstream: \"127.0.0.1:9\" }",
 		  "4:17: regions.eu.listen: region us listens at 0.0.0.0:8001, too" },
+		{ "  eu:", "  eu: { listen: \"127.0.0.1:8001\", database: \"host=h\", upstream: \"127.0.0.1:9\" }",
+		  "4:17: regions.eu.listen: region us listens at 0.0.0.0:8001, too" },
 		{ "  eu:", EU ", id_base: 1000000000000 }", "4:71: regions.eu.id_base: region us has the same, so both would give out the same ids" },
 		{ "  eu:", "  eu: { listen: \"0.0.0.0:8002\", database: \"postgresql://us\" }", "4:43: regions.eu.database: is the database of region us" },
 		{ "  eu:", EU ", control: /run/plist/us.sock }", "4:71: regions.eu.control: is the socket of region us" },

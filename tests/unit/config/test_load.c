@@ -278,6 +278,8 @@ static void all_problems_are_told_in_one_run(void **state)
 	assert_true(fixture_said("1:1: kafka.brokers: is missing"));
 	assert_true(fixture_said("1:1: routes: is missing"));
 	assert_int_equal(fixture_problems.n, 11);
+	for (int i = 1; i < fixture_problems.n; i++) // in the order of the file
+		assert_true(fixture_problems.lines[i - 1].line <= fixture_problems.lines[i].line);
 }
 
 static void values_of_the_wrong_kind_are_refused(void **state)
