@@ -45,7 +45,7 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 
 static void make_room(struct pl_listener *listener)
 {
-	if (listener->peers.n <= listener->options.max_connections)
+	if (listener->peers.n < listener->options.max_connections)
 		return;
 	struct pl_peer *weakest = pl_peer_weakest(&listener->peers);
 	if (!weakest)
