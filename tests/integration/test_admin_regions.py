@@ -1,0 +1,275 @@
+"""plist-admin on what regions do: dead letters, conflicts, lag, the embedded broker, status."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from support import places
+from support.plistd import admin as run_admin
+from support.process import wait_until
+from support.quiet import NO, PARTIAL, UNREACHABLE, USAGE, YES, ask, data, empty, on_a_terminal, quiet  # noqa: F401 - fixtures
+
+
+# ---- dead letters
+
+
+LETTER = ("INSERT INTO dead_letters (topic, partition, \"offset\", key, value, headers, error) "
+          "VALUES ('property-updates', 3, %s, %s, %s, '{\"who\": \"cron\"}', 'line 1, column 1: no JSON')")
+
+
+def test_dead_letters_are_listed_shown_and_dropped(empty):
+    empty.database("eu").execute(LETTER, 42, b"7", b"\xff\x00<poison>\x1b[31m")
+    letter = data(empty, "dead-letters", "list")["dead_letters"][0]
+    assert (letter["region"], letter["partition"], letter["offset"], letter["key"]) == ("eu", 3, 42, "7")
+    assert letter["value_base64"] == "/wA8cG9pc29uPhtbMzFt" and letter["headers"] == {"who": "cron"}
+    shown = ask(empty, "dead-letters", "show", f"eu/{letter['id']}").stdout
+    assert "no JSON" in shown and "<poison>" in shown and "\x1b" not in shown
+    ask(empty, "dead-letters", "show", f"us/{letter['id']}", status=NO)
+
+    refused = ask(empty, "dead-letters", "drop", f"eu/{letter['id']}", status=NO)
+    assert "--yes" in refused.stderr
+    assert empty.database("eu").value("SELECT count(*) FROM dead_letters") == 1
+    ask(empty, "dead-letters", "drop", letter["id"], "--yes", status=USAGE)  # of which region?
+    ask(empty, "dead-letters", "drop", letter["id"], "--yes", "--region", "eu")
+    assert empty.database("eu").value("SELECT count(*) FROM dead_letters") == 0
+    ask(empty, "dead-letters", "drop", f"eu/{letter['id']}", "--yes", status=NO)
+
+
+@pytest.mark.parametrize("answer, left", [(b"y\n", 0), (b"n\n", 1), (b"\n", 1)])
+def test_dropping_asks_on_a_terminal(empty, answer, left):
+    database = empty.database("us")
+    database.execute(LETTER, 1, b"1", b"x")
+    number = database.value("SELECT max(id) FROM dead_letters")
+    argv = [places.program("plist-admin"), "--config", empty.config, "dead-letters", "drop", f"us/{number}"]
+    status, _ = on_a_terminal(argv, dict(os.environ), answer)
+    assert (status, database.value("SELECT count(*) FROM dead_letters")) == (NO if left else YES, left)
+
+
+# ---- conflicts
+
+
+def sibling(origin, counter, price, bedrooms, deleted=False):
+    return {"origin": origin, "counter": counter, "vector": {origin: counter}, "updated_at": f"2026-02-21T10:00:0{counter}.000000Z",
+            "deleted": deleted, "fields": {"price": price, "bedrooms": bedrooms, "bathrooms": None}, "field_times": None,
+            "request_id": f"request-{origin}", "principal": ""}
+
+
+def put_conflict(stack, region, record, verdict, visible, kind="update_origin_differs", policy="last_writer_wins", days=0, closed=False):
+    return stack.database(region).value(
+        "WITH c AS (INSERT INTO conflicts (resource, record_id, type, detected_at, closed_at, policy_name, policy_sha256, siblings, verdict, "
+        "visible, vector) VALUES ('properties', %s, %s, now() - %s * interval '1 day', CASE WHEN %s THEN now() END, %s, %s, %s, %s, %s, %s) "
+        "RETURNING id) SELECT id FROM c", record, kind, days, closed, policy, "ab" * 32,
+        json.dumps([sibling("us", 1, 100, 3), sibling("eu", 2, 200, 4)]), json.dumps(verdict), json.dumps(visible),
+        json.dumps({"us": 1, "eu": 2}))
+
+
+def visible(price, bedrooms):
+    return {"fields": {"price": price, "bedrooms": bedrooms, "bathrooms": None}, "origin": "eu", "version": 3,
+            "updated_at": "2026-02-21T10:00:02.000000Z", "deleted": False}
+
+
+@pytest.fixture
+def decided(empty):
+    """Some conflicts in us: their records are 1 to 4."""
+    put_conflict(empty, "us", 1, {"take": 2}, visible(200, 4))
+    put_conflict(empty, "us", 2, {"take": 1}, visible(100, 3), kind="update_deleted", days=3, closed=True)
+    put_conflict(empty, "us", 3, {"merge": {"price": 200, "bedrooms": 3, "bathrooms": None}}, visible(200, 3), policy="field_merge", days=10)
+    put_conflict(empty, "eu", 4, {"take": 2}, visible(200, 4))
+    return empty
+
+
+@pytest.mark.parametrize("arguments, records", [
+    ([], {1, 2, 3, 4}), (["--region", "us"], {1, 2, 3}), (["--open"], {1, 3, 4}), (["--closed"], {2}), (["--key", "3"], {3}),
+    (["--type", "update_deleted"], {2}), (["--policy", "field_merge"], {3}), (["--since", "5d"], {1, 2, 4}),
+    (["--since", "5d", "--until", "1d"], {2}), (["--resource", "properties", "--limit", "1"], {1, 4}), (["--resource", "boats"], set()),
+])
+def test_conflicts_are_filtered(decided, arguments, records):
+    assert {row["record_id"] for row in data(decided, "conflicts", "list", *arguments)["conflicts"]} == records
+
+
+def test_a_filter_that_cannot_be_understood_is_refused(decided):
+    assert "--since" in ask(decided, "conflicts", "list", "--since", "lately", status=USAGE).stderr
+    ask(decided, "conflicts", "list", "--key", "seven", status=USAGE)
+
+
+def test_one_conflict_is_shown_side_by_side_with_the_winner_marked(decided):
+    number = next(r["id"] for r in data(decided, "conflicts", "list", "--key", "1")["conflicts"])
+    shown = ask(decided, "conflicts", "show", f"us/{number}").stdout
+    assert re.search(r"us:1 +eu:2 \* +SHOWN", shown)
+    assert re.search(r"^price +100 +200 +200", shown, re.M)
+    assert re.search(r"^request_id +request-us +request-eu", shown, re.M)
+    conflict = data(decided, "conflicts", "show", f"us/{number}")["conflicts"][0]
+    assert [s["origin"] for s in conflict["siblings"]] == ["us", "eu"] and conflict["verdict"] == {"take": 2}
+
+
+def test_of_a_merge_each_value_that_went_into_it_is_marked(decided):
+    number = next(r["id"] for r in data(decided, "conflicts", "list", "--key", "3")["conflicts"])
+    shown = ask(decided, "conflicts", "show", f"us/{number}").stdout
+    assert re.search(r"^price +100 +200 \* +200", shown, re.M)
+    assert re.search(r"^bedrooms +3 \* +4 +3", shown, re.M)
+
+
+def test_a_conflict_that_is_not_there_is_a_no(decided):
+    ask(decided, "conflicts", "show", "999999", status=NO)
+    ask(decided, "conflicts", "show", "ap/1", status=USAGE)
+    ask(decided, "conflicts", "show", "first", status=USAGE)
+
+
+# ---- without a broker, without daemons
+
+
+def test_lag_without_a_broker_says_that_it_cannot_be_known(empty):
+    found = data(empty, "lag", "--max-seconds", "5", "--timeout", "500ms", status=PARTIAL)
+    assert {row["verdict"] for row in found["regions"]} == {"broker-away"}
+    assert all(row["seconds"] is None for row in found["regions"])
+    assert "kafka" in ask(empty, "lag", "--timeout", "500ms", status=PARTIAL).stderr
+
+
+def test_lag_with_nothing_reachable(empty):
+    for server in empty.postgres.values():
+        server.stop()
+    ask(empty, "lag", "--timeout", "500ms", status=UNREACHABLE)
+
+
+def test_an_event_in_an_outbox_counts_as_lag_of_its_age(empty):
+    empty.database("us").execute(
+        "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at, created_at) "
+        "VALUES ('properties', 1, 'us', '{}', '{\"us\": 1}', 'r', '', 200, now() + interval '1 day', now() - interval '1 minute')")
+    found = data(empty, "lag", "--timeout", "500ms", status=PARTIAL)
+    eu = next(row for row in found["origins"] if row["region"] == "eu")
+    assert eu["outbox"] == 1 and 59 < eu["seconds"] < 120
+
+
+# ---- the embedded broker
+
+
+@pytest.fixture
+def broker(empty):
+    empty.broker.start()
+    yield empty.broker
+    empty.broker.stop()
+
+
+def test_the_embedded_broker_says_that_it_keeps_nothing(broker):
+    assert "keeps nothing" in broker.log_text()
+    broker.produce("property-updates", "1", "{}")
+    assert [m["payload"] for m in broker.consume("property-updates")] == ["{}"]
+    broker.restart()
+    assert not any(t["topic"] == "property-updates" for t in broker.metadata()["topics"])
+
+
+def test_the_embedded_broker_refuses_a_port_that_is_taken(broker):
+    done = run_admin("broker", "--listen", broker.address, check=False, timeout=20)
+    assert done.returncode == UNREACHABLE
+    assert broker.address in done.stderr
+
+
+def test_lag_counts_what_waits_in_the_partitions(empty, broker):
+    for key in range(6):
+        broker.produce("property-updates", str(key), "{}")
+    found = data(empty, "lag")
+    us = [row for row in found["partitions"] if row["region"] == "us"]
+    assert sum(row["events_behind"] for row in us) == 6
+    assert all(row["seconds"] >= 0 for row in us)
+    assert {row["verdict"] for row in us} <= {"ok", "catching-up"}
+    ask(empty, "lag", "--max-seconds", "0", status=NO)
+    ask(empty, "lag", "--max-seconds", "600")
+    assert {row["daemon"] for row in found["regions"]} == {"away"}
+
+
+def test_a_position_in_the_database_counts_as_far_as_the_topic_goes(empty, broker):
+    broker.produce("property-updates", "1", "{}", partition=0)
+    empty.database("us").execute("INSERT INTO applied_positions VALUES ('property-updates', 0, 1, now())")
+    empty.database("eu").execute("INSERT INTO applied_positions VALUES ('property-updates', 0, 9000, now())")  # of a topic that is gone
+    partitions = {(row["region"], row["partition"]): row for row in data(empty, "lag")["partitions"]}
+    assert partitions["us", 0]["events_behind"] == 0 and partitions["us", 0]["verdict"] == "ok"
+    assert partitions["eu", 0]["events_behind"] == 1
+
+
+def test_watching_looks_again_until_it_is_interrupted(empty, broker):
+    argv = [places.program("plist-admin"), "--config", empty.config, "lag", "--interval", "100ms", "-o", "json"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    looks = 0
+    for line in process.stdout:
+        looks += '"origins"' in line
+        if looks == 3:
+            break
+    process.send_signal(signal.SIGINT)
+    process.wait(10)
+    assert looks == 3
+
+
+# ---- everything up
+
+
+def test_status_is_yes_when_all_is_well_and_says_what_runs(stack):
+    stack.settle()
+    wait_until("status is content", lambda: stack.admin("status", check=False).returncode == YES, 20)
+    found = data(stack, "status")
+    assert {row["daemons"] for row in found["regions"]} == {"1 of 1 ready"}
+    assert {row["database"] for row in found["regions"]} == {"up"}
+    assert all(row["version"] and re.fullmatch("[0-9a-f]{64}", row["config_sha256"]) for row in found["daemons"])
+    assert {(row["region"], row["policy"]) for row in found["policies"]} == {("us", "last_writer_wins"), ("eu", "last_writer_wins")}
+    assert found["warnings"] == []
+
+
+def test_status_tells_a_daemon_that_is_away_from_a_database_that_is(stack):
+    stack.plistd["us"].stop()
+    found = data(stack, "status", status=PARTIAL)
+    assert [row["state"] for row in found["daemons"]] == ["away", "ready"]
+    stack.restore()
+    stack.postgres["eu"].stop()
+    found = data(stack, "status", "--timeout", "1s", status=PARTIAL)
+    assert [row["database"] for row in found["regions"]] == ["up", "away"]
+
+
+def test_status_warns_of_policies_that_differ_with_both_hashes(stack):
+    stack.settle()
+    hashes = {p["name"]: p["sha256"] for p in data(stack, "policy", "list")["policies"]}
+    stack.write_config(lambda config: config["resources"]["properties"].update(policy="policies/region_order.lua"))
+    stack.plistd["us"].reload()
+    done = ask(stack, "status", status=NO)
+    assert hashes["region_order"][:12] in done.stderr and hashes["last_writer_wins"][:12] in done.stderr
+    assert any("policy" in row["warning"] for row in data(stack, "status", status=NO)["warnings"])
+
+
+def test_status_warns_of_a_daemon_with_another_configuration(stack):
+    stack.settle()
+    stack.write_config(lambda config: config["log"].update(level="warning") if "log" in config else config.update(log={"level": "warning"}))
+    assert "another configuration" in ask(stack, "status", status=NO).stderr or "runs the configuration" in ask(stack, "status", status=NO).stderr
+
+
+def test_lag_is_level_when_nothing_is_on_its_way(stack):
+    stack.new_record()
+    stack.settle()
+    wait_until("lag is level", lambda: stack.admin("lag", "--max-seconds", "1", check=False).returncode == YES, 20)
+    found = data(stack, "lag")
+    assert {row["daemon"] for row in found["regions"]} == {"up"}
+    assert {row["verdict"] for row in found["origins"]} == {"ok"}
+    assert all(0 <= row["heard_seconds_ago"] < 10 for row in found["origins"])
+
+
+def test_lag_of_a_region_whose_applier_waits(stack):
+    record = stack.new_record()
+    lock = stack.database("eu").connect()
+    try:
+        lock.cursor().execute("SELECT 1 FROM properties WHERE id = %s FOR UPDATE", (record,))
+        assert stack.client("us").put(record, price="9.00", version=1).status == 200
+        wait_until("eu is behind", lambda: stack.admin("lag", "--max-seconds", "0.3", check=False).returncode == NO, 15)
+        regions = {row["region"]: row for row in data(stack, "lag")["regions"]}
+        assert regions["eu"]["events_behind"] >= 1 and regions["eu"]["seconds"] > 0.3
+    finally:
+        lock.close()
+    wait_until("eu has caught up", lambda: stack.admin("lag", "--max-seconds", "1", check=False).returncode == YES, 20)
+
+
+def test_seeded_regions_take_writes(stack):
+    ask(stack, "seed", "--rows", "1500")
+    answer = stack.client("us").put(1200, price="123.45", version=1)
+    assert answer.status == 200
+    stack.wait_version("eu", 1200, 2)
+    assert stack.client("eu").get("/eu/properties/1200").json["version"] == 2
