@@ -28,7 +28,6 @@ struct pl_watch {
 	struct pl_loop *loop;
 	int fd;
 	uint32_t events; // 0: not in epoll at all
-	bool dead;       // freed while its turn's events were being handed out
 	pl_watch_fn *fn;
 	void *arg;
 	struct pl_watch *prev, *next;
@@ -228,8 +227,7 @@ void pl_watch_free(struct pl_watch **watch_r)
 		free(watch);
 		return;
 	}
-	// An event that was fetched in this turn may still point here.
-	watch->dead = true;
+	// An event that was fetched in this turn may still point here. It finds a watch that asks for nothing.
 	watch->next = loop->dead;
 	loop->dead = watch;
 }
@@ -253,7 +251,7 @@ static void run_watches(struct pl_loop *loop, const struct epoll_event *events, 
 		}
 		// What the watch asks for may have changed since the event was fetched.
 		uint32_t ready = events[i].events & (watch->events | EPOLLERR | EPOLLHUP);
-		if (!watch->dead && watch->events != 0 && ready != 0)
+		if (watch->events != 0 && ready != 0) // 0 also when it was freed
 			watch->fn(watch->arg, ready);
 	}
 	loop->dispatching = false;

@@ -186,6 +186,8 @@ static void duplicate_keys_are_refused_at_the_second(void **state)
 	refused("{\"a\":1,\n \"\\u0061\":2}", "line 2, column 2: \"a\" stands twice in one object");
 	refused("{\"\":1,\"\":2}", "line 1, column 7: \"\" stands twice in one object");
 	refused("[{\"x\":{\"b\":1,\"c\":2,\"b\":3}},{\"z\":1,\"z\":2}]", "line 1, column 20: \"b\" stands twice in one object");
+	refused("{\"z\":1,\"z\":2,\"a\":3,\"a\":4}", "line 1, column 8: \"z\" stands twice in one object"); // the first in the text
+	refused("{\"a\":{\"a\":1},\"a\":2}", "line 1, column 14: \"a\" stands twice in one object");
 	taken("{\"a\":{\"a\":{\"a\":1}},\"A\":2}", "{\"a\":{\"a\":{\"a\":1}},\"A\":2}");
 	taken("[{\"a\":1},{\"a\":1}]", "[{\"a\":1},{\"a\":1}]");
 }

@@ -152,11 +152,15 @@ static void a_long_message_is_cut_and_the_line_stays_whole(void **state)
 
 static void logging_keeps_errno(void **state)
 {
+	int full = open("/dev/full", O_WRONLY);
+	assert_true(full >= 0);
 	capture();
+	dup2(full, STDERR_FILENO);
 	errno = ENOENT;
-	pl_info("x");
+	pl_info("nobody can write this");
 	assert_int_equal(errno, ENOENT);
 	free(captured());
+	close(full);
 }
 
 static void a_limited_place_says_how_much_it_held_back(void **state)

@@ -114,7 +114,7 @@ static int fatal_signal(void (*fn)(void))
 static volatile size_t huge = SIZE_MAX;
 
 static void ask_for_too_much(void) { pl_malloc(huge / 2); }
-static void ask_for_an_overflow(void) { pl_calloc(huge / 2, 4); }
+static void ask_for_an_overflow(void) { pl_calloc(huge / 4 + 2, 4); } // 2^64 + 4, which is 4
 static void ask_an_arena_for_too_much(void)
 {
 	struct pl_arena *arena = pl_arena_new(0);
@@ -123,7 +123,7 @@ static void ask_an_arena_for_too_much(void)
 static void ask_an_arena_for_an_overflow(void)
 {
 	struct pl_arena *arena = pl_arena_new(0);
-	pl_arena_array(arena, huge / 2, 4);
+	pl_arena_array(arena, huge / 4 + 2, 4);
 }
 static void ask_for_little(void) { free(pl_malloc(0)); }
 
