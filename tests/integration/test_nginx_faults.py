@@ -9,6 +9,7 @@ Stands alone: the daemons are small servers in this file, so neither a database 
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import socket
@@ -132,6 +133,11 @@ class Daemon:
                 return
             self._note(request)
             self._answer(connection, request, released)
+            if self.how == "drops_kept" and request["headers"].get("connection") != "close":
+                while not released.is_set() and not select.select([connection], [], [], 0.05)[0]:
+                    pass
+                if not released.is_set():
+                    connection.recv(1)  # of the next request, which is swallowed
         except OSError:
             pass
         finally:
@@ -161,7 +167,7 @@ class Daemon:
         elif self.how.startswith("answers_"):
             send(connection, int(self.how[8:]), head, b'{"error":"of the daemon itself"}')
         else:
-            send(connection, 200, head, body)
+            send(connection, 200, head, body, keep=self.how == "drops_kept")
 
 
 def reset(connection):
@@ -169,8 +175,8 @@ def reset(connection):
     connection.close()
 
 
-def send(connection, status, head, body):
-    lines = [f"HTTP/1.1 {status} X", *head, f"Content-Length: {len(body)}", "Connection: close", "", ""]
+def send(connection, status, head, body, keep=False):
+    lines = [f"HTTP/1.1 {status} X", *head, f"Content-Length: {len(body)}", *([] if keep else ["Connection: close"]), "", ""]
     connection.sendall("\r\n".join(lines).encode() + body)
 
 
@@ -474,6 +480,18 @@ def test_health_is_answered_while_one_region_lives(unsent):
     answer = unsent.client.get("/health")
     assert (answer.status, answer.json["status"], answer.region) == (200, "ok", unsent.names[-1])
     assert unsent.client.get("/nginx-health").json == {"status": "ok"}
+
+
+def test_a_kept_connection_that_swallows_a_request_is_felt_by_nobody(unsent):
+    """As a daemon does that closes an idle connection in the very moment in which NGINX uses it."""
+    unsent.behave(us="drops_kept")
+    for _ in range(10):
+        request_id = new_id()
+        assert unsent.send("GET").status == 200
+        answer = unsent.send("PUT", request_id=request_id)
+        assert (answer.status, answer.region) == (200, "us")
+    us = unsent.daemons["us"][0]
+    assert len(us.executed) == len(set(us.executed)) == 10
 
 
 # Order and share.
