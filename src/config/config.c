@@ -93,7 +93,12 @@ void pl_problems_vadd(struct pl_problems *problems, bool warning, const char *fi
 
 	if (problems->arena == NULL)
 		problems->arena = pl_arena_new(0);
-	pl_buf_printf(&text, "%s:%d:%d: %s", file, line, column, warning ? "warning: " : "");
+	pl_buf_adds(&text, file);
+	if (line > 0)
+		pl_buf_printf(&text, ":%d", line);
+	if (line > 0 && column > 0) // Lua knows lines only
+		pl_buf_printf(&text, ":%d", column);
+	pl_buf_printf(&text, ": %s", warning ? "warning: " : "");
 	pl_buf_vprintf(&text, fmt, ap);
 	problems->lines = pl_realloc(problems->lines, sizeof(*problems->lines) * (size_t)(problems->n + 1));
 	problems->lines[problems->n++] = (struct pl_problem_line){

@@ -82,6 +82,16 @@ static void hook(lua_State *L, lua_Debug *ar)
 	pl_charge(L, HOOK_STEP);
 }
 
+// Looks at the clock every HOOK_STEP instructions or what costs as much.
+static bool late(struct pl_vm *vm, int64_t cost)
+{
+	vm->unclocked += cost;
+	if (vm->unclocked < HOOK_STEP)
+		return false;
+	vm->unclocked = 0;
+	return pl_mono_us() > vm->deadline_us;
+}
+
 void pl_charge(lua_State *L, int64_t cost)
 {
 	struct pl_vm *vm = pl_vm_of(L);
@@ -93,10 +103,10 @@ void pl_charge(lua_State *L, int64_t cost)
 	if (budget->spent == PL_CALL_DONE) {
 		if (budget->instructions < 0)
 			budget->spent = PL_CALL_INSTRUCTIONS;
-		else if (pl_mono_us() > vm->deadline_us)
-			budget->spent = PL_CALL_TIME;
-		else
+		else if (!late(vm, cost))
 			return;
+		else
+			budget->spent = PL_CALL_TIME;
 	}
 	lua_sethook(L, hook, LUA_MASKCOUNT, 1);
 	luaL_where(L, 0); // a Lua function, when the hook calls

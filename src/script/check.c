@@ -7,16 +7,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+// The length of the name by which `text`, an error message, begins, if it is `path` as Lua shows it: whole, or, when it is long, "..." and its end.
+static size_t names(const char *text, const char *path)
+{
+	size_t len = strlen(path);
+
+	if (len >= LUA_IDSIZE && strncmp(text, "...", 3) == 0) {
+		text += 3;
+		path += len - (LUA_IDSIZE - 4);
+		len = LUA_IDSIZE - 4;
+		return strncmp(text, path, len) == 0 && text[len] == ':' ? len + 3 : 0;
+	}
+	return strncmp(text, path, len) == 0 && text[len] == ':' ? len : 0;
+}
+
 // The file that a message's "path:line: " names, with the line; NULL if it names none. *rest_r is what follows.
 static const struct pl_script_source *place_of(const struct pl_config *config, const char *text, int *line_r, const char **rest_r)
 {
 	for (int i = 0; i < config->nsources; i++) {
 		const struct pl_script_source *source = &config->sources[i];
-		size_t len = strlen(source->path);
+		size_t len = names(text, source->path);
 		char *end;
 		long line;
 
-		if (strncmp(text, source->path, len) != 0 || text[len] != ':')
+		if (len == 0)
 			continue;
 		line = strtol(text + len + 1, &end, 10);
 		if (end == text + len + 1) { // a message of our own about the file as a whole
@@ -36,18 +50,13 @@ static const struct pl_script_source *place_of(const struct pl_config *config, c
 void pl_check_report(const struct pl_config *config, const struct pl_script_source *source, const struct pl_error *err,
                      struct pl_problems *problems)
 {
+	const struct pl_script_source *place;
 	const char *text = err->text;
 	int line = 0;
-	const struct pl_script_source *place = place_of(config, text, &line, &text);
-	const char *found = place ? text : NULL, *rest;
-	int inner;
 
-	// luaL_error puts the place of the caller before a message that has its own: the inner one is the place.
-	while (found && (place = place_of(config, found, &inner, &rest))) {
+	// luaL_error puts the place of the caller before a message that has its own: the innermost is the place.
+	while ((place = place_of(config, text, &line, &text)))
 		source = place;
-		line = inner;
-		found = text = rest;
-	}
 	pl_problems_add(problems, false, source->file, line, 0, "%s", text);
 }
 

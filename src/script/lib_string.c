@@ -10,6 +10,7 @@
 #include "script/pattern.h"
 #include "script/sandbox.h"
 
+#define CONVERSION_COST 60 // of a number into text, the longest there are
 #define COPY_UNITS 16 // bytes copied for the price of an instruction
 
 // Where a search begins: Lua's rule for a start that may be negative. False: behind the text.
@@ -261,6 +262,7 @@ static int str_format(lua_State *L)
 		if (p >= end || *p == '%')
 			continue;
 		arg++;
+		pl_charge(L, CONVERSION_COST);
 		if (*p == 'p')
 			return luaL_error(L, "%%p shows addresses, and there are none to see here");
 		if (*p == 's' && arg <= top) {

@@ -75,6 +75,7 @@ static bool in_class(int c, int class)
 	case 'u': in = isupper(c); break;
 	case 'w': in = isalnum(c); break;
 	case 'x': in = isxdigit(c); break;
+	case 'z': in = c == '\0'; break; // old, but Lua 5.4 still knows it
 	default: return class == c;
 	}
 	return isupper(class) ? !in : in;
@@ -195,8 +196,10 @@ static const char *match_again(struct pl_match *m, const char *s, const char *p)
 	int i = *p - '1';
 	size_t len;
 
-	if (i < 0 || i >= m->ncaptures || m->captures[i].len < 0)
+	if (i < 0 || i >= m->ncaptures || m->captures[i].len == CAPTURE_OPEN)
 		luaL_error(m->L, "invalid capture index %%%d in pattern", i + 1);
+	if (m->captures[i].len == CAPTURE_PLACE)
+		return NULL;
 	len = (size_t)m->captures[i].len;
 	pl_charge(m->L, (int64_t)len / 16);
 	if ((size_t)(m->text_end - s) < len || memcmp(m->captures[i].start, s, len) != 0)

@@ -40,6 +40,7 @@ struct pl_vm {
 
 	struct pl_budget *budget;   // of the call that runs; NULL when none, or when it has none
 	int64_t deadline_us;
+	int64_t unclocked;          // instructions since the clock was looked at
 	struct pl_buf trace;        // of the last call that raised
 
 	int nscripts, scripts_room;

@@ -115,7 +115,6 @@ local hostile = {
   { "very many closures", "local t = {} for i = 1, 1 << 40 do t[i] = function() return i end end", "memory" },
   { "very many metatables", "local t = {} for i = 1, 1 << 40 do t[i] = setmetatable({}, {}) end", { "memory", "instructions" } },
   { "a growing text", "local s = '' while true do s = s .. ('x'):rep(1000) end", { "memory", "instructions" } },
-  { "varargs that grow", "local function f(...) return f(0, ...) end return f()", { "raised", "memory", "instructions", "time" } },
 
   -- what is not there
   { "bytecode", "return load('\\27Lua')", "raised" },
@@ -177,16 +176,24 @@ for world in pairs(limits) do
 end
 
 describe("the clock", function()
-  it("stops what is too slow for its instructions: comparing megabytes", function()
-    for world in pairs(limits) do
-      local vm = vm_of(world, 50)
-      local began = os.clock()
-      local how = vm:run("local a = ('x'):rep(1 << 20) local b = a .. 'y' a = a .. 'z' while true do local _ = a < b end")
-      assert(how == "time" or how == "instructions", how)
-      assert(os.clock() - began < HUNG_S)
-      assert.equal("done", (vm:run("return 1")))
-    end
-  end)
+  --- What the interpreter does for one instruction is not always little.
+  local slow = {
+    ["comparing megabytes"] = "local a = ('x'):rep(1 << 20) local b = a .. 'y' a = a .. 'z' while true do local _ = a < b end",
+    ["passing on more and more arguments"] = "local function f(...) return f(0, ...) end return f()",
+  }
+
+  for what, script in pairs(slow) do
+    it("stops what is too slow for its instructions: " .. what, function()
+      for world in pairs(limits) do
+        local vm = vm_of(world, 50)
+        local began = os.clock()
+        local how = vm:run(script)
+        assert(one_of({ "time", "instructions", "memory", "raised" }, how), how)
+        assert(os.clock() - began < HUNG_S)
+        assert.equal("done", (vm:run("return 1")))
+      end
+    end)
+  end
 
   it("does not stop what is in time", function()
     local vm = vm_of("policy", PATIENT_MS)
