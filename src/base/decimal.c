@@ -1,8 +1,9 @@
 // Exact decimal numbers: an integer of GMP and a scale.
 //
-// Stands where prices are compared and reckoned: record's bounds, the scripts' decimal. Invariants: scale is 0 to
-// PL_DECIMAL_DIGITS_MAX, the integer has at most that many digits; an operation whose result would not fails and leaves r as it was.
-// r may be one of the operands. Threads: a number belongs to one thread at a time.
+// Stands where prices are compared and reckoned: record's bounds, the scripts' decimal.
+// Invariants: scale is 0 to PL_DECIMAL_DIGITS_MAX, the integer has at most that many digits; an operation whose result would not
+// fails and leaves r as it was. r may be one of the operands.
+// Threads: a number belongs to one thread at a time.
 #include "base/decimal.h"
 
 #include <stdlib.h>

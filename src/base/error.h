@@ -30,7 +30,8 @@ struct pl_error {
 	char text[PL_ERROR_TEXT_MAX];
 };
 
-// Fills *err (which may be NULL; retryable for busy, unavailable and timeout; no SQLSTATE) and returns `code`, so that a failing function can end in `return pl_error_set(…)`.
+// Fills *err (which may be NULL) and returns `code`, so that a failing function can end in `return pl_error_set(…)`. Retryable are
+// PL_EBUSY, PL_EUNAVAIL and PL_ETIMEOUT, and there is no SQLSTATE, until the caller says otherwise.
 int pl_error_set(struct pl_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 // Puts "context: " before the text of an error that is being passed on; returns its code.

@@ -1,8 +1,8 @@
 // JSON as plist reads and writes it: cJSON behind limits, with numbers kept as the text that came.
 //
 // cJSON alone would turn 500000.10 into a double, take duplicate keys and text after the value, and cut "\u0000".
-// Here a scan checks the text first (RFC 8259, UTF-8, limits, no duplicate keys, no NUL), and a number becomes a cJSON_Raw item whose
-// valuestring is its text, so that printing gives it back unchanged.
+// Here a scan checks the text first (RFC 8259, UTF-8, limits, no duplicate keys, no NUL), and a number becomes a cJSON_Raw item
+// whose valuestring is its text, so that printing gives it back unchanged.
 #pragma once
 
 #include <cjson/cJSON.h>

@@ -1,8 +1,8 @@
 // The strict scan of JSON text, before cJSON sees it.
 //
-// Stands where bodies, events and headers come in. It checks what cJSON would let through (RFC 8259 to the letter, UTF-8, limits on
-// bytes, depth and nodes, no NUL, no lone surrogate, nothing after the value) and copies the text with each number made a marked
-// string, because cJSON would read it into a double. Duplicate keys are found afterwards (json.c), when escapes are undone.
+// Stands where bodies, events and headers come in. It checks what cJSON would let through (RFC 8259 to the letter, UTF-8, limits
+// on bytes, depth and nodes, no NUL, no lone surrogate, nothing after the value) and copies the text with each number made a
+// marked string, because cJSON would read it into a double. Duplicate keys are found afterwards (json.c), when escapes are undone.
 // Invariants: never reads past len; recursion is bounded by limits->depth, itself at most SCAN_DEPTH_MAX.
 // Threads: any; nothing is kept.
 #include "base/json_scan.h"
@@ -122,6 +122,14 @@ static int scan_number(struct scanner *s)
 	return 0;
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20; // lower case
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 // The four digits at p, -1 if they are not.
 static int hex4(const char *p, const char *end)
 {
@@ -129,8 +137,7 @@ static int hex4(const char *p, const char *end)
 	if (end - p < 4)
 		return -1;
 	for (int i = 0; i < 4; i++) {
-		char c = p[i];
-		int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+		int digit = hex_digit(p[i]);
 		if (digit < 0)
 			return -1;
 		value = value * 16 + digit;
@@ -281,7 +288,8 @@ static int scan_value(struct scanner *s)
 	}
 }
 
-int pl_json_scan(struct pl_json_scan *scan, const char *text, size_t len, const struct pl_json_limits *limits, struct pl_error *err)
+int pl_json_scan(struct pl_json_scan *scan, const char *text, size_t len, const struct pl_json_limits *limits,
+                 struct pl_error *err)
 {
 	*scan = (struct pl_json_scan){0};
 	struct scanner s = {

@@ -14,7 +14,8 @@ struct pl_json_scan {
 };
 
 // 0, or -1 with *err. pl_json_scan_fini in both cases.
-int pl_json_scan(struct pl_json_scan *scan, const char *text, size_t len, const struct pl_json_limits *limits, struct pl_error *err);
+int pl_json_scan(struct pl_json_scan *scan, const char *text, size_t len, const struct pl_json_limits *limits,
+                 struct pl_error *err);
 void pl_json_scan_fini(struct pl_json_scan *scan);
 
 // "line 1, column 17" of an offset, for sentences. Columns count characters.

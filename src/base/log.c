@@ -195,7 +195,9 @@ bool pl_log_limit_ok(struct pl_log_limit *limit, long long every_us)
 {
 	long long now = pl_mono_us();
 	long long next = __atomic_load_n(&limit->next_us, __ATOMIC_RELAXED);
-	if (now < next || !__atomic_compare_exchange_n(&limit->next_us, &next, now + every_us, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+	// Of the threads that come at the same moment, one may.
+	if (now < next || !__atomic_compare_exchange_n(&limit->next_us, &next, now + every_us, false, __ATOMIC_RELAXED,
+	                                               __ATOMIC_RELAXED)) {
 		__atomic_add_fetch(&limit->held, 1, __ATOMIC_RELAXED);
 		return false;
 	}

@@ -1,9 +1,10 @@
 // The event loop of a worker: epoll, a heap of timers, and posts from other threads.
 //
 // Stands under http/listener, db/conn and record/store: all that a worker waits for, it waits for here.
-// A turn is: wait; callbacks of descriptors; timers that are due, by time and then in the order they were set; posts, in order; `turn`.
-// Invariants: a watch or timer that is freed is never called again, also when it is freed by a callback of the same turn; what is set
-// or posted in a turn's timers or posts runs in the next turn at the earliest, so that none can starve the others.
+// A turn is: wait; callbacks of descriptors; timers that are due, by time and then in the order they were set; posts, in order;
+// `turn`.
+// Invariants: a watch or timer that is freed is never called again, also when it is freed by a callback of the same turn; what is
+// set or posted in a turn's timers or posts runs in the next turn at the earliest, so that none can starve the others.
 // Threads: the loop's own; the list of posts is under a lock.
 #include "base/loop.h"
 
@@ -359,7 +360,7 @@ void pl_loop_run(struct pl_loop *loop, pl_loop_turn_fn *turn, void *arg)
 
 void pl_loop_stop(struct pl_loop *loop)
 {
-	// Under the posts' lock, so that the loop's owner, having seen the stop and taken that lock in _free, cannot free what we ring.
+	// Under the posts' lock, which _free takes, too: the loop's owner, having seen the stop, cannot free what we still ring.
 	pthread_mutex_lock(&loop->posts_lock);
 	atomic_store(&loop->stop, true);
 	pl_wake_ring(loop->wake);

@@ -1,7 +1,7 @@
 // Feeds a fuzz target the files of its corpus, as TAP: each file whole, then all its beginnings, then with bytes changed.
 //
-// The corpus is tests/fuzz/corpus/NAME of a program that is called corpus_NAME. The changes are drawn from a fixed seed: every run is
-// the same run, and what fails can be run again. A file can be named instead: corpus_json FILE…
+// The corpus is tests/fuzz/corpus/NAME of a program that is called corpus_NAME. The changes are drawn from a fixed seed: every run
+// is the same run, and what fails can be run again. A file can be named instead: corpus_json FILE…
 // Threads: one.
 #include <dirent.h>
 #include <string.h>
@@ -33,7 +33,7 @@ static uint32_t draw(uint32_t *state)
 
 static void feed_changed(const struct pl_buf *file)
 {
-	static const uint8_t bytes[] = {0x00, 0x01, 0x20, '"', '%', '-', '0', '9', ':', '[', '\\', ']', '{', '}', 0x7F, 0x80, 0xC3, 0xED, 0xFF, '\n'};
+	static const uint8_t bytes[] = {0x00, 0x01, 0x20, 0x7F, 0x80, 0xC3, 0xED, 0xFF, '\n', '"', '%', '-', '0', '9', ':', '[', '\\', ']', '{', '}'};
 	uint32_t state = 1;
 	uint8_t *copy = pl_malloc(file->len);
 	for (int i = 0; i < CHANGES && file->len > 0; i++) {

@@ -1,7 +1,7 @@
 // What a fuzz target is: a function that takes any bytes and may not crash, and says so when a promise of the code is broken.
 //
-// Built twice: with libFuzzer (configure --enable-fuzzers CC=clang; tests/fuzz/fuzz_json tests/fuzz/corpus/json) and, always, with
-// driver.c, which feeds it the files of its corpus, so that `make check` runs every input that was ever found to matter.
+// Built twice: with libFuzzer (configure --enable-fuzzers CC=clang; tests/fuzz/fuzz_json tests/fuzz/corpus/json) and, always,
+// with driver.c, which feeds it the files of its corpus, so that `make check` runs every input that was ever found to matter.
 #pragma once
 
 #include <stddef.h>

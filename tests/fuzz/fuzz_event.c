@@ -1,7 +1,7 @@
 // Messages of the topic: whatever a producer put there, it is an event or a dead letter with a reason.
 //
-// An input is text: the key on the first line, a header "name: value" on each following one, an empty line, the value. Without the empty
-// line there is no value (a delete).
+// An input is text: the key on the first line, a header "name: value" on each following one, an empty line, the value. Without the
+// empty line there is no value (a delete).
 // Threads: one.
 #include "fuzz.h"
 

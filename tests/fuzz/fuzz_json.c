@@ -10,6 +10,20 @@
 
 static const struct pl_json_limits wide = {.bytes = 1 << 20, .depth = 64, .nodes = 1 << 16};
 
+// Reads text again and compares what `write` makes of it. `must`: it may not be refused.
+static void check_again(const struct pl_buf *text, const struct pl_buf *expected, void (*write)(struct pl_buf *, const cJSON *), int must)
+{
+	struct pl_buf again = {0};
+	cJSON *json = pl_json_parse(text->data, text->len, &wide, NULL);
+	PROMISE(json != NULL || !must || text->len > wide.bytes);
+	if (json != NULL) {
+		write(&again, json);
+		PROMISE(again.len == expected->len && memcmp(again.data, expected->data, expected->len) == 0);
+	}
+	cJSON_Delete(json);
+	pl_buf_fini(&again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct pl_error err = {0};
@@ -18,36 +32,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		PROMISE(err.code == PL_EINVAL && err.text[0] != '\0');
 		return 0;
 	}
-	struct pl_buf printed = {0}, canonical = {0}, again = {0};
+	struct pl_buf printed = {0}, canonical = {0};
 	int64_t number;
 	pl_json_int64(json, &number);
 	pl_json_print(&printed, json);
 	pl_json_canonical(&canonical, json);
 	PROMISE(pl_utf8_valid(printed.data, printed.len));
+	check_again(&printed, &printed, pl_json_print, 1);
+	check_again(&printed, &canonical, pl_json_canonical, 1);
+	// It may have passed the limits: 1e900 is 901 digits there.
+	check_again(&canonical, &canonical, pl_json_canonical, 0);
 	cJSON_Delete(json);
-
-	json = pl_json_parse(printed.data, printed.len, &wide, NULL);
-	if (json == NULL && printed.len <= wide.bytes)
-		PROMISE(!"what was printed is taken");
-	if (json != NULL) {
-		pl_json_print(&again, json);
-		PROMISE(again.len == printed.len && memcmp(again.data, printed.data, printed.len) == 0);
-		pl_buf_reset(&again);
-		pl_json_canonical(&again, json);
-		PROMISE(again.len == canonical.len && memcmp(again.data, canonical.data, canonical.len) == 0);
-		cJSON_Delete(json);
-	}
-
-	// Canonical text is its own canonical text. (It may have passed the limits: 1e900 is 901 digits there.)
-	json = pl_json_parse(canonical.data, canonical.len, &wide, NULL);
-	if (json != NULL) {
-		pl_buf_reset(&again);
-		pl_json_canonical(&again, json);
-		PROMISE(again.len == canonical.len && memcmp(again.data, canonical.data, canonical.len) == 0);
-		cJSON_Delete(json);
-	}
 	pl_buf_fini(&printed);
 	pl_buf_fini(&canonical);
-	pl_buf_fini(&again);
 	return 0;
 }
