@@ -1,6 +1,6 @@
 -- What luacheck holds the Lua tree to. Everything runs in the sandbox, so a global that the sandbox lacks is an error here, too.
 std = "lua54"
-max_line_length = 130
+max_line_length = 160
 codes = true
 -- Arguments that a callback must name are not all used.
 unused_args = false
@@ -12,4 +12,7 @@ local sandboxed = {
 files["lua/handlers"] = { std = "none", read_globals = sandboxed }
 files["lua/policies"] = { std = "none", read_globals = sandboxed }
 files["lua/plist"] = { std = "none", read_globals = sandboxed }
-files["tests/spec"] = { std = "+busted" }
+-- What specs require runs beside busted, outside of the sandbox.
+files["lua/plist/spec.lua"] = { std = "lua54" }
+-- A table of hostile scripts reads better with a case on each line.
+files["tests/spec"] = { std = "+busted", max_line_length = false }

@@ -30,7 +30,7 @@ GOOD = {
     "tests/unit/base/Makefile.inc": "check_PROGRAMS += %D%/test_low\nTESTS += %D%/test_low\n%C%_test_low_SOURCES = %D%/test_low.c\n",
     "tests/unit/db/test_session.c": HEAD,
     "tests/unit/db/Makefile.inc": "TESTS += %D%/test_session.pg\n%C%_test_session_pg_SOURCES = %D%/test_session.c\n",
-    "tests/spec/x_spec.lua": "#!/usr/bin/lua5.4\n-- What x does.\n",
+    "tests/spec/x_spec.lua": "describe('x', function() end)\n",
     "tests/support/__init__.py": "",
 }
 
