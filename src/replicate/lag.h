@@ -6,6 +6,7 @@
 
 #define PL_LAG_PARTITIONS_MAX 256
 
+// `topic` lives as long as the applier that was asked.
 struct pl_lag_partition { const char *topic; int32_t partition; int64_t committed, end; double seconds; };
 
 struct pl_lag_origin {

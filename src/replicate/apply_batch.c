@@ -1,0 +1,636 @@
+// A batch: from messages to one transaction.
+//
+// Stands between replicate/apply_lane, which holds the messages, and PostgreSQL. On its way: replicate/event reads each message,
+// replicate/apply_sql locks and reads the records, replicate/decide decides event by event in memory, script/policy is asked where siblings
+// stand at the end, and replicate/apply_sql writes every record once.
+// Threads: an object belongs to one.
+//
+// Racing with local writes
+//
+// The database runs in READ COMMITTED, and a row that is being written here may at the same moment be written by a client. What holds:
+//
+//   - The first statement of the transaction locks the rows of all records concerned, in the order of their ids (SELECT … FOR UPDATE).
+//     Where a client's transaction holds the row, it waits, and then returns the row as that transaction left it, not as our snapshot saw
+//     it. From then on the row cannot change until we end. Everything is decided after this point, from what it returned.
+//   - Siblings and remembered requests are read by later statements. Each has a snapshot of its own, taken after the lock was had; and
+//     whoever changes a record's siblings, or executes a request on it, holds that record's lock. So both belong to the row as locked.
+//   - A record that is not there yet cannot be locked. Its row is inserted with ON CONFLICT DO NOTHING; when a client has created it in
+//     the meantime, fewer rows are written than were meant, the transaction is rolled back and done again, and now finds the row.
+//   - A client's write that waited for our lock is looked at again by PostgreSQL when we commit: its WHERE compares version or vector,
+//     ours have changed, so it writes nothing and is answered 409 or 412.
+//   - Deadlocks can arise where ids of requests meet (a client's transaction has inserted one that we are about to insert, and waits for a row
+//     that we hold). PostgreSQL ends one of the two; ours is done again from the start.
+//
+// Whatever is done again gives the same result: an event that was taken is covered by the vector, so it is stale. That is also why a
+// commit whose outcome is unknown needs no asking.
+//
+// What fails alone
+//
+// When the database refuses a value (a constraint, a trigger), the batch is halved until the event that it refuses is alone; that one becomes a dead
+// letter, and the others go through. Errors that say nothing about a value (a table that is missing, a disk that is full) stop the
+// batch as a whole; it is tried again until somebody has mended it.
+#include "replicate/apply_batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "replicate/conflict.h"
+
+#define TRIES 5
+#define EXPIRY_UNKNOWN_US (INT64_C(86400) * 1000000)
+
+struct item {
+	const struct pl_message *message;
+	struct pl_event *event;       // NULL: our own, or unreadable
+	const char *error;            // why it is a dead letter
+};
+
+struct pl_apply_batch {
+	struct pl_arena *messages;    // what was read; until the next read
+	struct item *items; int nitems, items_cap;
+	int nevents, nerrors, nown;
+
+	struct pl_arena *arena;       // of one attempt
+	struct pl_target *by_key, **targets; int ntargets;
+	struct pl_heard *heard; int nheard;
+	struct heard_key { const char *key; int index; UT_hash_handle hh; } *heard_by_key;
+	struct pl_detection *detections; int ndetections;
+	struct pl_dead_letter *dead; int ndead;
+	struct pl_position *positions; int npositions;
+	struct pl_remembrance *remembered; int nremembered;
+	struct pl_conflict_row *conflicts; int nconflicts;
+	struct pl_apply_counts counts;
+};
+
+struct pl_apply_batch *pl_apply_batch_new(void)
+{
+	struct pl_apply_batch *batch = pl_calloc(1, sizeof *batch);
+
+	batch->messages = pl_arena_new(256 * 1024);
+	batch->arena = pl_arena_new(256 * 1024);
+	return batch;
+}
+
+static void forget_attempt(struct pl_apply_batch *b)
+{
+	HASH_CLEAR(hh, b->by_key);
+	HASH_CLEAR(hh, b->heard_by_key);
+	pl_arena_reset(b->arena);
+	b->ntargets = b->nheard = b->ndetections = b->ndead = b->npositions = b->nremembered = b->nconflicts = 0;
+	memset(&b->counts, 0, sizeof b->counts);
+}
+
+void pl_apply_batch_free(struct pl_apply_batch **at)
+{
+	struct pl_apply_batch *batch = *at;
+
+	if (!batch)
+		return;
+	forget_attempt(batch);
+	pl_arena_free(&batch->messages);
+	pl_arena_free(&batch->arena);
+	free(batch->items);
+	free(batch);
+	*at = NULL;
+}
+
+// --- reading messages
+
+static bool is_own(const struct pl_message *message, const char *region)
+{
+	size_t len = strlen(region);
+
+	for (int i = 0; i < message->nheaders; i++)
+		if (strcmp(message->headers[i].name, "plist-origin") == 0)
+			return message->headers[i].len == len && memcmp(message->headers[i].value, region, len) == 0;
+	return false;
+}
+
+static const struct pl_resource *resource_of(const struct pl_config *config, const char *topic)
+{
+	for (int i = 0; i < config->nresources; i++)
+		if (strcmp(config->resources[i].topic, topic) == 0)
+			return &config->resources[i];
+	return NULL;
+}
+
+static void read_message(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *item)
+{
+	const struct pl_message *m = item->message;
+	const struct pl_resource *resource = resource_of(tools->config, m->topic);
+	struct pl_event *event;
+	struct pl_error err = { 0 };
+
+	if (is_own(m, tools->region->name)) {
+		b->nown++;
+		return;
+	}
+	if (!resource) {
+		item->error = "no resource of the configuration has this topic";
+	} else if (pl_event_decode(b->messages, resource, m->key, m->key_len, m->value, m->value_len, m->headers, m->nheaders, &event, &err) < 0) {
+		item->error = pl_arena_strdup(b->messages, err.text);
+	} else if (event->foreign && strcmp(event->write.dot.region, tools->region->name) == 0) {
+		b->nown++; // somebody's echo of what we have
+	} else {
+		event->topic = m->topic;
+		event->partition = m->partition;
+		event->offset = m->offset;
+		event->broker_time_us = m->broker_time_us;
+		item->event = event;
+		b->nevents++;
+	}
+	b->nerrors += item->error != NULL;
+}
+
+void pl_apply_batch_read(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, const struct pl_message *messages, int n)
+{
+	forget_attempt(batch);
+	pl_arena_reset(batch->messages);
+	batch->nevents = batch->nerrors = batch->nown = 0;
+	if (n > batch->items_cap) {
+		batch->items_cap = n;
+		batch->items = pl_realloc(batch->items, sizeof batch->items[0] * (size_t)n);
+	}
+	batch->nitems = n;
+	for (int i = 0; i < n; i++) {
+		batch->items[i] = (struct item){ .message = &messages[i] };
+		read_message(batch, tools, &batch->items[i]);
+	}
+}
+
+bool pl_apply_batch_matters(const struct pl_apply_batch *batch)
+{
+	return batch->nevents + batch->nerrors > 0;
+}
+
+void pl_apply_batch_each(const struct pl_apply_batch *batch, void (*each)(void *arg, const struct pl_event *event), void *arg)
+{
+	for (int i = 0; i < batch->nitems; i++)
+		if (batch->items[i].event)
+			each(arg, batch->items[i].event);
+}
+
+// --- an attempt: what it is about
+
+static int compare_targets(const void *a, const void *b)
+{
+	const struct pl_target_key *x = &(*(struct pl_target *const *)a)->key, *y = &(*(struct pl_target *const *)b)->key;
+
+	return x->resource != y->resource ? (x->resource < y->resource ? -1 : 1) : (x->id > y->id) - (x->id < y->id);
+}
+
+static struct pl_target *target_of(struct pl_apply_batch *b, const struct pl_resource *resource, int64_t id)
+{
+	struct pl_target_key key;
+	struct pl_target *target;
+
+	memset(&key, 0, sizeof key); // padding is hashed, too
+	key.resource = resource->index;
+	key.id = id;
+	HASH_FIND(hh, b->by_key, &key, sizeof key, target);
+	if (target)
+		return target;
+	target = pl_arena_alloc(b->arena, sizeof *target);
+	target->key = key;
+	target->resource = resource;
+	HASH_ADD(hh, b->by_key, key, sizeof target->key, target);
+	b->targets[b->ntargets++] = target;
+	return target;
+}
+
+static void add_position(struct pl_apply_batch *b, const struct pl_message *message)
+{
+	struct pl_position *position = b->positions;
+
+	while (position < b->positions + b->npositions && (position->partition != message->partition || strcmp(position->topic, message->topic) != 0))
+		position++;
+	if (position == b->positions + b->npositions)
+		b->npositions++;
+	*position = (struct pl_position){ message->topic, message->partition, message->offset + 1, message->broker_time_us };
+}
+
+static void add_dead_letter(struct pl_apply_batch *b, const struct pl_message *m, const char *error)
+{
+	struct pl_buf headers = { 0 };
+
+	for (int i = 0; i < m->nheaders; i++) {
+		size_t len = m->headers[i].value ? strnlen(m->headers[i].value, m->headers[i].len) : 0; // jsonb takes no NUL
+
+		pl_buf_addc(&headers, i ? ',' : '{');
+		pl_buf_add_json(&headers, m->headers[i].name, strlen(m->headers[i].name));
+		pl_buf_addc(&headers, ':');
+		pl_buf_add_json(&headers, m->headers[i].value, len);
+	}
+	pl_buf_adds(&headers, m->nheaders ? "}" : "{}");
+	b->dead[b->ndead++] = (struct pl_dead_letter){
+		.topic = m->topic, .partition = m->partition, .offset = m->offset, .key = m->key, .key_len = m->key_len, .value = m->value,
+		.value_len = m->value_len, .headers = pl_arena_strndup(b->arena, headers.data, headers.len), .error = pl_arena_strdup(b->arena, error),
+	};
+	b->counts.dead_letters++;
+	pl_buf_fini(&headers);
+}
+
+static void begin_attempt(struct pl_apply_batch *b, const struct item *items, int n)
+{
+	forget_attempt(b);
+	b->targets = pl_arena_alloc(b->arena, sizeof b->targets[0] * (size_t)n + 1);
+	b->heard = pl_arena_alloc(b->arena, sizeof b->heard[0] * (size_t)n + 1);
+	b->detections = pl_arena_alloc(b->arena, sizeof b->detections[0] * (size_t)n + 1);
+	b->dead = pl_arena_alloc(b->arena, sizeof b->dead[0] * (size_t)n + 1);
+	b->positions = pl_arena_alloc(b->arena, sizeof b->positions[0] * (size_t)n + 1);
+	for (int i = 0; i < n; i++) {
+		add_position(b, items[i].message);
+		if (items[i].error)
+			add_dead_letter(b, items[i].message, items[i].error);
+		else if (items[i].event)
+			target_of(b, items[i].event->resource, items[i].event->id);
+	}
+	qsort(b->targets, (size_t)b->ntargets, sizeof b->targets[0], compare_targets);
+}
+
+// --- deciding
+
+// The dots of all executions that this batch tells of, by request.
+static void hear(struct pl_apply_batch *b, struct pl_event *event, int64_t now_us)
+{
+	const struct pl_sibling *write = &event->write;
+	struct heard_key *known, *entry;
+	struct pl_heard *heard;
+	const char *key;
+
+	if (!write->request_id || !write->fingerprint)
+		return;
+	if (event->expires_at_us == 0)
+		event->expires_at_us = now_us + EXPIRY_UNKNOWN_US;
+	if (event->expires_at_us <= now_us) // forgotten everywhere by now, so that every region knows the same
+		return;
+	key = pl_arena_printf(b->arena, "%s %s", write->request_id, write->principal);
+	HASH_FIND_STR(b->heard_by_key, key, known);
+	if (known) {
+		const struct pl_event *first = b->heard[known->index].event;
+
+		if (first->resource == event->resource && first->id == event->id &&
+		    memcmp(first->write.fingerprint, write->fingerprint, PL_SHA256_SIZE) == 0) {
+			if (pl_vector_get(&b->heard[known->index].dots, write->dot.region) < write->dot.counter)
+				pl_vector_set(&b->heard[known->index].dots, write->dot.region, write->dot.counter);
+			return;
+		}
+	}
+	heard = &b->heard[b->nheard];
+	heard->event = event;
+	heard->later = known != NULL;
+	pl_vector_set(&heard->dots, write->dot.region, write->dot.counter);
+	if (!known) {
+		entry = pl_arena_alloc(b->arena, sizeof *entry);
+		entry->key = key;
+		entry->index = b->nheard;
+		HASH_ADD_KEYPTR(hh, b->heard_by_key, entry->key, strlen(entry->key), entry);
+	}
+	b->nheard++;
+}
+
+static void replaced(struct pl_apply_batch *b, struct pl_target *target)
+{
+	target->changed = true;
+	target->ask = false;
+	for (int i = 0; i < b->ndetections; i++)
+		if (b->detections[i].target == target)
+			b->detections[i].closed = true;
+}
+
+static void decide_event(struct pl_apply_batch *b, const struct item *item, int64_t now_us)
+{
+	struct pl_event *event = item->event;
+	struct pl_target *target = target_of(b, event->resource, event->id);
+
+	hear(b, event, now_us);
+	b->counts.foreign += event->foreign;
+	switch (pl_decide_take(b->arena, &target->state, event)) {
+	case PL_DECIDED_STALE:
+		b->counts.stale++;
+		target->ask |= target->state.n > 1; // what it tells of its request may change what is shown
+		return;
+	case PL_DECIDED_REPLACED:
+		replaced(b, target);
+		break;
+	case PL_DECIDED_CONCURRENT:
+		target->changed = target->ask = true;
+		b->detections[b->ndetections++] = (struct pl_detection){ .target = target, .event = event, .state = target->state };
+		break;
+	case PL_DECIDED_REFUSED:
+		add_dead_letter(b, item->message, "its vector and this region's have no join that a row could hold");
+		return;
+	}
+	b->counts.applied++;
+}
+
+// --- twins: what is remembered, from the database and from this batch
+
+static void add_question(struct pl_question *questions, int *n, const struct pl_sibling *write, const struct pl_target *target)
+{
+	if (write->request_id && write->fingerprint)
+		questions[(*n)++] = (struct pl_question){ write->request_id, write->principal, target };
+}
+
+// Of every write that stands or stood in this batch. Asked only for records of which siblings are to be shown.
+static int ask_memory(struct pl_apply_batch *b, const struct pl_apply_tools *tools, const struct item *items, int n, struct pl_error *err)
+{
+	int nquestions = 0, room = n;
+	struct pl_question *questions;
+
+	for (int i = 0; i < b->ntargets; i++)
+		room += b->targets[i]->state.n;
+	for (int i = 0; i < b->ndetections; i++)
+		room += b->detections[i].state.n;
+	questions = pl_arena_alloc(b->arena, sizeof questions[0] * (size_t)room + 1);
+	for (int i = 0; i < b->ntargets; i++)
+		for (int j = 0; b->targets[i]->ask && j < b->targets[i]->state.n; j++)
+			add_question(questions, &nquestions, &b->targets[i]->state.writes[j], b->targets[i]);
+	for (int i = 0; i < b->ndetections; i++)
+		for (int j = 0; j < b->detections[i].state.n; j++)
+			add_question(questions, &nquestions, &b->detections[i].state.writes[j], b->detections[i].target);
+	if (nquestions > 0) // stale events have something to tell, too
+		for (int i = 0; i < n; i++)
+			if (items[i].event && target_of(b, items[i].event->resource, items[i].event->id)->ask)
+				add_question(questions, &nquestions, &items[i].event->write,
+				             target_of(b, items[i].event->resource, items[i].event->id));
+	return pl_apply_sql_remembered(tools->sql, tools->session, b->arena, questions, nquestions, &b->remembered, &b->nremembered, err);
+}
+
+static int twins_of(struct pl_apply_batch *b, const struct pl_target *target, struct pl_twins **twins_r)
+{
+	struct pl_twins *twins;
+	int n = 0;
+
+	for (int i = 0; i < b->nremembered; i++)
+		n += b->remembered[i].target == target;
+	for (int i = 0; i < b->nheard; i++)
+		n += b->heard[i].event->id == target->key.id && b->heard[i].event->resource == target->resource;
+	*twins_r = twins = pl_arena_alloc(b->arena, sizeof twins[0] * (size_t)n + 1);
+	n = 0;
+	for (int i = 0; i < b->nremembered; i++)
+		if (b->remembered[i].target == target)
+			twins[n++] = b->remembered[i].twins;
+	for (int i = 0; i < b->nheard; i++) {
+		const struct pl_event *event = b->heard[i].event;
+
+		if (event->id == target->key.id && event->resource == target->resource)
+			twins[n++] = (struct pl_twins){ event->write.request_id, event->write.principal, event->write.fingerprint,
+				b->heard[i].dots.n, b->heard[i].dots.dots };
+	}
+	return n;
+}
+
+// --- showing
+
+static struct pl_conflict_policy policy_named(const struct pl_apply_tools *tools, const struct pl_resource *resource)
+{
+	const struct pl_policy *policy = tools->policies[resource->index];
+
+	return policy ? (struct pl_conflict_policy){ pl_policy_name(policy), pl_policy_sha256(policy) }
+	              : (struct pl_conflict_policy){ resource->policy, "" };
+}
+
+static bool same_values(const struct pl_resource *resource, const struct pl_sibling *a, const struct pl_sibling *b)
+{
+	for (int f = 0; f < resource->nfields; f++) {
+		const char *x = a->values[f], *y = b->values[f];
+
+		if (!x != !y || (x && strcmp(x, y) != 0))
+			return false;
+	}
+	return true;
+}
+
+static bool same_row(const struct pl_resource *resource, const struct pl_sibling *a, const struct pl_sibling *b)
+{
+	return a->deleted == b->deleted && a->updated_at_us == b->updated_at_us && strcmp(a->dot.region, b->dot.region) == 0 &&
+	       same_values(resource, a, b);
+}
+
+// The shadow policy answers the same question; its answer is compared and forgotten.
+static void ask_shadow(struct pl_apply_batch *b, const struct pl_apply_tools *tools, const struct pl_target *target, const struct pl_state *state,
+                       const struct pl_twins *twins, int ntwins, const struct pl_shown *shown)
+{
+	struct pl_policy *shadow = tools->shadows[target->resource->index];
+	struct pl_shown other;
+
+	if (!target->resource->shadow)
+		return;
+	pl_decide_show(b->arena, target->resource, target->key.id, state, twins, ntwins, shadow, &other);
+	if (other.policy_failed)
+		b->counts.shadow_failed++;
+	else if (same_row(target->resource, &other.row, &shown->row))
+		b->counts.shadow_same++;
+	else
+		b->counts.shadow_different++;
+}
+
+static void show_detection(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_detection *detection)
+{
+	struct pl_target *target = detection->target;
+	struct pl_conflict_policy policy = policy_named(tools, target->resource);
+	struct pl_twins *twins;
+	int ntwins = twins_of(b, target, &twins);
+
+	pl_decide_identify(&detection->state, twins, ntwins);
+	pl_decide_show(b->arena, target->resource, target->key.id, &detection->state, twins, ntwins, tools->policies[target->resource->index],
+	               &detection->shown);
+	if (detection->shown.nrows == 1) { // one request, executed twice: no conflict
+		b->counts.twins++;
+		return;
+	}
+	b->counts.conflicts++;
+	b->counts.policy_errors += detection->shown.policy_failed;
+	ask_shadow(b, tools, target, &detection->state, twins, ntwins, &detection->shown);
+	if (!tools->config->conflicts.record)
+		return;
+	b->conflicts[b->nconflicts] = pl_conflict_make(b->arena, target, &detection->state, &detection->shown, &policy, detection->event);
+	b->conflicts[b->nconflicts++].closed = detection->closed;
+}
+
+// The row as it will stand.
+static void show_target(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_target *target)
+{
+	struct pl_twins *twins;
+	int ntwins, identified;
+
+	if (!target->changed && !target->ask)
+		return;
+	if (target->state.n == 1) {
+		target->row = target->state.writes[0];
+		return;
+	}
+	ntwins = twins_of(b, target, &twins);
+	identified = pl_decide_identify(&target->state, twins, ntwins);
+	pl_decide_show(b->arena, target->resource, target->key.id, &target->state, twins, ntwins, tools->policies[target->resource->index],
+	               &target->shown);
+	target->changed |= identified > 0 || !same_row(target->resource, &target->row, &target->shown.row);
+	target->row = target->shown.row;
+}
+
+static void show_all(struct pl_apply_batch *b, const struct pl_apply_tools *tools)
+{
+	b->conflicts = pl_arena_alloc(b->arena, sizeof b->conflicts[0] * (size_t)b->ndetections + 1);
+	for (int i = 0; i < b->ndetections; i++)
+		show_detection(b, tools, &b->detections[i]);
+	for (int i = 0; i < b->ntargets; i++)
+		show_target(b, tools, b->targets[i]);
+}
+
+// --- the transaction
+
+static int decide_and_write(struct pl_apply_batch *b, const struct pl_apply_tools *tools, const struct item *items, int n, struct pl_error *err)
+{
+	struct pl_apply_sql *sql = tools->sql;
+	struct pl_session *session = tools->session;
+	int64_t now_us = pl_now_us();
+	int code;
+
+	if (b->ntargets > 0 && (code = pl_apply_sql_load(sql, session, b->arena, b->targets, b->ntargets, err)) < 0)
+		return code;
+	for (int i = 0; i < n; i++)
+		if (items[i].event)
+			decide_event(b, &items[i], now_us);
+	if ((code = ask_memory(b, tools, items, n, err)) < 0)
+		return code;
+	show_all(b, tools);
+	if ((code = pl_apply_sql_write(sql, session, b->targets, b->ntargets, b->heard, b->nheard, b->positions, b->npositions, err)) < 0 ||
+	    (code = pl_apply_sql_siblings(sql, session, b->targets, b->ntargets, err)) < 0 ||
+	    (code = pl_apply_sql_close(sql, session, b->targets, b->ntargets, err)) < 0 ||
+	    (code = pl_apply_sql_conflicts(sql, session, b->conflicts, b->nconflicts, err)) < 0)
+		return code;
+	return pl_apply_sql_dead_letters(sql, session, b->dead, b->ndead, err);
+}
+
+static void roll_back(const struct pl_apply_tools *tools)
+{
+	if (pl_session_connected(tools->session))
+		pl_session_do(tools->session, "ROLLBACK", NULL);
+}
+
+static int transaction(struct pl_apply_batch *b, const struct pl_apply_tools *tools, const struct item *items, int n, struct pl_error *err)
+{
+	int code;
+
+	begin_attempt(b, items, n);
+	if ((code = pl_session_do(tools->session, "BEGIN ISOLATION LEVEL READ COMMITTED", err)) < 0)
+		return code;
+	code = decide_and_write(b, tools, items, n, err);
+	if (code == 0)
+		code = pl_session_do(tools->session, "COMMIT", err);
+	if (code < 0)
+		roll_back(tools);
+	return code;
+}
+
+static void add_counts(struct pl_apply_counts *to, const struct pl_apply_counts *from)
+{
+	to->applied += from->applied;
+	to->stale += from->stale;
+	to->conflicts += from->conflicts;
+	to->twins += from->twins;
+	to->policy_errors += from->policy_errors;
+	to->foreign += from->foreign;
+	to->dead_letters += from->dead_letters;
+	to->shadow_same += from->shadow_same;
+	to->shadow_different += from->shadow_different;
+	to->shadow_failed += from->shadow_failed;
+	to->batches++;
+}
+
+static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items, int n, struct pl_apply_counts *counts,
+                       struct pl_error *err)
+{
+	int code, tries = 0;
+
+	while ((code = transaction(b, tools, items, n, err)) == PL_ECONFLICT && err->retryable && ++tries < TRIES)
+		counts->retries++;
+	if (code == 0) {
+		add_counts(counts, &b->counts);
+		return 0;
+	}
+	if (code == PL_EINVAL && n == 1 && items[0].event) { // the database will not have this value
+		pl_warning("%s %d at %lld: %s; kept as a dead letter", items[0].message->topic, items[0].message->partition,
+		           (long long)items[0].message->offset, err->text);
+		items[0].error = pl_arena_strdup(b->messages, err->text);
+		items[0].event = NULL;
+		return write_items(b, tools, items, 1, counts, err);
+	}
+	// One of them is refused; or together they take longer than a statement may.
+	if ((code == PL_EINVAL || (code == PL_ETIMEOUT && strcmp(err->sqlstate, "57014") == 0)) && n > 1) {
+		counts->retries++;
+		code = write_items(b, tools, items, n / 2, counts, err);
+		return code < 0 ? code : write_items(b, tools, items + n / 2, n - n / 2, counts, err);
+	}
+	return code;
+}
+
+int pl_apply_batch_write(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, struct pl_apply_counts *counts, struct pl_error *err)
+{
+	int code = batch->nitems > 0 ? write_items(batch, tools, batch->items, batch->nitems, counts, err) : 0;
+
+	if (code == 0)
+		counts->own += (uint64_t)batch->nown;
+	return code;
+}
+
+// --- showing anew
+
+static int show_anew(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_error *err)
+{
+	int code;
+
+	if ((code = pl_apply_sql_load(tools->sql, tools->session, b->arena, b->targets, b->ntargets, err)) < 0)
+		return code;
+	for (int i = 0; i < b->ntargets; i++)
+		b->targets[i]->ask = b->targets[i]->state.n > 1; // a client may have replaced them since
+	if ((code = ask_memory(b, tools, NULL, 0, err)) < 0)
+		return code;
+	b->conflicts = pl_arena_alloc(b->arena, sizeof b->conflicts[0] * (size_t)b->ntargets + 1);
+	for (int i = 0; i < b->ntargets; i++) {
+		struct pl_target *target = b->targets[i];
+		struct pl_conflict_policy policy = policy_named(tools, target->resource);
+
+		if (!target->ask)
+			continue;
+		show_target(b, tools, target);
+		if (target->shown.nrows > 1 && tools->config->conflicts.record)
+			b->conflicts[b->nconflicts++] = pl_conflict_make(b->arena, target, &target->state, &target->shown, &policy, NULL);
+	}
+	if ((code = pl_apply_sql_write(tools->sql, tools->session, b->targets, b->ntargets, NULL, 0, NULL, 0, err)) < 0 ||
+	    (code = pl_apply_sql_siblings(tools->sql, tools->session, b->targets, b->ntargets, err)) < 0)
+		return code;
+	return pl_apply_sql_conflicts(tools->sql, tools->session, b->conflicts, b->nconflicts, err);
+}
+
+int pl_apply_batch_show_anew(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, const struct pl_flagged *records, int n,
+                             int *changed_r, struct pl_error *err)
+{
+	int code;
+
+	forget_attempt(batch);
+	*changed_r = 0;
+	batch->targets = pl_arena_alloc(batch->arena, sizeof batch->targets[0] * (size_t)n + 1);
+	for (int i = 0; i < n; i++) {
+		const struct pl_resource *resource = pl_config_resource(tools->config, records[i].resource);
+
+		if (resource) // else it was taken out of the configuration, and its siblings rest
+			target_of(batch, resource, records[i].id);
+	}
+	qsort(batch->targets, (size_t)batch->ntargets, sizeof batch->targets[0], compare_targets);
+	if (batch->ntargets == 0)
+		return 0;
+	if ((code = pl_session_do(tools->session, "BEGIN ISOLATION LEVEL READ COMMITTED", err)) < 0)
+		return code;
+	code = show_anew(batch, tools, err);
+	if (code == 0)
+		code = pl_session_do(tools->session, "COMMIT", err);
+	if (code < 0)
+		roll_back(tools);
+	for (int i = 0; i < batch->ntargets && code == 0; i++)
+		*changed_r += batch->targets[i]->changed;
+	return code;
+}

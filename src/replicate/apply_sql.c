@@ -1,0 +1,449 @@
+// The applier's SQL: filling in the statements of replicate/apply_text, and reading what they answer.
+//
+// Stands between replicate/batch, which decides, and PostgreSQL.
+// Threads: an object belongs to one.
+#include "replicate/apply_sql_in.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/sha256.h"
+#include "replicate/apply_text.h"
+#include "replicate/fields.h"
+
+enum { SIBLING_COLUMNS = 12, CONFLICT_COLUMNS = 14, ANEW_COLUMNS = 8, DEAD_COLUMNS = 7 };
+
+static int row_columns(const struct pl_resource *resource)
+{
+	return PL_ROW_FIELDS + resource->nfields + PL_ROW_TAIL;
+}
+
+struct pl_apply_sql *pl_apply_sql_new(const struct pl_config *config)
+{
+	struct pl_apply_sql *sql = pl_calloc(1, sizeof *sql);
+
+	sql->config = config;
+	sql->arena = pl_arena_new(0);
+	sql->setup = pl_apply_texts(sql->arena, config);
+	sql->rows = pl_calloc((size_t)config->nresources + 1, sizeof sql->rows[0]);
+	for (int i = 0; i < config->nresources; i++)
+		sql->rows[i] = pl_columns_new(row_columns(&config->resources[i]) + PL_REQUEST_COLUMNS + PL_POSITION_COLUMNS);
+	sql->pairs = pl_columns_new(2);
+	sql->siblings = pl_columns_new(SIBLING_COLUMNS);
+	sql->conflicts = pl_columns_new(CONFLICT_COLUMNS);
+	sql->anew = pl_columns_new(ANEW_COLUMNS);
+	sql->dead = pl_columns_new(DEAD_COLUMNS);
+	sql->requests = pl_columns_new(PL_REQUEST_COLUMNS);
+	sql->positions = pl_columns_new(PL_POSITION_COLUMNS);
+	return sql;
+}
+
+void pl_apply_sql_free(struct pl_apply_sql **at)
+{
+	struct pl_apply_sql *sql = *at;
+
+	if (!sql)
+		return;
+	for (int i = 0; i < sql->config->nresources; i++)
+		pl_columns_free(&sql->rows[i]);
+	free(sql->rows);
+	pl_columns_free(&sql->pairs);
+	pl_columns_free(&sql->siblings);
+	pl_columns_free(&sql->conflicts);
+	pl_columns_free(&sql->anew);
+	pl_columns_free(&sql->dead);
+	pl_columns_free(&sql->requests);
+	pl_columns_free(&sql->positions);
+	pl_buf_fini(&sql->text);
+	pl_arena_free(&sql->arena);
+	free(sql);
+	*at = NULL;
+}
+
+const char *const *pl_apply_sql_setup(const struct pl_apply_sql *sql)
+{
+	return sql->setup;
+}
+
+// --- small things
+
+PGresult *pl_apply_ask(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err)
+{
+	return pl_session_exec_prepared(session, statement, columns->n, pl_columns_params(columns), err);
+}
+
+int pl_apply_tell(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err)
+{
+	PGresult *result = pl_apply_ask(session, statement, columns, err);
+
+	if (!result)
+		return err->code;
+	PQclear(result);
+	return 0;
+}
+
+static const char *cell(const PGresult *result, int row, int column)
+{
+	return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
+}
+
+// A cell's text in the arena; NULL is null.
+static const char *kept(struct pl_arena *arena, const PGresult *result, int row, int column)
+{
+	const char *text = cell(result, row, column);
+
+	return text ? pl_arena_strndup(arena, text, (size_t)PQgetlength(result, row, column)) : NULL;
+}
+
+static int64_t kept_time(const PGresult *result, int row, int column)
+{
+	const char *text = cell(result, row, column);
+	int64_t at_us;
+
+	return text && pl_time_parse(text, strlen(text), &at_us) == 0 ? at_us : 0;
+}
+
+static int hex(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 0;
+}
+
+static const uint8_t *fingerprint_of(struct pl_arena *arena, const char *digits)
+{
+	uint8_t *bytes;
+
+	if (!digits || strlen(digits) != 2 * PL_SHA256_SIZE)
+		return NULL;
+	bytes = pl_arena_alloc(arena, PL_SHA256_SIZE);
+	for (int i = 0; i < PL_SHA256_SIZE; i++)
+		bytes[i] = (uint8_t)(hex(digits[2 * i]) * 16 + hex(digits[2 * i + 1]));
+	return bytes;
+}
+
+// bytea as text, "\x…"
+static const uint8_t *kept_fingerprint(struct pl_arena *arena, const PGresult *result, int row, int column)
+{
+	const char *text = cell(result, row, column);
+
+	return text && strncmp(text, "\\x", 2) == 0 ? fingerprint_of(arena, text + 2) : NULL;
+}
+
+const char *pl_apply_vector_text(struct pl_apply_sql *sql, const struct pl_vector *vector)
+{
+	pl_buf_reset(&sql->text);
+	pl_vector_print(&sql->text, vector);
+	return sql->text.data;
+}
+
+static const struct pl_resource *resource_named(const struct pl_apply_sql *sql, const char *name)
+{
+	return pl_config_resource(sql->config, name);
+}
+
+static struct pl_target *find_target(struct pl_target *const *targets, int n, const struct pl_resource *resource, int64_t id)
+{
+	int low = 0, high = n;
+
+	while (resource && low < high) {
+		int middle = low + (high - low) / 2;
+		const struct pl_target_key *key = &targets[middle]->key;
+
+		if (key->resource == resource->index && key->id == id)
+			return targets[middle];
+		if (key->resource < resource->index || (key->resource == resource->index && key->id < id))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+// --- reading
+
+// The row is the one write that stands.
+static void stand_alone(struct pl_arena *arena, struct pl_target *target)
+{
+	target->state.writes = pl_arena_alloc(arena, sizeof target->state.writes[0]);
+	target->state.writes[0] = target->row;
+	target->state.n = 1;
+}
+
+static void read_row(struct pl_arena *arena, const PGresult *result, int i, struct pl_target *target)
+{
+	const struct pl_resource *resource = target->resource;
+	struct pl_sibling *row = &target->row;
+	int at = 1 + resource->nfields;
+	const char *vector = cell(result, i, at + 3);
+
+	row->values = pl_arena_alloc(arena, sizeof row->values[0] * (size_t)resource->nfields + 1);
+	for (int f = 0; f < resource->nfields; f++)
+		row->values[f] = kept(arena, result, i, 1 + f);
+	strncpy(row->dot.region, cell(result, i, at), PL_REGION_MAX);
+	row->updated_at_us = kept_time(result, i, at + 2);
+	if (!vector || pl_vector_parse(&row->vector, vector, strlen(vector)) < 0) { // a hand in the table: count all to whom it names
+		memset(&row->vector, 0, sizeof row->vector);
+		pl_vector_set(&row->vector, row->dot.region, (int32_t)strtol(cell(result, i, at + 1), NULL, 10));
+	}
+	row->dot.counter = pl_vector_get(&row->vector, row->dot.region);
+	row->deleted = cell(result, i, at + 4)[0] == 't';
+	row->field_times = kept(arena, result, i, at + 6);
+	row->principal = "";
+	target->exists = true;
+	target->flagged = cell(result, i, at + 5)[0] == 't';
+	target->state.known = true;
+	target->state.vector = row->vector;
+	target->state.version = (int32_t)pl_vector_sum(&row->vector);
+	stand_alone(arena, target);
+}
+
+static int lock_rows(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, struct pl_target *const *targets, int n,
+                     struct pl_error *err)
+{
+	char statement[32];
+	PGresult *result;
+	const char *params[1];
+	struct pl_buf ids = { 0 };
+	int at = 0;
+
+	for (int i = 0; i < n; i++)
+		pl_buf_printf(&ids, "%s%lld", i ? "," : "{", (long long)targets[i]->key.id);
+	pl_buf_addc(&ids, '}');
+	params[0] = ids.data;
+	snprintf(statement, sizeof statement, "apply_lock_%d", targets[0]->resource->index);
+	result = pl_session_exec_prepared(session, statement, 1, params, err);
+	pl_buf_fini(&ids);
+	if (!result)
+		return err->code;
+	for (int i = 0; i < PQntuples(result); i++) { // both are ascending by id
+		int64_t id = strtoll(cell(result, i, 0), NULL, 10);
+
+		while (at < n && targets[at]->key.id < id)
+			at++;
+		if (at < n && targets[at]->key.id == id)
+			read_row(arena, result, i, targets[at]);
+	}
+	PQclear(result);
+	return 0;
+}
+
+static void read_sibling(struct pl_arena *arena, const PGresult *result, int i, struct pl_target *target)
+{
+	struct pl_sibling *writes = pl_arena_alloc(arena, sizeof writes[0] * (size_t)(target->state.n + 1)), *write;
+
+	if (target->state.n > 0)
+		memcpy(writes, target->state.writes, sizeof writes[0] * (size_t)target->state.n);
+	write = &writes[target->state.n++];
+	target->state.writes = writes;
+	strncpy(write->dot.region, cell(result, i, 2), PL_REGION_MAX);
+	write->dot.counter = (int32_t)strtol(cell(result, i, 3), NULL, 10);
+	if (pl_vector_parse(&write->vector, cell(result, i, 4), (size_t)PQgetlength(result, i, 4)) < 0)
+		pl_vector_set(&write->vector, write->dot.region, write->dot.counter);
+	write->updated_at_us = kept_time(result, i, 5);
+	write->deleted = cell(result, i, 6)[0] == 't';
+	write->values = pl_fields_parse(arena, target->resource, cell(result, i, 7));
+	write->field_times = kept(arena, result, i, 8);
+	write->request_id = kept(arena, result, i, 9);
+	write->principal = kept(arena, result, i, 10);
+	write->fingerprint = kept_fingerprint(arena, result, i, 11);
+}
+
+static int load_siblings(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, struct pl_target *const *targets, int n,
+                         struct pl_error *err)
+{
+	PGresult *result;
+
+	pl_columns_reset(sql->pairs);
+	for (int i = 0; i < n; i++)
+		if (targets[i]->flagged) {
+			pl_columns_text(sql->pairs, 0, targets[i]->resource->name);
+			pl_columns_i64(sql->pairs, 1, targets[i]->key.id);
+			targets[i]->state.n = 0; // the row is what is shown, not what stands
+		}
+	if (sql->pairs->bufs[0].len == 1)
+		return 0;
+	result = pl_apply_ask(session, "apply_siblings_read", sql->pairs, err);
+	if (!result)
+		return err->code;
+	for (int i = 0; i < PQntuples(result); i++) {
+		struct pl_target *target = find_target(targets, n, resource_named(sql, cell(result, i, 0)), strtoll(cell(result, i, 1), NULL, 10));
+
+		if (target && target->flagged)
+			read_sibling(arena, result, i, target);
+	}
+	for (int i = 0; i < n; i++) // a flag without siblings was set by hand: then the row is all there is
+		if (targets[i]->flagged && targets[i]->state.n == 0)
+			stand_alone(arena, targets[i]);
+	PQclear(result);
+	return 0;
+}
+
+int pl_apply_sql_load(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, struct pl_target *const *targets, int n,
+                      struct pl_error *err)
+{
+	int code;
+
+	for (int from = 0, to; from < n; from = to) {
+		for (to = from + 1; to < n && targets[to]->resource == targets[from]->resource; to++)
+			;
+		if ((code = lock_rows(sql, session, arena, targets + from, to - from, err)) < 0)
+			return code;
+	}
+	return load_siblings(sql, session, arena, targets, n, err);
+}
+
+// --- what is remembered of requests
+
+struct found { int n, cap; struct pl_remembrance *items; };
+
+static struct pl_remembrance *add_found(struct found *found, const struct pl_question *question, const uint8_t *fingerprint,
+                                        const struct pl_dot *dots, int n)
+{
+	if (found->n == found->cap) {
+		found->cap = found->cap ? 2 * found->cap : 64;
+		found->items = pl_realloc(found->items, sizeof found->items[0] * (size_t)found->cap);
+	}
+	found->items[found->n] = (struct pl_remembrance){ question->target,
+		{ question->request_id, question->principal, fingerprint, n, dots } };
+	return &found->items[found->n++];
+}
+
+static bool read_dot(const cJSON *item, size_t len, struct pl_dot *dot)
+{
+	int64_t counter;
+
+	if (!pl_region_name_ok(item->string, len) || pl_json_int64(item, &counter) < 0 || counter < 1 || counter > INT32_MAX)
+		return false;
+	memcpy(dot->region, item->string, len);
+	dot->counter = (int32_t)counter;
+	return true;
+}
+
+// {"us": 5, "eu": 3, "ap 9f…": 2}: those without a fingerprint are the row's own, the others another request's under the same id.
+static void read_dots(struct pl_arena *arena, const char *text, const uint8_t *fingerprint, const struct pl_question *question,
+                      struct found *found)
+{
+	cJSON *map = pl_json_parse(text, strlen(text), &pl_json_default_limits, NULL);
+	struct pl_dot *dots = pl_arena_alloc(arena, sizeof dots[0] * (size_t)(cJSON_GetArraySize(map) + 1));
+	int n = 0;
+
+	for (const cJSON *item = map ? map->child : NULL; item; item = item->next) {
+		const char *space = strchr(item->string, ' ');
+		struct pl_dot *other;
+
+		if (!space) {
+			n += read_dot(item, strlen(item->string), &dots[n]);
+			continue;
+		}
+		other = pl_arena_alloc(arena, sizeof *other);
+		if (read_dot(item, (size_t)(space - item->string), other) && fingerprint_of(arena, space + 1))
+			add_found(found, question, fingerprint_of(arena, space + 1), other, 1);
+	}
+	if (n > 0 && fingerprint)
+		add_found(found, question, fingerprint, dots, n);
+	cJSON_Delete(map);
+}
+
+static int compare_questions(const void *a, const void *b)
+{
+	const struct pl_question *x = a, *y = b;
+	int order = strcmp(x->request_id, y->request_id);
+
+	return order != 0 ? order : strcmp(x->principal, y->principal);
+}
+
+static const struct pl_question *first_question(const struct pl_question *sorted, int n, const struct pl_question *wanted)
+{
+	int low = 0, high = n;
+
+	while (low < high) {
+		int middle = low + (high - low) / 2;
+
+		if (compare_questions(&sorted[middle], wanted) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return sorted + low;
+}
+
+static void read_remembered(struct pl_apply_sql *sql, const PGresult *result, int i, struct pl_arena *arena, const struct pl_question *sorted,
+                            int n, struct found *found)
+{
+	const struct pl_question wanted = { cell(result, i, 0), cell(result, i, 1), NULL };
+	const struct pl_resource *resource = resource_named(sql, cell(result, i, 3));
+	int64_t id = strtoll(cell(result, i, 4), NULL, 10);
+
+	for (const struct pl_question *q = first_question(sorted, n, &wanted); q < sorted + n && compare_questions(q, &wanted) == 0; q++)
+		if (q->target->resource == resource && q->target->key.id == id) {
+			read_dots(arena, cell(result, i, 5), kept_fingerprint(arena, result, i, 2), q, found);
+			return;
+		}
+}
+
+int pl_apply_sql_remembered(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, struct pl_question *questions,
+                            int n, struct pl_remembrance **found_r, int *nfound_r, struct pl_error *err)
+{
+	struct found found = { 0 };
+	PGresult *result;
+
+	*nfound_r = 0;
+	if (n == 0)
+		return 0;
+	qsort(questions, (size_t)n, sizeof questions[0], compare_questions);
+	pl_columns_reset(sql->pairs);
+	for (int i = 0; i < n; i++) {
+		pl_columns_text(sql->pairs, 0, questions[i].request_id);
+		pl_columns_text(sql->pairs, 1, questions[i].principal);
+	}
+	result = pl_apply_ask(session, "apply_remembered", sql->pairs, err);
+	if (!result)
+		return err->code;
+	for (int i = 0; i < PQntuples(result); i++)
+		read_remembered(sql, result, i, arena, questions, n, &found);
+	PQclear(result);
+	*found_r = pl_arena_alloc(arena, sizeof found.items[0] * (size_t)found.n + 1);
+	if (found.n > 0)
+		memcpy(*found_r, found.items, sizeof found.items[0] * (size_t)found.n);
+	*nfound_r = found.n;
+	free(found.items);
+	return 0;
+}
+
+// --- where it is, and what stands
+
+int pl_apply_sql_where(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, struct pl_position **positions_r, int *n_r,
+                       struct pl_error *err)
+{
+	PGresult *result = pl_session_exec_prepared(session, "apply_where", 0, NULL, err);
+
+	if (!result)
+		return err->code;
+	*n_r = PQntuples(result);
+	*positions_r = pl_arena_alloc(arena, sizeof **positions_r * (size_t)*n_r + 1);
+	for (int i = 0; i < *n_r; i++)
+		(*positions_r)[i] = (struct pl_position){ .topic = kept(arena, result, i, 0),
+			.partition = (int32_t)strtol(cell(result, i, 1), NULL, 10), .next_offset = strtoll(cell(result, i, 2), NULL, 10) };
+	PQclear(result);
+	return 0;
+}
+
+int pl_apply_sql_flagged(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, const struct pl_flagged *after, int limit,
+                         struct pl_flagged **found_r, int *n_r, struct pl_error *err)
+{
+	char id[24], most[12];
+	const char *params[3] = { after->resource, id, most };
+	PGresult *result;
+
+	snprintf(id, sizeof id, "%lld", (long long)after->id);
+	snprintf(most, sizeof most, "%d", limit);
+	result = pl_session_exec_prepared(session, "apply_flagged", 3, params, err);
+	if (!result)
+		return err->code;
+	*n_r = PQntuples(result);
+	*found_r = pl_arena_alloc(arena, sizeof **found_r * (size_t)*n_r + 1);
+	for (int i = 0; i < *n_r; i++)
+		(*found_r)[i] = (struct pl_flagged){ kept(arena, result, i, 0), strtoll(cell(result, i, 1), NULL, 10) };
+	PQclear(result);
+	return 0;
+}

@@ -1,0 +1,32 @@
+// A hand: the messages that were taken from the consumer and are not yet in the database, and how far each partition is.
+//
+// Threads: a lane's.
+#pragma once
+
+#include "replicate/board.h"
+#include "replicate/consumer.h"
+
+struct pl_hand_partition {
+	char *topic; int32_t partition;
+	int64_t next;               // the first offset that is not in the database; < 0: not known
+	bool dirty;                 // only own events were passed over since the database last heard of it
+};
+
+struct pl_hand {
+	struct pl_arena *arena;     // headers of the messages
+	int n, cap;
+	rd_kafka_message_t **raw;
+	struct pl_message *messages;
+	size_t bytes;
+	int npartitions; struct pl_hand_partition *partitions;
+};
+
+void pl_hand_init(struct pl_hand *hand);
+void pl_hand_fini(struct pl_hand *hand);
+void pl_hand_take(struct pl_hand *hand, rd_kafka_message_t *message);
+// Forgets the messages; the partitions stay.
+void pl_hand_drop(struct pl_hand *hand);
+void pl_hand_assign(struct pl_hand *hand, const rd_kafka_topic_partition_list_t *partitions); // drops all; NULL: none
+struct pl_hand_partition *pl_hand_find(struct pl_hand *hand, const char *topic, int32_t partition);
+// All messages are done: moves the partitions on, and stores the offsets.
+void pl_hand_done(struct pl_hand *hand, struct pl_consumer *consumer, bool in_database);

@@ -1,0 +1,735 @@
+// A lane of the applier: its thread, and what it does when something is away.
+//
+// Stands between Kafka (replicate/consumer) and the database (replicate/apply_batch). Round after round it takes the messages that are there, up to a batch,
+// has them applied, and only then stores their offsets for the group to commit.
+// Threads: one of its own. reconfigure and the two stops come from the main thread.
+//
+// What is away, and what then
+//
+//   the broker     nothing comes. librdkafka looks for it; when it is back, everything goes on where it was.
+//   the database   the batch is held, the consumer pauses and keeps its place in the group, and the batch is tried until it is in.
+//   a partition    was given to another daemon while its messages were held: they are dropped, the other one reads them.
+//   offsets        that Kafka no longer has: it begins at the earliest that there is.
+//
+// Where to read on is decided by the group's offsets. The database's own positions can only send us further *back*, and do so when they are
+// behind the group's: then this database is not the one that those events were written to (it was restored from a backup, or is new). Never
+// forward: a broker that lost its disk starts counting again. This is looked at whenever partitions are assigned or the database was lost,
+// before anything is applied. Applying twice does no harm.
+//
+// Events of our own region come back to us and need no transaction. Their offsets are stored at once, the database hears of the position
+// once a second.
+#include "replicate/lane.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/wake.h"
+#include "replicate/hand.h"
+#include "script/policy.h"
+
+#define SECOND INT64_C(1000000)
+#define POLL_MS 100
+#define BATCH_BYTES ((size_t)8 * 1024 * 1024)
+#define TOPICS_US (3 * SECOND)
+#define TICK_US (SECOND / 5)      // how often the board is brought up to date when nothing comes
+#define FLUSH_US SECOND
+#define ANEW_BATCH 200
+#define LEAVE_US (3 * SECOND)
+
+struct pl_lane {
+	pthread_t thread;
+	struct pl_wake *halt;
+	pthread_mutex_t mutex;                // guards the next two
+	struct pl_config *next_config;
+	const struct pl_region *next_region;
+	struct pl_board *board;
+	int index;
+	struct pl_lane_stats stats;
+
+	// The thread's own.
+	struct pl_config *config;
+	const struct pl_region *region;
+	struct pl_vm *vm;
+	struct pl_apply_tools tools;
+	struct pl_apply_batch *batch;
+	struct pl_apply_counts counts;
+	struct pl_consumer *consumer;
+	struct pl_hand hand;
+	struct pl_arena *arena;               // of one step
+	bool subscribed, unchecked, read;     // the batch was read from what is at hand
+	struct pl_backoff backoff, kafka_backoff;
+	int64_t try_at_us, subscribe_at_us, tick_at_us, flush_at_us;
+	struct pl_log_limit database_limit, kafka_limit;
+	bool was_up;
+	struct { char region[PL_REGION_MAX + 1]; int64_t sent_at_us; struct pl_heartbeat heartbeat; bool dirty; } beats[PL_REGIONS_MAX];
+	struct pl_arena *beat_arenas[PL_REGIONS_MAX];
+	bool anew;                            // there are open siblings to be shown anew, after:
+	char anew_resource[64]; int64_t anew_id;
+	uint64_t anew_seen, anew_changed;
+};
+
+#define NOTE(lane, what, value) atomic_store_explicit(&(lane)->stats.what, (value), memory_order_relaxed)
+
+static bool stopping(const struct pl_lane *lane)
+{
+	return pl_kafka_stopping(pl_wake_fd(lane->halt));
+}
+
+static void publish_counts(struct pl_lane *lane)
+{
+	const struct pl_apply_counts *c = &lane->counts;
+
+	NOTE(lane, applied, c->applied);
+	NOTE(lane, stale, c->stale);
+	NOTE(lane, own, c->own);
+	NOTE(lane, conflicts, c->conflicts);
+	NOTE(lane, twins, c->twins);
+	NOTE(lane, policy_errors, c->policy_errors);
+	NOTE(lane, foreign, c->foreign);
+	NOTE(lane, dead_letters, c->dead_letters);
+	NOTE(lane, batches, c->batches);
+	NOTE(lane, retries, c->retries);
+	NOTE(lane, shadow_same, c->shadow_same);
+	NOTE(lane, shadow_different, c->shadow_different);
+	NOTE(lane, shadow_failed, c->shadow_failed);
+}
+
+// --- tools: what a configuration makes
+
+static void free_tools(struct pl_lane *lane)
+{
+	pl_session_free(&lane->tools.session);
+	pl_apply_sql_free(&lane->tools.sql);
+	free(lane->tools.policies);
+	free(lane->tools.shadows);
+	pl_vm_free(&lane->vm);
+	memset(&lane->tools, 0, sizeof lane->tools);
+}
+
+static struct pl_vm *load_policies(const struct pl_config *config)
+{
+	struct pl_problems problems = { 0 };
+	struct pl_vm *vm = pl_vm_new(config, PL_WORLD_POLICY, &problems);
+
+	for (int i = 0; i < problems.n; i++)
+		pl_err("%s", problems.lines[i].text);
+	pl_problems_fini(&problems);
+	return vm;
+}
+
+static struct pl_policy *policy_at(struct pl_lane *lane, const char *path)
+{
+	return lane->vm && path ? pl_policy_find(lane->vm, path) : NULL;
+}
+
+// Without a VM every policy is missing, and last writer wins until it is mended.
+static void make_tools(struct pl_lane *lane)
+{
+	const struct pl_config *config = lane->config;
+	char name[PL_REGION_MAX + 32];
+
+	lane->vm = load_policies(config);
+	lane->tools.config = config;
+	lane->tools.region = lane->region;
+	lane->tools.sql = pl_apply_sql_new(config);
+	lane->tools.policies = pl_calloc((size_t)config->nresources + 1, sizeof lane->tools.policies[0]);
+	lane->tools.shadows = pl_calloc((size_t)config->nresources + 1, sizeof lane->tools.shadows[0]);
+	for (int i = 0; i < config->nresources; i++) {
+		lane->tools.policies[i] = policy_at(lane, config->resources[i].policy);
+		lane->tools.shadows[i] = policy_at(lane, config->resources[i].shadow);
+	}
+	snprintf(name, sizeof name, "plistd %s apply-%d", lane->region->name, lane->index + 1);
+	lane->tools.session = pl_session_new(&(struct pl_session_options){
+		.dsn = lane->region->database, .application_name = name, .connect_timeout_us = config->database.connect_timeout_us,
+		.statement_timeout_us = config->database.statement_timeout_us, .lock_timeout_us = config->database.lock_timeout_us,
+		.stop_fd = pl_wake_fd(lane->halt), .setup = pl_apply_sql_setup(lane->tools.sql),
+	});
+}
+
+static void begin_anew(struct pl_lane *lane)
+{
+	lane->anew = lane->index == 0;
+	lane->anew_resource[0] = '\0';
+	lane->anew_id = 0;
+	lane->anew_seen = lane->anew_changed = 0;
+}
+
+static void take_configuration(struct pl_lane *lane)
+{
+	struct pl_config *config;
+	const struct pl_region *region;
+
+	pthread_mutex_lock(&lane->mutex);
+	config = lane->next_config;
+	region = lane->next_region;
+	lane->next_config = NULL;
+	pthread_mutex_unlock(&lane->mutex);
+	if (!config)
+		return;
+	free_tools(lane);
+	pl_config_unref(&lane->config);
+	lane->config = config;
+	lane->region = region;
+	make_tools(lane);
+	lane->read = false;        // what is at hand is read again, with the new fields
+	lane->subscribed = false;  // there may be new topics
+	lane->unchecked = true;
+	begin_anew(lane);
+}
+
+// --- losing and finding the database
+
+static void database_failed(struct pl_lane *lane, const struct pl_error *err)
+{
+	if (err->code == PL_ESTOPPED)
+		return;
+	if (pl_log_limit_ok(&lane->database_limit, 10 * SECOND))
+		pl_warning("%s; %d messages are held until it works", err->text, lane->hand.n);
+	if (!pl_session_connected(lane->tools.session))
+		NOTE(lane, database_up, false);
+	pl_consumer_hold(lane->consumer, true);
+	lane->try_at_us = pl_mono_us() + pl_backoff_next(&lane->backoff);
+}
+
+static void database_works(struct pl_lane *lane)
+{
+	pl_backoff_reset(&lane->backoff);
+	lane->try_at_us = 0;
+	if (lane->consumer)
+		pl_consumer_hold(lane->consumer, false);
+}
+
+static bool have_database(struct pl_lane *lane)
+{
+	struct pl_error err = { 0 };
+
+	if (pl_session_connected(lane->tools.session))
+		return true;
+	if (pl_mono_us() < lane->try_at_us)
+		return false;
+	if (pl_session_connect(lane->tools.session, &err) < 0) {
+		database_failed(lane, &err);
+		return false;
+	}
+	pl_info("connected to the database");
+	NOTE(lane, database_up, true);
+	lane->unchecked = true; // it may not be the database that we left
+	return true;
+}
+
+// --- where to read on
+
+static int64_t position_in(const struct pl_position *positions, int n, const struct pl_hand_partition *p)
+{
+	for (int i = 0; i < n; i++)
+		if (positions[i].partition == p->partition && strcmp(positions[i].topic, p->topic) == 0)
+			return positions[i].next_offset;
+	return -1;
+}
+
+static rd_kafka_topic_partition_list_t *partition_list(const struct pl_hand *hand)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(hand->npartitions);
+
+	for (int i = 0; i < hand->npartitions; i++)
+		rd_kafka_topic_partition_list_add(list, hand->partitions[i].topic, hand->partitions[i].partition);
+	return list;
+}
+
+static int learn_committed(struct pl_lane *lane, struct pl_error *err)
+{
+	rd_kafka_topic_partition_list_t *list = partition_list(&lane->hand);
+	int code = pl_consumer_committed(lane->consumer, list, 3000, err);
+
+	for (int i = 0; i < list->cnt && code == 0; i++)
+		if (lane->hand.partitions[i].next < 0 && list->elems[i].offset >= 0)
+			lane->hand.partitions[i].next = list->elems[i].offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	return code;
+}
+
+// Goes back in those partitions in which the database is behind.
+static int go_back(struct pl_lane *lane, const struct pl_position *positions, int npositions, struct pl_error *err)
+{
+	rd_kafka_topic_partition_list_t *list = partition_list(&lane->hand);
+	bool back = false;
+	int code = 0;
+
+	for (int i = 0; i < list->cnt; i++) {
+		struct pl_hand_partition *p = &lane->hand.partitions[i];
+		int64_t written = position_in(positions, npositions, p);
+
+		list->elems[i].offset = p->next < 0 ? RD_KAFKA_OFFSET_INVALID : p->next;
+		if (p->next <= 0 || written >= p->next)
+			continue;
+		list->elems[i].offset = written < 0 ? RD_KAFKA_OFFSET_BEGINNING : written;
+		pl_notice("%s %d: the database has events up to %lld, the group up to %lld: reading from there again", p->topic, p->partition,
+		          (long long)(written < 0 ? 0 : written), (long long)p->next);
+		p->next = written < 0 ? 0 : written;
+		back = true;
+	}
+	if (back) {
+		pl_hand_drop(&lane->hand);
+		lane->read = false;
+		code = pl_consumer_place(lane->consumer, list, err);
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+	return code;
+}
+
+static bool check_positions(struct pl_lane *lane)
+{
+	struct pl_position *positions;
+	struct pl_error err = { 0 };
+	int n;
+
+	if (!lane->unchecked || lane->hand.npartitions == 0)
+		return true;
+	pl_arena_reset(lane->arena);
+	if (pl_apply_sql_where(lane->tools.sql, lane->tools.session, lane->arena, &positions, &n, &err) < 0) {
+		database_failed(lane, &err);
+		return false;
+	}
+	if (learn_committed(lane, &err) < 0 || go_back(lane, positions, n, &err) < 0) {
+		if (pl_log_limit_ok(&lane->kafka_limit, 10 * SECOND))
+			pl_warning("%s; trying again", err.text);
+		lane->try_at_us = pl_mono_us() + pl_backoff_next(&lane->backoff);
+		return false;
+	}
+	lane->unchecked = false;
+	return true;
+}
+
+// --- heartbeats
+
+static int beat_of(struct pl_lane *lane, const char *region)
+{
+	for (int i = 0; i < PL_REGIONS_MAX; i++)
+		if (lane->beats[i].region[0] == '\0' || strcmp(lane->beats[i].region, region) == 0)
+			return i;
+	return -1;
+}
+
+static void take_heartbeat(struct pl_lane *lane, const rd_kafka_message_t *message)
+{
+	struct pl_heartbeat heartbeat;
+	struct pl_error err = { 0 };
+	int i;
+
+	pl_arena_reset(lane->arena);
+	if (!message->payload || pl_heartbeat_parse(lane->arena, message->payload, message->len, &heartbeat, &err) < 0) {
+		pl_debug("a heartbeat that is none: %s", err.text);
+		return;
+	}
+	i = beat_of(lane, heartbeat.region);
+	if (i < 0 || heartbeat.sent_at_us <= lane->beats[i].sent_at_us)
+		return;
+	strcpy(lane->beats[i].region, heartbeat.region);
+	lane->beats[i].sent_at_us = heartbeat.sent_at_us;
+	if (!lane->beat_arenas[i])
+		lane->beat_arenas[i] = pl_arena_new(0);
+	pl_arena_reset(lane->beat_arenas[i]);
+	heartbeat.policies = pl_arena_strdup(lane->beat_arenas[i], heartbeat.policies);
+	lane->beats[i].heartbeat = heartbeat;
+	lane->beats[i].dirty = true;
+	pl_board_heartbeat(lane->board, &heartbeat, pl_now_us());
+}
+
+// --- taking messages
+
+static void take_messages(struct pl_lane *lane)
+{
+	bool waited = lane->hand.n > 0 && lane->try_at_us <= pl_mono_us();
+	int timeout_ms = waited || lane->anew ? 0 : POLL_MS;
+	rd_kafka_message_t *message;
+
+	while (lane->hand.n < lane->config->kafka.apply_batch && lane->hand.bytes < BATCH_BYTES) {
+		message = pl_consumer_poll(lane->consumer, timeout_ms);
+		if (!message)
+			return;
+		if (pl_consumer_is_heartbeat(lane->consumer, message)) {
+			take_heartbeat(lane, message);
+			rd_kafka_message_destroy(message);
+		} else {
+			pl_hand_take(&lane->hand, message);
+			lane->read = false;
+		}
+		timeout_ms = 0;
+	}
+	// Full: poll all the same now and then, for rebalances; held, nothing comes of it.
+	if (lane->try_at_us > pl_mono_us() && (message = pl_consumer_poll(lane->consumer, POLL_MS))) {
+		pl_hand_take(&lane->hand, message);
+		lane->read = false;
+	}
+}
+
+static void on_assigned(void *arg, const rd_kafka_topic_partition_list_t *partitions)
+{
+	struct pl_lane *lane = arg;
+	struct pl_board_partition *on_board = pl_calloc((size_t)partitions->cnt + 1, sizeof on_board[0]);
+
+	pl_hand_assign(&lane->hand, partitions);
+	lane->read = false;
+	lane->unchecked = true;
+	for (int i = 0; i < partitions->cnt; i++)
+		on_board[i] = (struct pl_board_partition){ partitions->elems[i].topic, partitions->elems[i].partition, -1, -1, 0 };
+	pl_board_assign(lane->board, lane->index, on_board, partitions->cnt);
+	free(on_board);
+	NOTE(lane, partitions, partitions->cnt);
+	NOTE(lane, assigned, true);
+	pl_info("has %d partitions", partitions->cnt);
+}
+
+static void on_revoked(void *arg)
+{
+	struct pl_lane *lane = arg;
+
+	if (lane->hand.n > 0)
+		pl_info("%d messages were held and belong to another daemon now", lane->hand.n);
+	pl_hand_assign(&lane->hand, NULL);
+	lane->read = false;
+	pl_board_assign(lane->board, lane->index, NULL, 0);
+	NOTE(lane, partitions, 0);
+	NOTE(lane, assigned, false);
+}
+
+// --- applying them
+
+struct holding { int n; struct pl_board_hand of[PL_REGIONS_MAX]; };
+
+static void count_held(void *arg, const struct pl_event *event)
+{
+	struct holding *holding = arg;
+	int64_t at_us = event->broker_time_us ? event->broker_time_us : event->write.updated_at_us;
+	int i = 0;
+
+	while (i < holding->n && strcmp(holding->of[i].region, event->write.dot.region) != 0)
+		i++;
+	if (i == PL_REGIONS_MAX)
+		return;
+	if (i == holding->n) {
+		strcpy(holding->of[i].region, event->write.dot.region);
+		holding->of[i].oldest_us = at_us;
+		holding->n++;
+	}
+	holding->of[i].events++;
+	if (at_us < holding->of[i].oldest_us)
+		holding->of[i].oldest_us = at_us;
+}
+
+static void report_progress(struct pl_lane *lane)
+{
+	struct pl_board_partition *partitions = pl_calloc((size_t)lane->hand.npartitions + 1, sizeof partitions[0]);
+
+	for (int i = 0; i < lane->hand.npartitions; i++) {
+		const struct pl_hand_partition *p = &lane->hand.partitions[i];
+
+		partitions[i] = (struct pl_board_partition){ p->topic, p->partition, p->next, pl_consumer_end(lane->consumer, p->topic, p->partition), 0 };
+		for (int j = 0; j < lane->hand.n; j++)
+			partitions[i].hand += lane->hand.messages[j].partition == p->partition && strcmp(lane->hand.messages[j].topic, p->topic) == 0;
+		if (partitions[i].next < 0 && partitions[i].end == 0) // an empty partition from which nothing was ever committed
+			partitions[i].next = 0;
+	}
+	pl_board_progress(lane->board, lane->index, partitions, lane->hand.npartitions, pl_now_us());
+	free(partitions);
+}
+
+static void note_applied(void *arg, const struct pl_event *event)
+{
+	struct pl_lane *lane = arg;
+
+	pl_board_applied(lane->board, event->write.dot.region, event->broker_time_us ? event->broker_time_us : event->write.updated_at_us);
+}
+
+// Reads what is at hand, once, and tells the board that it is held.
+static void read_messages(struct pl_lane *lane)
+{
+	struct holding holding = { 0 };
+
+	if (lane->read)
+		return;
+	pl_apply_batch_read(lane->batch, &lane->tools, lane->hand.messages, lane->hand.n);
+	lane->read = true;
+	pl_apply_batch_each(lane->batch, count_held, &holding);
+	pl_board_holds(lane->board, lane->index, holding.of, holding.n);
+}
+
+static void apply_messages(struct pl_lane *lane)
+{
+	bool matters;
+	struct pl_error err = { 0 };
+
+	if (lane->hand.n == 0)
+		return;
+	read_messages(lane);
+	matters = pl_apply_batch_matters(lane->batch);
+	if (matters || lane->unchecked) {
+		if (!have_database(lane) || !check_positions(lane) || lane->hand.n == 0)
+			return;
+		read_messages(lane);
+	}
+	if (matters) {
+		if (pl_apply_batch_write(lane->batch, &lane->tools, &lane->counts, &err) < 0) {
+			lane->counts.retries++;
+			database_failed(lane, &err);
+			return;
+		}
+		pl_apply_batch_each(lane->batch, note_applied, lane);
+	} else {
+		lane->counts.own += (uint64_t)lane->hand.n;
+	}
+	publish_counts(lane);
+	pl_hand_done(&lane->hand, lane->consumer, matters);
+	lane->read = false;
+	pl_board_holds(lane->board, lane->index, NULL, 0);
+	report_progress(lane);
+	database_works(lane);
+}
+
+// --- once in a while
+
+static bool flush_positions(struct pl_lane *lane, struct pl_error *err)
+{
+	struct pl_position *positions = pl_arena_alloc(lane->arena, sizeof positions[0] * (size_t)lane->hand.npartitions + 1);
+	int n = 0;
+
+	for (int i = 0; i < lane->hand.npartitions; i++)
+		if (lane->hand.partitions[i].dirty)
+			positions[n++] = (struct pl_position){ lane->hand.partitions[i].topic, lane->hand.partitions[i].partition,
+				lane->hand.partitions[i].next, 0 };
+	if (pl_apply_sql_positions(lane->tools.sql, lane->tools.session, positions, n, err) < 0)
+		return false;
+	for (int i = 0; i < lane->hand.npartitions; i++)
+		lane->hand.partitions[i].dirty = false;
+	return true;
+}
+
+static bool flush_heartbeats(struct pl_lane *lane, struct pl_error *err)
+{
+	for (int i = 0; i < PL_REGIONS_MAX; i++) {
+		if (!lane->beats[i].dirty)
+			continue;
+		if (pl_apply_sql_heartbeat(lane->tools.sql, lane->tools.session, &lane->beats[i].heartbeat, err) < 0)
+			return false;
+		lane->beats[i].dirty = false;
+	}
+	return true;
+}
+
+// What is only for people to see waits for this.
+static void flush(struct pl_lane *lane)
+{
+	struct pl_error err = { 0 };
+
+	lane->flush_at_us = pl_mono_us() + FLUSH_US;
+	if (!have_database(lane) || !check_positions(lane))
+		return;
+	pl_arena_reset(lane->arena);
+	if (!flush_positions(lane, &err) || !flush_heartbeats(lane, &err))
+		database_failed(lane, &err);
+	else if (lane->hand.n == 0)
+		database_works(lane);
+}
+
+// The next few records with siblings, shown with the policies as they are now.
+static void show_anew(struct pl_lane *lane)
+{
+	struct pl_flagged *found;
+	struct pl_error err = { 0 };
+	int n = 0, changed = 0;
+
+	if (!have_database(lane))
+		return;
+	pl_arena_reset(lane->arena);
+	if (pl_apply_sql_flagged(lane->tools.sql, lane->tools.session, lane->arena, &(struct pl_flagged){ lane->anew_resource, lane->anew_id },
+	                         ANEW_BATCH, &found, &n, &err) < 0 ||
+	    (n > 0 && pl_apply_batch_show_anew(lane->batch, &lane->tools, found, n, &changed, &err) < 0)) {
+		if (!err.retryable || !pl_session_connected(lane->tools.session))
+			database_failed(lane, &err);
+		lane->read = false;
+		return;
+	}
+	lane->read = false; // the batch was used
+	lane->anew_seen += (uint64_t)n;
+	lane->anew_changed += (uint64_t)changed;
+	if (n > 0) {
+		snprintf(lane->anew_resource, sizeof lane->anew_resource, "%s", found[n - 1].resource);
+		lane->anew_id = found[n - 1].id;
+	}
+	lane->anew = n == ANEW_BATCH;
+	if (lane->anew_seen > 0 && (!lane->anew || lane->anew_seen % (50 * ANEW_BATCH) == 0))
+		pl_notice("%llu records with concurrent writes were shown anew, %llu of them changed%s", (unsigned long long)lane->anew_seen,
+		          (unsigned long long)lane->anew_changed, lane->anew ? "; there are more" : "");
+}
+
+static void watch_broker(struct pl_lane *lane)
+{
+	bool up;
+	int64_t contact_us = pl_consumer_contact(lane->consumer, &up);
+
+	up = up && pl_now_us() - contact_us < 5 * SECOND;
+	pl_board_contact(lane->board, up, up ? contact_us : 0);
+	NOTE(lane, broker_up, up);
+	if (up != lane->was_up) {
+		if (up)
+			pl_notice("connected to Kafka at %s", lane->config->kafka.brokers);
+		else
+			pl_warning("no broker answers at %s", lane->config->kafka.brokers);
+	}
+	lane->was_up = up;
+}
+
+static void tick(struct pl_lane *lane)
+{
+	lane->tick_at_us = pl_mono_us() + TICK_US;
+	report_progress(lane);
+	watch_broker(lane);
+}
+
+// --- the loop
+
+static void pause_for(struct pl_lane *lane, int64_t us)
+{
+	struct pollfd p = { .fd = pl_wake_fd(lane->halt), .events = POLLIN };
+
+	if (us > 0)
+		poll(&p, 1, (int)(us / 1000) + 1);
+}
+
+static bool have_consumer(struct pl_lane *lane)
+{
+	struct pl_consumer_options options = {
+		.config = lane->config, .region = lane->region, .heartbeats = lane->index == 0,
+		.assigned = on_assigned, .revoked = on_revoked, .arg = lane,
+	};
+	struct pl_error err = { 0 };
+
+	if (!lane->consumer)
+		lane->consumer = pl_consumer_new(&options, &err);
+	if (lane->consumer && (lane->subscribed || pl_mono_us() < lane->subscribe_at_us))
+		return true;
+	if (lane->consumer && pl_consumer_subscribe(lane->consumer, lane->config, TOPICS_US, pl_wake_fd(lane->halt), &err) == 0) {
+		lane->subscribed = true;
+		pl_backoff_reset(&lane->kafka_backoff);
+		return true;
+	}
+	if (err.code != PL_ESTOPPED && pl_log_limit_ok(&lane->kafka_limit, 10 * SECOND))
+		pl_warning("%s; trying again", err.text);
+	lane->subscribe_at_us = pl_mono_us() + pl_backoff_next(&lane->kafka_backoff);
+	return lane->consumer != NULL;
+}
+
+static void round_of(struct pl_lane *lane)
+{
+	int64_t now_us;
+
+	take_configuration(lane);
+	if (!have_consumer(lane)) {
+		pause_for(lane, lane->subscribe_at_us - pl_mono_us());
+		return;
+	}
+	take_messages(lane);
+	now_us = pl_mono_us();
+	if (now_us >= lane->try_at_us) {
+		apply_messages(lane);
+		if (now_us >= lane->flush_at_us)
+			flush(lane);
+		if (lane->anew)
+			show_anew(lane);
+	}
+	if (now_us >= lane->tick_at_us)
+		tick(lane);
+}
+
+static void *run(void *arg)
+{
+	struct pl_lane *lane = arg;
+	struct pl_error err = { 0 };
+	char name[24];
+
+	snprintf(name, sizeof name, lane->index ? "apply-%d" : "apply", lane->index + 1);
+	pl_log_set_thread(name);
+	make_tools(lane);
+	begin_anew(lane);
+	while (!stopping(lane))
+		round_of(lane);
+	if (pl_session_connected(lane->tools.session) && !lane->unchecked && flush_positions(lane, &err))
+		flush_heartbeats(lane, &err);
+	pl_consumer_free(&lane->consumer, LEAVE_US);
+	free_tools(lane);
+	return NULL;
+}
+
+static void free_lane(struct pl_lane *lane)
+{
+	pl_hand_fini(&lane->hand);
+	pl_apply_batch_free(&lane->batch);
+	pl_arena_free(&lane->arena);
+	for (int i = 0; i < PL_REGIONS_MAX; i++)
+		if (lane->beat_arenas[i])
+			pl_arena_free(&lane->beat_arenas[i]);
+	if (lane->next_config)
+		pl_config_unref(&lane->next_config);
+	pl_config_unref(&lane->config);
+	pthread_mutex_destroy(&lane->mutex);
+	pl_wake_free(&lane->halt);
+	free(lane);
+}
+
+struct pl_lane *pl_lane_start(const struct pl_config *config, const struct pl_region *region, int index, struct pl_board *board,
+                              struct pl_error *err)
+{
+	struct pl_lane *lane = pl_calloc(1, sizeof *lane);
+
+	lane->halt = pl_wake_new();
+	pthread_mutex_init(&lane->mutex, NULL);
+	lane->board = board;
+	lane->index = index;
+	lane->config = pl_config_ref(config);
+	lane->region = region;
+	lane->arena = pl_arena_new(16 * 1024);
+	lane->batch = pl_apply_batch_new();
+	lane->backoff = lane->kafka_backoff = (struct pl_backoff){ .min_us = SECOND / 20, .max_us = SECOND };
+	pl_hand_init(&lane->hand);
+	if (pthread_create(&lane->thread, NULL, run, lane) != 0) {
+		pl_error_set(err, PL_EINTERNAL, "the applier's thread cannot be started");
+		free_lane(lane);
+		return NULL;
+	}
+	return lane;
+}
+
+void pl_lane_reconfigure(struct pl_lane *lane, const struct pl_config *config, const struct pl_region *region)
+{
+	pthread_mutex_lock(&lane->mutex);
+	if (lane->next_config)
+		pl_config_unref(&lane->next_config);
+	lane->next_config = pl_config_ref(config);
+	lane->next_region = region;
+	pthread_mutex_unlock(&lane->mutex);
+}
+
+void pl_lane_ask_to_stop(struct pl_lane *lane)
+{
+	pl_wake_ring(lane->halt);
+}
+
+void pl_lane_stop(struct pl_lane **lane)
+{
+	if (!*lane)
+		return;
+	pl_lane_ask_to_stop(*lane);
+	pthread_join((*lane)->thread, NULL);
+	free_lane(*lane);
+	*lane = NULL;
+}
+
+const struct pl_lane_stats *pl_lane_stats(const struct pl_lane *lane)
+{
+	return &lane->stats;
+}
