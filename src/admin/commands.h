@@ -9,6 +9,7 @@ extern const struct pl_command pl_cmd_conflicts_list, pl_cmd_conflicts_show;
 extern const struct pl_command pl_cmd_dead_letters_drop, pl_cmd_dead_letters_list, pl_cmd_dead_letters_show;
 extern const struct pl_command pl_cmd_lag;
 extern const struct pl_command pl_cmd_nginx;
+extern const struct pl_command pl_cmd_conflicts_restore, pl_cmd_policy_replay;
 extern const struct pl_command pl_cmd_policy_check;
 extern const struct pl_command pl_cmd_policy_list;
 extern const struct pl_command pl_cmd_routes;
