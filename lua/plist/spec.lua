@@ -60,8 +60,9 @@ local function merged(rows, fields)
   return shown
 end
 
---- A function that asks the policy at `path` (under the Lua folder, by default lua/ of the source tree) about rows, and returns what is shown; or
---- nil and a sentence when it gives no valid verdict. Values of fields are given and come back as texts, as a database prints them.
+--- A function that asks the policy at `path` (under the Lua folder, by default lua/ of the source tree) about rows, and
+--- returns what is shown; or nil and a sentence when it gives no valid verdict. Values of fields are texts, as a database
+--- prints them.
 function spec.policy(path, root)
   local vm, problems = host.vm { world = "policy", root = root or (os.getenv("PL_TOP_SRCDIR") or ".") .. "/lua", policy = path }
   if not vm then error(table.concat(problems, "\n"), 2) end

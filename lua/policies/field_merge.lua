@@ -1,5 +1,5 @@
---- Each field comes from the latest write of that field, so a new price in one region and a new bedroom count in another are both kept.
---- Needs `track_fields: true` of the resource; without it a field counts as written when its row was.
+--- Each field comes from the latest write of that field: a new price in one region and a new bedroom count in another are both
+--- kept. Needs `track_fields: true` of the resource; without it a field counts as written when its row was.
 local policy = require "plist.policy"
 
 --- When and where the field of a row was last changed.

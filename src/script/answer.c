@@ -1,7 +1,7 @@
 // What a handler returned, made into the answer; and the answers that are given without one.
 //
-// Stands between run.c and http/response. What is made here lives in the request's arena (and the body in the answer's buffer), so that it can be sent
-// after the run is gone. Runs no code of scripts.
+// Stands between run.c and http/response. What is made here lives in the request's arena (and the body in the answer's
+// buffer), so that it can be sent after the run is gone. Runs no code of scripts.
 // Threads: a VM's.
 #include <ctype.h>
 #include <lauxlib.h>
@@ -273,7 +273,8 @@ static bool is_header_value(const char *value, size_t len)
 static bool is_reserved(const char *name)
 {
 	static const char *const names[] = {
-		"Connection", "Content-Length", "Date", "Idempotent-Replayed", "Keep-Alive", "Trailer", "Transfer-Encoding", "Upgrade",
+		"Connection", "Content-Length", "Date", "Idempotent-Replayed", "Keep-Alive", "Trailer", "Transfer-Encoding",
+		"Upgrade",
 		"X-Plist-Region", "X-Request-ID",
 	};
 

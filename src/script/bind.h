@@ -1,4 +1,5 @@
-// The modules in C that scripts can require: one file each, one function each that pushes a new table. For the files of script/ only.
+// The modules in C that scripts can require: one file each, one function each that pushes a new table. For the files of
+// script/ only.
 #pragma once
 
 #include <lua.h>
@@ -18,6 +19,6 @@ int pl_bind_policy(lua_State *L);
 // bind_decimal.c
 void pl_decimal_setup(lua_State *L);                            // once for a state
 void pl_decimal_push(lua_State *L, const struct pl_decimal *d); // a copy
-bool pl_decimal_at(lua_State *L, int index, struct pl_decimal *view_r); // a view, valid while the value is; never pl_decimal_fini it
+bool pl_decimal_at(lua_State *L, int index, struct pl_decimal *view_r); // valid while the value is; never _fini it
 // Pushes the decimal that `text` is; false, with nothing pushed: it is none.
 bool pl_decimal_push_text(lua_State *L, const char *text, size_t len);

@@ -1,6 +1,7 @@
 // plist.db: query.
 //
-// For what records.* has no words for: any statement that reads. It runs in a read-only transaction; values go in as parameters, never as text.
+// For what records.* has no words for: any statement that reads. It runs in a read-only transaction; values go in as
+// parameters, never as text.
 // Threads: a VM's.
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 #define ROWS_MAX 1000
 
 // PostgreSQL's type OIDs, which never change.
-enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_OID = 26, OID_FLOAT4 = 700, OID_FLOAT8 = 701, OID_NUMERIC = 1700 };
+enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_OID = 26, OID_FLOAT4 = 700, OID_FLOAT8 = 701,
+       OID_NUMERIC = 1700 };
 
 static void push_value(lua_State *L, unsigned type, const char *text)
 {

@@ -1,8 +1,8 @@
 // plist.decimal: exact numbers for scripts.
 //
-// What JSON's fractions and numeric columns become in Lua. A value is a userdata that holds its digits itself, so it needs no finalizer, its memory is
-// counted like all other memory of the script, and an error in the middle of a calculation loses nothing: calculations happen in the VM's
-// own scratch numbers. Values never change.
+// What JSON's fractions and numeric columns become in Lua. A value is a userdata that holds its digits itself, so it needs no
+// finalizer, its memory is counted like all other memory of the script, and an error in the middle of a calculation loses
+// nothing: calculations happen in the VM's own scratch numbers. Values never change.
 // Threads: a VM's.
 #include <lauxlib.h>
 #include <string.h>
@@ -204,7 +204,8 @@ static int dec_tointeger(lua_State *L)
 	struct pl_decimal a;
 
 	operand(L, 1, 0, &a);
-	if (pl_decimal_round(&vm->result, &a, 0) == 0 && pl_decimal_cmp(&vm->result, &a) == 0 && mpz_fits_slong_p(vm->result.unscaled))
+	if (pl_decimal_round(&vm->result, &a, 0) == 0 && pl_decimal_cmp(&vm->result, &a) == 0 &&
+	    mpz_fits_slong_p(vm->result.unscaled))
 		lua_pushinteger(L, mpz_get_si(vm->result.unscaled));
 	else
 		lua_pushnil(L);
@@ -303,12 +304,14 @@ static int dec_abs(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{"abs", dec_abs}, {"div", dec_div}, {"round", dec_round}, {"scale", dec_scale}, {"tointeger", dec_tointeger}, {NULL, NULL},
+	{"abs", dec_abs}, {"div", dec_div}, {"round", dec_round}, {"scale", dec_scale}, {"tointeger", dec_tointeger},
+	{NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {
-	{"__add", dec_add}, {"__concat", dec_concat}, {"__div", dec_no_div}, {"__eq", dec_eq}, {"__idiv", dec_no_div}, {"__le", dec_le},
-	{"__lt", dec_lt}, {"__mul", dec_mul}, {"__sub", dec_sub}, {"__tostring", dec_tostring}, {"__unm", dec_unm}, {NULL, NULL},
+	{"__add", dec_add}, {"__concat", dec_concat}, {"__div", dec_no_div}, {"__eq", dec_eq}, {"__idiv", dec_no_div},
+	{"__le", dec_le}, {"__lt", dec_lt}, {"__mul", dec_mul}, {"__sub", dec_sub}, {"__tostring", dec_tostring},
+	{"__unm", dec_unm}, {NULL, NULL},
 };
 
 void pl_decimal_setup(lua_State *L)

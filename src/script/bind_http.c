@@ -1,8 +1,9 @@
 // plist.http: the answers that a handler can give.
 //
-// Each function makes a table that answer.c reads when the handler has returned it: { status, body, headers } or { problem }. Nothing is sent
-// from here.
+// Each function makes a table that answer.c reads when the handler has returned it: { status, body, headers } or { problem }.
+// Nothing is sent from here.
 // Threads: a VM's.
+#include <ctype.h>
 #include <lauxlib.h>
 #include <string.h>
 
@@ -142,7 +143,8 @@ static void push_location(lua_State *L)
 	if (!resource)
 		luaL_error(L, "http.created: say where it is, as the second argument");
 	lua_getfield(L, 1, "id");
-	lua_pushfstring(L, "/%s/%s/%s", run->request->region_prefix ? run->request->region_prefix : "", resource->name, lua_tostring(L, -1));
+	lua_pushfstring(L, "/%s/%s/%s", run->request->region_prefix ? run->request->region_prefix : "", resource->name,
+	                lua_tostring(L, -1));
 	lua_remove(L, -2);
 }
 
@@ -170,7 +172,7 @@ static int http_created(lua_State *L)
 static void add_query(struct pl_buf *buf, const char *text)
 {
 	for (; *text; text++) {
-		if (strchr("-._~", *text) || (*text >= '0' && *text <= '9') || (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z'))
+		if (isalnum((unsigned char)*text) || strchr("-._~", *text))
 			pl_buf_addc(buf, *text);
 		else
 			pl_buf_printf(buf, "%%%02X", (unsigned char)*text);

@@ -20,7 +20,8 @@ static int write_line(lua_State *L, enum pl_log_level level)
 	luaL_checkany(L, 1);
 	text = pl_sandbox_text(L, 1, &len);
 	pl_charge(L, LINE_COST);
-	pl_log(level, "%s: %.*s%s", pl_run_place(vm), len > LINE_MAX_BYTES ? LINE_MAX_BYTES : (int)len, text, len > LINE_MAX_BYTES ? " …" : "");
+	pl_log(level, "%s: %.*s%s", pl_run_place(vm), len > LINE_MAX_BYTES ? LINE_MAX_BYTES : (int)len, text,
+	       len > LINE_MAX_BYTES ? " …" : "");
 	return 0;
 }
 

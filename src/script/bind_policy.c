@@ -1,6 +1,7 @@
 // plist.policy: take and merge, the two verdicts that there are; and the frozen tables that policies are shown.
 //
-// A frozen table is a userdata around a table: it reads like one (index, #, pairs, ipairs, next, type) and refuses to be changed, by any function.
+// A frozen table is a userdata around a table: it reads like one (index, #, pairs, ipairs, next, type) and refuses to be
+// changed, by any function.
 // Threads: a VM's.
 #include <lauxlib.h>
 
@@ -115,7 +116,8 @@ int pl_policy_verdict_at(lua_State *L, int index, lua_Integer *take_r)
 
 void pl_policy_setup(lua_State *L)
 {
-	static const luaL_Reg frozen[] = {{"__index", frozen_index}, {"__len", frozen_len}, {"__newindex", frozen_newindex}, {NULL, NULL}};
+	static const luaL_Reg frozen[] = {{"__index", frozen_index}, {"__len", frozen_len}, {"__newindex", frozen_newindex},
+	                                  {NULL, NULL}};
 
 	luaL_newmetatable(L, META_FROZEN);
 	luaL_setfuncs(L, frozen, 0);

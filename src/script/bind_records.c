@@ -1,7 +1,7 @@
 // plist.records: get, list, create, update, delete.
 //
-// What a handler asks of the store. Each function checks its arguments, prepares an op and yields; its continuation, resumed with the answer,
-// returns the record, or nil and an error that http.problem makes an answer of. Wrong use raises.
+// What a handler asks of the store. Each function checks its arguments, prepares an op and yields; its continuation, resumed
+// with the answer, returns the record, or nil and an error that http.problem makes an answer of. Wrong use raises.
 // Threads: a VM's.
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -203,8 +203,8 @@ static void set_fields(lua_State *L, int index, struct pl_write *write, struct p
 		add_fault(write->arena, faults, "", pl_arena_strdup(write->arena, err.text));
 		return;
 	}
-	pl_changes_parse(write->arena, write->resource, create ? PL_BODY_CREATE : PL_BODY_UPDATE, tree, create ? with_create : with_update,
-	                 &write->changes, faults);
+	pl_changes_parse(write->arena, write->resource, create ? PL_BODY_CREATE : PL_BODY_UPDATE, tree,
+	                 create ? with_create : with_update, &write->changes, faults);
 	check_id(write, tree, faults);
 	cJSON_Delete(tree);
 }
@@ -299,7 +299,8 @@ static int rec_delete(lua_State *L)
 int pl_bind_records(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{"create", rec_create}, {"delete", rec_delete}, {"get", rec_get}, {"list", rec_list}, {"update", rec_update}, {NULL, NULL},
+		{"create", rec_create}, {"delete", rec_delete}, {"get", rec_get}, {"list", rec_list}, {"update", rec_update},
+		{NULL, NULL},
 	};
 
 	luaL_newlib(L, functions);

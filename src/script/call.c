@@ -1,12 +1,14 @@
 // Entering Lua: the one place where the host calls into a state, and the budget that every call has.
 //
-// Stands under run.c (handlers), policy.c and vm.c (loading). Everything that may raise runs below pl_call or pl_call_resume, so an error, a used-up
-// budget or an allocation that was refused ends there, as a value of enum pl_call_end, and nowhere else.
+// Stands under run.c (handlers), policy.c and vm.c (loading). Everything that may raise runs below pl_call or pl_call_resume,
+// so an error, a used-up budget or an allocation that was refused ends there, as a value of enum pl_call_end, and nowhere
+// else.
 //
-// The budget. A hook fires every HOOK_STEP instructions and takes them off; functions in C that could work for long take off their own cost (pl_charge),
-// because the hook does not fire inside them; the allocator takes off the cost of long strings, because `..` copies without asking anyone. When
-// nothing is left the hook stays armed, on every instruction, and the sandbox's pcall passes the error on instead of catching it: a spent
-// budget cannot be swallowed. The count of instructions decides; the wall clock is looked at too, for what cannot be counted.
+// The budget. A hook fires every HOOK_STEP instructions and takes them off; functions in C that could work for long take off
+// their own cost (pl_charge), because the hook does not fire inside them; the allocator takes off the cost of long strings,
+// because `..` copies without asking anyone. When nothing is left the hook stays armed, on every instruction, and the
+// sandbox's pcall passes the error on instead of catching it: a spent budget cannot be swallowed. The count of instructions
+// decides; the wall clock is looked at too, for what cannot be counted.
 //
 // Memory. The allocator refuses what goes over the cap. Lua then collects garbage and asks once more; refused again, it raises.
 //
@@ -126,7 +128,8 @@ bool pl_call_must_pass(lua_State *L, int status)
 	return budget && budget->spent != PL_CALL_DONE;
 }
 
-// The message of an error value, on top of the stack. A value that is no text is named by its type: its __tostring is a script's, too.
+// The message of an error value, on top of the stack. A value that is no text is named by its type: its __tostring is a
+// script's, too.
 static const char *message(lua_State *L)
 {
 	int type = lua_type(L, -1);
@@ -229,7 +232,8 @@ static int trace_coroutine(lua_State *L)
 	return 0;
 }
 
-enum pl_call_end pl_call_resume(struct pl_vm *vm, lua_State *co, int nargs, int *nresults_r, struct pl_budget *budget, struct pl_error *err)
+enum pl_call_end pl_call_resume(struct pl_vm *vm, lua_State *co, int nargs, int *nresults_r, struct pl_budget *budget,
+                                struct pl_error *err)
 {
 	int top = lua_gettop(vm->L);
 	enum pl_call_end end;

@@ -1,6 +1,7 @@
 // Entering Lua: the one place where the host calls into a state, and the budget that every call has.
 //
-// For the files of script/ only. Threads: a VM belongs to one thread.
+// For the files of script/ only.
+// Threads: a VM belongs to one thread.
 #pragma once
 
 #include <lua.h>
@@ -21,7 +22,8 @@ enum pl_call_end {
 };
 const char *pl_call_end_name(enum pl_call_end end); // "done", "waiting", "raised", "instructions", "time", "memory"
 
-// What a call may use up. The count of instructions goes on over the waits of a handler; the time is that of one stretch between them.
+// What a call may use up. The count of instructions goes on over the waits of a handler; the time is that of one stretch
+// between them.
 struct pl_budget {
 	int64_t instructions; // left
 	int64_t wall_us;      // of each stretch
@@ -29,20 +31,22 @@ struct pl_budget {
 };
 struct pl_budget pl_budget_of(const struct pl_script_limits *limits);
 
-// Calls body(L) with `arg` as a light userdata at index 1, protected. All that may raise, the host's own pushing of values included, happens
-// in such a body. With a budget, Lua functions called from the body are counted; NULL is for work of the host alone.
-// Not DONE: *err has the code (PL_ESCRIPT, PL_EBUDGET) and "file:line: message"; the stack trace is in pl_call_trace.
+// Calls body(L) with `arg` as a light userdata at index 1, protected. All that may raise, the host's own pushing of values
+// included, happens in such a body. With a budget, Lua functions called from the body are counted; NULL is for work of the
+// host alone. Not DONE: *err has the code (PL_ESCRIPT, PL_EBUDGET) and "file:line: message"; the stack trace is in
+// pl_call_trace.
 enum pl_call_end pl_call(struct pl_vm *vm, lua_CFunction body, void *arg, struct pl_budget *budget, struct pl_error *err);
 
-// Starts or continues a coroutine whose function and `nargs` arguments lie on its stack. DONE: its results lie there; *nresults_r counts them.
+// Starts or continues a coroutine whose function and `nargs` arguments lie on its stack. DONE: its results lie there;
+// *nresults_r counts them.
 enum pl_call_end pl_call_resume(struct pl_vm *vm, lua_State *co, int nargs, int *nresults_r, struct pl_budget *budget,
                                 struct pl_error *err);
 
 // Where the last call that raised was: "stack traceback: …", or "". Valid until the next call.
 const char *pl_call_trace(const struct pl_vm *vm);
 
-// For C functions that scripts call: takes `cost` instructions off the budget of the running call, and raises when nothing is left. A
-// unit is about what one instruction of the virtual machine takes.
+// For C functions that scripts call: takes `cost` instructions off the budget of the running call, and raises when nothing is
+// left. A unit is about what one instruction of the virtual machine takes.
 void pl_charge(lua_State *L, int64_t cost);
 // True when a protected call inside a script must not swallow `status`: the budget is gone. Used by the sandbox's pcall.
 bool pl_call_must_pass(lua_State *L, int status);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The length of the name by which `text`, an error message, begins, if it is `path` as Lua shows it: whole, or, when it is long, "..." and its end.
+// The length of the name by which `text`, an error message, begins, if it is `path` as Lua shows it: whole, or, when it is
+// long, "..." and its end.
 static size_t names(const char *text, const char *path)
 {
 	size_t len = strlen(path);

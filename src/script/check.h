@@ -1,6 +1,7 @@
 // The load check: does every handler and every policy that a configuration names load, and is it what it must be?
 //
-// For `plist-admin config check`, `plistd --check-config` and a reload. Loads them all into VMs of their own and throws those away.
+// For `plist-admin config check`, `plistd --check-config` and a reload. Loads them all into VMs of their own and throws those
+// away.
 #pragma once
 
 #include "config/config.h"

@@ -48,7 +48,8 @@ static struct pl_problem *unavailable(struct pl_arena *arena, const char *detail
 static struct pl_problem *unknown_outcome(struct pl_arena *arena, const struct pl_route *route)
 {
 	const char *title = pl_arena_printf(arena, "outcome unknown, retry with the same %s", id_header(route));
-	struct pl_problem *problem = make(arena, 504, title, "The database was lost at the moment of the commit: the write may or may not have "
+	struct pl_problem *problem = make(arena, 504, title,
+	                                  "The database was lost at the moment of the commit: the write may or may not have "
 	                                  "happened. A retry with the same id does it at most once.");
 
 	problem->retryable = 1;
@@ -104,13 +105,15 @@ const struct pl_problem *pl_problem_of_faults(struct pl_arena *arena, const stru
 		more++;
 	problem->error = pl_arena_printf(arena, "%s %s", where, faults->detail);
 	problem->detail = more == 0 ? problem->error
-	                : pl_arena_printf(arena, "%s; and %d more fault%s, listed in errors", problem->error, more, more == 1 ? "" : "s");
+	                : pl_arena_printf(arena, "%s; and %d more fault%s, listed in errors", problem->error, more,
+	                                  more == 1 ? "" : "s");
 	problem->faults = faults;
 	problem->retryable = 0;
 	return problem;
 }
 
-static struct pl_problem *lock_problem(struct pl_arena *arena, const struct pl_write *write, int status, const char *title, const char *detail)
+static struct pl_problem *lock_problem(struct pl_arena *arena, const struct pl_write *write, int status, const char *title,
+                                       const char *detail)
 {
 	struct pl_problem *problem = make(arena, status, title, detail);
 
@@ -129,7 +132,8 @@ static const struct pl_problem *of_lock(struct pl_arena *arena, const struct pl_
 		                    pl_arena_printf(arena, "The id %lld is taken.", (long long)write->id));
 	case PL_OUTCOME_VERSION:
 		return lock_problem(arena, write, 409, "Conflict: version mismatch",
-		                    write->record ? pl_arena_printf(arena, "Version %d is current, version %d was sent.", write->record->version,
+		                    write->record ? pl_arena_printf(arena, "Version %d is current, version %d was sent.",
+		                                                    write->record->version,
 		                                                    write->version)
 		                                  : NULL);
 	case PL_OUTCOME_ETAG:
@@ -158,7 +162,8 @@ const struct pl_problem *pl_problem_of_write(struct pl_arena *arena, const struc
 		return problem;
 	case PL_OUTCOME_REUSED:
 		problem = make(arena, 422, "Request ID reused with a different request",
-		               pl_arena_printf(arena, "This %s came with another request before; give each request its own.", id_header(route)));
+		               pl_arena_printf(arena, "This %s came with another request before; give each request its own.",
+		                               id_header(route)));
 		problem->retryable = 0;
 		return problem;
 	case PL_OUTCOME_RUNNING:

@@ -1,7 +1,7 @@
 // The sandbox's string library: Lua's own, at a price.
 //
-// Stands before Lua's string library in every environment. What searches goes through pattern.c; what copies is charged by what it copies;
-// string.format shows no addresses. Left out: dump (bytecode), pack and unpack (machine words).
+// Stands before Lua's string library in every environment. What searches goes through pattern.c; what copies is charged by
+// what it copies; string.format shows no addresses. Left out: dump (bytecode), pack and unpack (machine words).
 // Threads: a VM's.
 #define _GNU_SOURCE // memmem
 #include <lauxlib.h>
@@ -92,7 +92,8 @@ static int str_match(lua_State *L)
 static int gmatch_step(lua_State *L)
 {
 	size_t len, pattern_len;
-	const char *text = lua_tolstring(L, lua_upvalueindex(1), &len), *pattern = lua_tolstring(L, lua_upvalueindex(2), &pattern_len);
+	const char *text = lua_tolstring(L, lua_upvalueindex(1), &len);
+	const char *pattern = lua_tolstring(L, lua_upvalueindex(2), &pattern_len);
 	lua_Integer last = lua_tointeger(L, lua_upvalueindex(4));
 	struct pl_match m;
 

@@ -1,8 +1,9 @@
 // The sandbox's table library: Lua's functions, written so that each element has its price.
 //
-// Lua's own trust #t, which a script's __len may answer with 2^60, and then work inside one call where no hook fires; and its sort asks the
-// clock for a pivot, so that equal elements may come out in another order tomorrow. Ours charge element by element, and sort is a
-// merge sort: stable, the same everywhere, and done after n log n comparisons whatever the comparing function says.
+// Lua's own trust #t, which a script's __len may answer with 2^60, and then work inside one call where no hook fires; and its
+// sort asks the clock for a pivot, so that equal elements may come out in another order tomorrow. Ours charge element by
+// element, and sort is a merge sort: stable, the same everywhere, and done after n log n comparisons whatever the comparing
+// function says.
 // Threads: a VM's.
 #include <lauxlib.h>
 

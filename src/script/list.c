@@ -40,7 +40,8 @@ static bool parse_integer(const char *text, int64_t min, int64_t max, int64_t *v
 }
 
 // An option that is an integer, or the text of one: limit, after.
-static void read_integer(lua_State *L, int index, struct pl_list *list, const char *name, int64_t min, int64_t max, int64_t *value_r)
+static void read_integer(lua_State *L, int index, struct pl_list *list, const char *name, int64_t min, int64_t max,
+                         int64_t *value_r)
 {
 	const char *text;
 
@@ -49,7 +50,8 @@ static void read_integer(lua_State *L, int index, struct pl_list *list, const ch
 		if (!text)
 			luaL_error(L, "records.list: %s is an integer, or the text of one", name);
 		if (!parse_integer(text, min, max, value_r))
-			add_fault(list, name, pl_arena_printf(list->arena, "must be an integer from %lld to %lld", (long long)min, (long long)max));
+			add_fault(list, name, pl_arena_printf(list->arena, "must be an integer from %lld to %lld",
+			                                      (long long)min, (long long)max));
 	}
 	lua_pop(L, 1);
 }
@@ -67,8 +69,8 @@ static bool is_decimal(const char *text)
 	return ok;
 }
 
-// What is wrong with a value that a field is compared with; NULL if nothing. Its text for the database in *text_r. The field's own bounds do not
-// matter: it is no fault to ask for a price of at least -1.
+// What is wrong with a value that a field is compared with; NULL if nothing. Its text for the database in *text_r. The
+// field's own bounds do not matter: it is no fault to ask for a price of at least -1.
 static const char *value_fault(struct pl_arena *arena, const struct pl_field *field, const char *value, const char **text_r)
 {
 	int64_t integer;

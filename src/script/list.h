@@ -15,5 +15,6 @@ struct pl_list {
 	struct pl_fault *faults; // all that is wrong; NULL: nothing
 };
 
-// Reads the options at `index` (a table or nil). Raises for what a handler got wrong; what a client may have got wrong are faults.
+// Reads the options at `index` (a table or nil). Raises for what a handler got wrong; what a client may have got wrong are
+// faults.
 void pl_list_read(lua_State *L, int index, struct pl_list *list);

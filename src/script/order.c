@@ -1,7 +1,7 @@
 // The order of a table's keys: the same on every machine, in every run.
 //
-// Stands behind `pairs` and `next` of policies, and behind the JSON of handlers. Lua's own order comes from a hash that is seeded by
-// addresses and the time, so two regions could see two orders.
+// Stands behind `pairs` and `next` of policies, and behind the JSON of handlers. Lua's own order comes from a hash that is
+// seeded by addresses and the time, so two regions could see two orders.
 // Threads: a VM's.
 #include <lauxlib.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 // Lua's patterns, matched step by step at a price.
 //
-// Stands behind find, match, gmatch and gsub of the sandbox. Lua's own matcher cannot be stopped: a pattern such as ("a*"):rep(20) .. "b" works for
-// years inside one call, where no hook fires. This one takes each step off the script's budget, so patterns need no other
-// limits, and the same pattern costs the same everywhere.
+// Stands behind find, match, gmatch and gsub of the sandbox. Lua's own matcher cannot be stopped: a pattern such as
+// ("a*"):rep(20) .. "b" works for years inside one call, where no hook fires. This one takes each step off the script's
+// budget, so patterns need no other limits, and the same pattern costs the same everywhere.
 //
-// A matcher goes through the pattern item by item; where it can choose (a quantifier) it tries one way after the other, by recursion. What
-// lies between two choices is a loop.
+// A matcher goes through the pattern item by item; where it can choose (a quantifier) it tries one way after the other, by
+// recursion. What lies between two choices is a loop.
 // Threads: a VM's.
 #include "script/pattern.h"
 
@@ -23,7 +23,9 @@ static const char *match(struct pl_match *m, const char *s, const char *p);
 
 void pl_match_init(struct pl_match *m, lua_State *L, const char *text, size_t text_len, const char *pattern, size_t pattern_len)
 {
-	*m = (struct pl_match){.L = L, .text = text, .text_end = text + text_len, .pattern = pattern, .pattern_end = pattern + pattern_len};
+	*m = (struct pl_match){
+		.L = L, .text = text, .text_end = text + text_len, .pattern = pattern, .pattern_end = pattern + pattern_len,
+	};
 	m->anchored = pattern_len > 0 && pattern[0] == '^';
 	if (m->anchored)
 		m->pattern++;

@@ -1,16 +1,18 @@
 // Policies: asking a Lua file which of several concurrent writes is shown.
 //
-// Stands between replicate/decide and a policy's `resolve`. What makes regions agree is that a policy is a function of its rows, so
-// nothing else may reach it. Each call begins with a world that did not exist before: a new environment, in which the compiled main function of
-// the file runs again, and those of the modules that it requires. Whatever a policy keeps, in a global, an upvalue, a metatable, a closure made
-// while loading, or in a library's table, it keeps in that world, which ends with the call. The price is a few microseconds (see
-// tests/unit/script/test_policy.c, which measures it), against a transaction for every conflict.
+// Stands between replicate/decide and a policy's `resolve`. What makes regions agree is that a policy is a function of its
+// rows, so nothing else may reach it. Each call begins with a world that did not exist before: a new environment, in which
+// the compiled main function of the file runs again, and those of the modules that it requires. Whatever a policy keeps, in a
+// global, an upvalue, a metatable, a closure made while loading, or in a library's table, it keeps in that world, which ends
+// with the call. The price is a few microseconds (see tests/unit/script/test_policy.c, which measures it), against a
+// transaction for every conflict.
 //
-// What remains shared between calls cannot be changed or seen by scripts: C functions without state, the compiled code, texts, the metatable of texts, of decimals
-// and of frozen tables. `pairs` and `next` go in an order of their own, sort is stable, and no function shows an address, the time or chance.
+// What remains shared between calls cannot be changed or seen by scripts: C functions without state, the compiled code,
+// texts, the metatable of texts, of decimals and of frozen tables. `pairs` and `next` go in an order of their own, sort is
+// stable, and no function shows an address, the time or chance.
 //
-// A verdict is believed only after it has been held against the resource: an index that exists; or fields that are fields, of their types, within their
-// bounds, none missing.
+// A verdict is believed only after it has been held against the resource: an index that exists; or fields that are fields, of
+// their types, within their bounds, none missing.
 // Threads: a VM's.
 #include "script/policy.h"
 
@@ -159,7 +161,9 @@ static const char *as_json(lua_State *L, struct pl_vm *vm, cJSON *item)
 	case LUA_TSTRING:
 		item->type = cJSON_String;
 		item->valuestring = (char *)(uintptr_t)lua_tolstring(L, -1, &len);
-		return strlen(item->valuestring) == len && pl_utf8_valid(item->valuestring, len) ? NULL : "a text that is not UTF-8";
+		if (strlen(item->valuestring) != len || !pl_utf8_valid(item->valuestring, len))
+			return "a text that is not UTF-8";
+		return NULL;
 	default:
 		pl_buf_reset(&vm->text);
 		if (!pl_value_print_number(L, -1, &vm->text))
@@ -202,8 +206,8 @@ static void refuse_others(lua_State *L, struct call *call)
 		lua_rawgeti(L, -1, i);
 		name = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
 		if (!name || pl_resource_field(call->resource, name, len) < 0)
-			call->nonsense = pl_arena_printf(call->arena, "merges '%s', which is no field of %s", name ? name : luaL_typename(L, -1),
-			                                 call->resource->name);
+			call->nonsense = pl_arena_printf(call->arena, "merges '%s', which is no field of %s",
+			                                 name ? name : luaL_typename(L, -1), call->resource->name);
 		lua_pop(L, 1);
 	}
 	lua_settop(L, fields);
@@ -264,18 +268,20 @@ static int resolve(lua_State *L)
 	return 0;
 }
 
-int pl_policy_resolve(struct pl_policy *policy, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                      struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+int pl_policy_resolve(struct pl_policy *policy, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows,
+                      int n, struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
 {
 	return pl_policy_resolve_again(policy, resource, id, rows, n, 1, arena, verdict_r, err);
 }
 
-int pl_policy_resolve_again(struct pl_policy *policy, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                            int times, struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+int pl_policy_resolve_again(struct pl_policy *policy, const struct pl_resource *resource, int64_t id,
+                            const struct pl_sibling *rows, int n, int times, struct pl_arena *arena,
+                            struct pl_verdict *verdict_r, struct pl_error *err)
 {
 	struct pl_vm *vm = policy->vm;
 	struct call call = {
-		.policy = policy, .resource = resource, .id = id, .rows = rows, .n = n, .times = times, .arena = arena, .verdict = verdict_r,
+		.policy = policy, .resource = resource, .id = id, .rows = rows, .n = n, .times = times, .arena = arena,
+		.verdict = verdict_r,
 	};
 	struct pl_budget budget = pl_budget_of(&vm->limits);
 	enum pl_call_end end;

@@ -38,9 +38,12 @@ const char *pl_policy_sha256(const struct pl_policy *policy); // of the file; an
 // 0 with *verdict_r valid for the resource; PL_ESCRIPT, PL_EBUDGET or PL_EINVAL (nonsense) with a sentence for operators.
 // Texts of the verdict live in `arena`.
 int pl_policy_resolve(struct pl_policy *policy, const struct pl_resource *resource, int64_t id,
-                      const struct pl_sibling *rows, int n, struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err);
+                      const struct pl_sibling *rows, int n, struct pl_arena *arena, struct pl_verdict *verdict_r,
+                      struct pl_error *err);
 
-// The same, asked `times` times within one world, and the last answer given: what the policy would say if it could remember. For the probe alone;
-// an answer that differs from pl_policy_resolve's shows that the policy counts on a memory that it does not have.
-int pl_policy_resolve_again(struct pl_policy *policy, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
-                            int times, struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err);
+// The same, asked `times` times within one world, and the last answer given: what the policy would say if it could remember.
+// For the probe alone; an answer that differs from pl_policy_resolve's shows that the policy counts on a memory that it does
+// not have.
+int pl_policy_resolve_again(struct pl_policy *policy, const struct pl_resource *resource, int64_t id,
+                            const struct pl_sibling *rows, int n, int times, struct pl_arena *arena,
+                            struct pl_verdict *verdict_r, struct pl_error *err);

@@ -1,7 +1,8 @@
 // `req`: the request as a handler sees it.
 //
-// Stands between run.c and a handler. It is a userdata that knows its run as long as the run lasts: a handler that keeps it, or a closure over
-// it, and asks it later gets an error that says so. Members become Lua values when they are first asked for.
+// Stands between run.c and a handler. It is a userdata that knows its run as long as the run lasts: a handler that keeps it,
+// or a closure over it, and asks it later gets an error that says so. Members become Lua values when they are first asked
+// for.
 // Threads: a VM's.
 #include "script/request.h"
 

@@ -1,15 +1,17 @@
 // Runs: a handler as a coroutine that waits where it asks the store.
 //
-// Stands between http/router and the bindings. The way of a request: pl_run_start makes the coroutine and its `req` and resumes it; a binding that
-// needs the store prepares an op and yields; the op is sent when the coroutine has yielded, so nothing can raise while the store has it; its
-// answer resumes the coroutine, which takes what it asked for out of the op; what the handler returns becomes the answer.
+// Stands between http/router and the bindings. The way of a request: pl_run_start makes the coroutine and its `req` and
+// resumes it; a binding that needs the store prepares an op and yields; the op is sent when the coroutine has yielded, so
+// nothing can raise while the store has it; its answer resumes the coroutine, which takes what it asked for out of the op;
+// what the handler returns becomes the answer.
 //
-// Three things the handler does not see. Before the first read of an idempotent route the request id is looked up, so that a retry is
-// recognised before the handler can take another way. A write that turns out to be a retry (remembered, reused, running) is answered here
-// and the coroutine is dropped. And a 2xx that differs from the default answer is stored before it is given.
+// Three things the handler does not see. Before the first read of an idempotent route the request id is looked up, so that a
+// retry is recognised before the handler can take another way. A write that turns out to be a retry (remembered, reused,
+// running) is answered here and the coroutine is dropped. And a 2xx that differs from the default answer is stored before it
+// is given.
 //
-// Invariants: `done` is called exactly once unless the run is freed before; at most one op is with the store; what the store may still
-// touch is in the run's arena, which an abandoned run leaves to its op.
+// Invariants: `done` is called exactly once unless the run is freed before; at most one op is with the store; what the store
+// may still touch is in the run's arena, which an abandoned run leaves to its op.
 // Threads: a VM's.
 #include "script/run.h"
 
@@ -216,7 +218,8 @@ static void written(struct pl_run *run, struct pl_op *op)
 static void stored(struct pl_run *run, const struct pl_remember_answer *store)
 {
 	if (store->code != 0)
-		pl_warning("%s: the answer to %s was not remembered, a retry will get the default one: %s", run->script->source->path,
+		pl_warning("%s: the answer to %s was not remembered, a retry will get the default one: %s",
+		           run->script->source->path,
 		           run->request->request_id, store->err.text);
 	finish(run);
 }
@@ -344,7 +347,8 @@ static bool differs_from_default(struct pl_run *run, struct pl_buf *scratch)
 	pl_buf_reset(scratch);
 	if (!deleted)
 		pl_record_print(scratch, write->record);
-	return scratch->len != run->answer->body.len || (scratch->len && memcmp(scratch->data, run->answer->body.data, scratch->len) != 0);
+	return scratch->len != run->answer->body.len ||
+	       (scratch->len && memcmp(scratch->data, run->answer->body.data, scratch->len) != 0);
 }
 
 // The handler has returned and its answer is made.

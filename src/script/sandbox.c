@@ -1,12 +1,13 @@
 // The sandbox: what a script finds in its environment, in either world.
 //
-// Stands between every script and Lua. Nothing is opened and then taken away: an environment is put together from the rows below, and what has no
-// row does not exist. Environments are filled as they are used: the metatable's __index copies a function, or a whole library table, at its
-// first use, so a fresh environment for each call of a policy costs next to nothing, and what a script does to its `string` stays with it.
+// Stands between every script and Lua. Nothing is opened and then taken away: an environment is put together from the rows
+// below, and what has no row does not exist. Environments are filled as they are used: the metatable's __index copies a
+// function, or a whole library table, at its first use, so a fresh environment for each call of a policy costs next to
+// nothing, and what a script does to its `string` stays with it.
 //
-// Metatables. setmetatable does not set the script's table but a copy of its known metamethods: __gc, __close, __mode and __metatable are refused, and
-// putting them into the table afterwards changes nothing. (A weak table would let a policy see when garbage is collected.) getmetatable
-// gives the script its own table back.
+// Metatables. setmetatable does not set the script's table but a copy of its known metamethods: __gc, __close, __mode and
+// __metatable are refused, and putting them into the table afterwards changes nothing. (A weak table would let a policy see
+// when garbage is collected.) getmetatable gives the script its own table back.
 //
 // Invariants: no function here gives away an address, the time, chance (in policies), or a table that another script can reach.
 // Threads: a VM's.
@@ -79,8 +80,9 @@ static const struct { const char *name, *why; } missing[] = {
 };
 
 #define METAMETHODS_ALLOWED \
-	"__add", "__band", "__bnot", "__bor", "__bxor", "__call", "__concat", "__div", "__eq", "__idiv", "__index", "__le", "__len", "__lt", \
-	"__mod", "__mul", "__name", "__newindex", "__pairs", "__pow", "__shl", "__shr", "__sub", "__tostring", "__unm"
+	"__add", "__band", "__bnot", "__bor", "__bxor", "__call", "__concat", "__div", "__eq", "__idiv", "__index", "__le", \
+	"__len", "__lt", "__mod", "__mul", "__name", "__newindex", "__pairs", "__pow", "__shl", "__shr", "__sub", \
+	"__tostring", "__unm"
 
 static const char *const allowed[] = {METAMETHODS_ALLOWED};
 static const char *const refused[] = {"__close", "__gc", "__metatable", "__mode"};
@@ -247,14 +249,15 @@ static int base_require(lua_State *L)
 	source = path ? pl_config_source(vm->config, path) : NULL;
 	if (!source)
 		return luaL_error(L, "module '%s' is not there: neither plist's own for %s, nor %s under the Lua folder", name,
-		                  vm->world == PL_WORLD_HANDLER ? "handlers" : "policies", path ? path : "a file that could be called so");
+		                  vm->world == PL_WORLD_HANDLER ? "handlers" : "policies",
+		                  path ? path : "a file that could be called so");
 	pl_vm_require(L, source);
 	return 1;
 }
 
 const luaL_Reg pl_sandbox_base[] = {
-	{"getmetatable", base_getmetatable}, {"pcall", base_pcall}, {"require", base_require}, {"setmetatable", base_setmetatable},
-	{"tostring", base_tostring}, {"type", base_type}, {NULL, NULL},
+	{"getmetatable", base_getmetatable}, {"pcall", base_pcall}, {"require", base_require},
+	{"setmetatable", base_setmetatable}, {"tostring", base_tostring}, {"type", base_type}, {NULL, NULL},
 };
 
 // A function of Lua's behind its price.
@@ -443,8 +446,9 @@ static void push_env_meta(lua_State *L)
 
 void pl_sandbox_open(lua_State *L)
 {
-	static const luaL_Reg libraries[] = {{LUA_GNAME, luaopen_base}, {LUA_STRLIBNAME, luaopen_string}, {LUA_MATHLIBNAME, luaopen_math},
-	                                     {LUA_UTF8LIBNAME, luaopen_utf8}, {LUA_OSLIBNAME, luaopen_os}};
+	static const luaL_Reg libraries[] = {{LUA_GNAME, luaopen_base}, {LUA_STRLIBNAME, luaopen_string},
+	                                     {LUA_MATHLIBNAME, luaopen_math}, {LUA_UTF8LIBNAME, luaopen_utf8},
+	                                     {LUA_OSLIBNAME, luaopen_os}};
 	struct pl_vm *vm = pl_vm_of(L);
 
 	for (size_t i = 0; i < COUNT(libraries); i++) {

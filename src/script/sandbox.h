@@ -7,7 +7,8 @@
 
 // Once for a new state, inside a pl_call: opens what is chosen of Lua's libraries and puts the guarded functions together.
 void pl_sandbox_open(lua_State *L);
-// Pushes a new environment: its globals are its own, its library tables too, and nothing that it does to them is seen anywhere else.
+// Pushes a new environment: its globals are its own, its library tables too, and nothing that it does to them is seen
+// anywhere else.
 void pl_sandbox_push_env(lua_State *L);
 // Gives the function at `index` a new environment.
 void pl_sandbox_set_env(lua_State *L, int index);
@@ -25,8 +26,8 @@ extern const luaL_Reg pl_sandbox_base[];
 extern const luaL_Reg pl_sandbox_string[];
 extern const luaL_Reg pl_sandbox_table[];
 
-// order.c. Pushes a list of the keys of the table at `index`: numbers by value, then texts by bytes, then false and true. Returns how many there
-// are. Raises for keys that have no order (tables, functions).
+// order.c. Pushes a list of the keys of the table at `index`: numbers by value, then texts by bytes, then false and true.
+// Returns how many there are. Raises for keys that have no order (tables, functions).
 lua_Integer pl_order_keys(lua_State *L, int index);
 int pl_order_pairs(lua_State *L); // pairs for policies
 int pl_order_next(lua_State *L);  // next for policies

@@ -1,6 +1,7 @@
 // The inside of a VM, for the files of script/ only.
 //
-// A state's extra space points back to its VM, also from every coroutine, so a C function that a script calls finds it by pl_vm_of.
+// A state's extra space points back to its VM, also from every coroutine, so a C function that a script calls finds it by
+// pl_vm_of.
 #pragma once
 
 #include <lua.h>
@@ -88,5 +89,6 @@ void pl_policy_setup(lua_State *L);  // once for a state
 void pl_policy_freeze(lua_State *L); // the table on top becomes a value that scripts read as the same table, and cannot change
 void pl_policy_freeze_deep(lua_State *L); // and all tables in it
 void pl_policy_thaw(lua_State *L, int index); // for C alone: puts the table that was frozen at `index`; leaves all other values
-// What policy.take or policy.merge has made, at `index`: 't' with *take_r, 'm' with the table of fields pushed, 0 if it is neither.
+// What policy.take or policy.merge has made, at `index`: 't' with *take_r, 'm' with the table of fields pushed, 0 if it is
+// neither.
 int pl_policy_verdict_at(lua_State *L, int index, lua_Integer *take_r);

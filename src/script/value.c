@@ -1,9 +1,10 @@
 // Values on their way between C and Lua: JSON both ways, records, fields.
 //
-// Stands between the bindings and the records. Numbers stay what they are: a JSON number without a point or an exponent is a Lua integer,
-// any other a decimal; a float, which only a script can make, is printed with as many digits as it takes to read it back.
-// Invariants: printing runs no code of scripts (no metamethods), so it may be done after a script has ended; C memory in use while something may raise
-// belongs to the VM or the request.
+// Stands between the bindings and the records. Numbers stay what they are: a JSON number without a point or an exponent is a
+// Lua integer, any other a decimal; a float, which only a script can make, is printed with as many digits as it takes to read
+// it back.
+// Invariants: printing runs no code of scripts (no metamethods), so it may be done after a script has ended; C
+// memory in use while something may raise belongs to the VM or the request.
 // Threads: a VM's.
 #include "script/value.h"
 
@@ -204,7 +205,8 @@ static void print_member(lua_State *L, const char *name, size_t len, struct pl_b
 	lua_pop(L, 1);
 }
 
-// The members of the table at `index` whose names are not in `known`, in order. `known` is a stack index of a table of names, or 0.
+// The members of the table at `index` whose names are not in `known`, in order. `known` is a stack index of a table of names,
+// or 0.
 static void print_members(lua_State *L, int index, int known, struct pl_buf *buf, int depth)
 {
 	lua_Integer n = pl_order_keys(L, index);
@@ -222,7 +224,8 @@ static void print_members(lua_State *L, int index, int known, struct pl_buf *buf
 			lua_pop(L, 1);
 		}
 		if (lua_type(L, -1) != LUA_TSTRING)
-			luaL_error(L, "a table with a key that is a %s is neither an array nor an object of JSON", luaL_typename(L, -1));
+			luaL_error(L, "a table with a key that is a %s is neither an array nor an object of JSON",
+			           luaL_typename(L, -1));
 		const char *name = lua_tolstring(L, -1, &len); // stays: the key is in the list
 
 		lua_rawget(L, index);
@@ -321,7 +324,8 @@ static void print(lua_State *L, int index, struct pl_buf *buf, int depth)
 		return;
 	default:
 		if (!pl_value_print_number(L, index, buf))
-			luaL_error(L, "a %s has no JSON", lua_type(L, index) == LUA_TNUMBER ? "number that is not finite" : luaL_typename(L, index));
+			luaL_error(L, "a %s has no JSON",
+			           lua_type(L, index) == LUA_TNUMBER ? "number that is not finite" : luaL_typename(L, index));
 	}
 }
 

@@ -15,14 +15,16 @@ void pl_value_push_json(lua_State *L, const cJSON *json);
 void pl_value_push_json_text(lua_State *L, const char *text, size_t len);
 // The same, but nil and a sentence. Returns how many values were pushed.
 int pl_value_decode(lua_State *L, const char *text, size_t len);
-// Appends the value at `index` as JSON. Runs no function of a script. Raises for what has no JSON: functions, NaN, cycles, invalid UTF-8 is mended.
+// Appends the value at `index` as JSON. Runs no function of a script. Raises for what has no JSON: functions, NaN, cycles,
+// invalid UTF-8 is mended.
 void pl_value_print(lua_State *L, int index, struct pl_buf *buf);
 // Marks the table on top as an array, so that an empty one is [] and not {}.
 void pl_value_mark_array(lua_State *L);
 
 // Pushes a field's text as what it is in Lua; nil for NULL.
 void pl_value_push_field(lua_State *L, const struct pl_field *field, const char *text);
-// Pushes a record: a table of its fields, id, version, updated_at, region_origin, etag. It prints as the record does, whatever else is put into it.
+// Pushes a record: a table of its fields, id, version, updated_at, region_origin, etag. It prints as the record does,
+// whatever else is put into it.
 void pl_value_push_record(lua_State *L, const struct pl_record *record);
 // The resource whose record the value at `index` is; NULL if it is none.
 const struct pl_resource *pl_value_record_resource(lua_State *L, int index);

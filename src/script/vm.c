@@ -1,13 +1,15 @@
 // A virtual machine: one lua_State with one configuration's scripts in it.
 //
-// Stands between the configuration, which has read every file, and those who call scripts: run.c for handlers, policy.c for policies. Loading a file
-// compiles it and runs its main function once, in the sandbox and on a budget, so that what is wrong with a file is known before anyone asks for it.
+// Stands between the configuration, which has read every file, and those who call scripts: run.c for handlers, policy.c for
+// policies. Loading a file compiles it and runs its main function once, in the sandbox and on a budget, so that what is wrong
+// with a file is known before anyone asks for it.
 //
-// Modules in Lua (require "lib.money" → lib/money.lua) live in the same sandbox, each with an environment of its own. They are loaded
-// while the file that requires them is; a require that comes later finds what is there and reads nothing new. So a policy's hash can
-// cover all of its code.
+// Modules in Lua (require "lib.money" → lib/money.lua) live in the same sandbox, each with an environment of its own. They
+// are loaded while the file that requires them is; a require that comes later finds what is there and reads nothing new. So a
+// policy's hash can cover all of its code.
 //
-// Invariants: scripts->chunk is a compiled main function that never changes; a VM lives as long as its owner or any of its runs needs it.
+// Invariants: scripts->chunk is a compiled main function that never changes; a VM lives as long as its owner or any of its
+// runs needs it.
 // Threads: a VM belongs to one thread.
 #include "script/vm.h"
 
@@ -291,7 +293,8 @@ static void load_path(struct pl_vm *vm, const char *path, struct pl_problems *pr
 	if (source)
 		pl_vm_load(vm, source, problems);
 	else
-		pl_problems_add(problems, false, vm->config->file, 0, 0, "%s: there is no such file under %s", path, vm->config->lua_root);
+		pl_problems_add(problems, false, vm->config->file, 0, 0, "%s: there is no such file under %s", path,
+		                vm->config->lua_root);
 }
 
 static void load_all(struct pl_vm *vm, struct pl_problems *problems)

@@ -1,6 +1,7 @@
 // A virtual machine: one lua_State with one configuration's scripts in it, sandboxed.
 //
-// A worker has one for its handlers, the applier one for its policies, plist-admin and the busted host one each for what they check.
+// A worker has one for its handlers, the applier one for its policies, plist-admin and the busted host one each for what they
+// check.
 // Threads: a VM belongs to one thread. There may be any number of them.
 #pragma once
 
@@ -26,13 +27,14 @@ size_t pl_vm_memory(const struct pl_vm *vm);
 enum pl_run_state { PL_RUN_WAITING, PL_RUN_DONE };
 struct pl_run;
 
-// Begins a handler. When it is done, at once or later, `done` is called exactly once with the answer in *answer (also for a handler that
-// raised or overran: a problem 500, and the cause is logged). Nothing of the request may be freed before.
-// Returns NULL when `done` was called, and freed the run, before this returned.
-// `store` is where its records.* and db.* calls go.
+// Begins a handler. When it is done, at once or later, `done` is called exactly once with the answer in *answer (also for a
+// handler that raised or overran: a problem 500, and the cause is logged). Nothing of the request may be freed before.
+// Returns NULL when `done` was called, and freed the run, before this returned. `store` is where its records.* and db.* calls
+// go.
 struct pl_run *pl_run_start(struct pl_vm *vm, struct pl_store *store, const struct pl_request *request, struct pl_answer *answer,
                             void (*done)(struct pl_run *run, void *arg), void *arg);
-// After done, or within it, or to abandon: a store call in flight then ends unheard, and nothing of the request is touched any more.
+// After done, or within it, or to abandon: a store call in flight then ends unheard, and nothing of the request is touched
+// any more.
 void pl_run_free(struct pl_run **run);
 enum pl_run_state pl_run_state(const struct pl_run *run);
 

@@ -84,7 +84,8 @@ describe("require", function()
 
   it("refuses a circle", function()
     local text = problems_of("handler", {
-      ["handlers/a.lua"] = HANDLER, ["lib/money.lua"] = "require 'lib.words' return {}", ["lib/words.lua"] = "require 'lib.money' return {}",
+      ["handlers/a.lua"] = HANDLER,
+      ["lib/money.lua"] = "require 'lib.words' return {}", ["lib/words.lua"] = "require 'lib.money' return {}",
     })
     assert.truthy(text:find("requires itself, directly or through others", 1, true), text)
   end)
@@ -100,7 +101,8 @@ describe("require", function()
 
   it("gives each file an environment of its own", function()
     local _, vm = problems_of("handler", {
-      ["handlers/a.lua"] = "shared = 1 string.rep = nil local http = require 'plist.http' http.ok = nil return { handle = function() end }",
+      ["handlers/a.lua"] = "shared = 1 string.rep = nil local http = require 'plist.http' http.ok = nil return { "
+        .. "handle = function() end }",
       ["handlers/b.lua"] = "local http = require 'plist.http' return { handle = function() "
         .. "return http.ok { shared = rawget(_ENV, 'shared') == nil, rep = string.rep ~= nil } end }",
     })
@@ -110,7 +112,8 @@ describe("require", function()
   it("counts for a policy's hash", function()
     local function hash(unit)
       local _, vm = problems_of("policy", {
-        ["policies/a.lua"] = "local unit = require 'lib.unit' return { resolve = function() end }", ["lib/unit.lua"] = "return " .. unit,
+        ["policies/a.lua"] = "local unit = require 'lib.unit' return { resolve = function() end }",
+        ["lib/unit.lua"] = "return " .. unit,
       })
       return (select(3, vm:policy "policies/a.lua"))
     end

@@ -1,7 +1,8 @@
 -- Hostile scripts: each ends in the way that it must, the host lives on, and the next call finds everything as it was.
 local host = require "plist.host"
 
--- Production limits, but for the time: instructions and memory have to be enough, on a slow machine too. What only the clock can stop says so.
+-- Production limits, but for the time: instructions and memory have to be enough, on a slow machine too. What only the clock can
+-- stop has its own place below.
 local PATIENT_MS = 20000
 local HUNG_S = 60 -- beyond it the sandbox has failed whatever the script's end
 
@@ -37,7 +38,8 @@ local hostile = {
   { "an error object with a __name", "error(setmetatable({}, { __name = ('x'):rep(1e5) }))", "raised" },
   { "an error that is nil", "error()", "raised" },
   { "an error that is a function", "error(function() end)", "raised" },
-  { "pcall of a memory bomb in a loop", "while true do pcall(function() local t = {} for i = 1, 1 << 40 do t[i] = i end end) end", "memory" },
+  { "pcall of a memory bomb in a loop",
+    "while true do pcall(function() local t = {} for i = 1, 1 << 40 do t[i] = i end end) end", "memory" },
 
   -- C functions in which no hook fires
   { "exponential backtracking", "return (('a'):rep(40) .. 'b'):find(('a*'):rep(20) .. 'c')", "instructions" },
@@ -47,7 +49,8 @@ local hostile = {
   { "gmatch that backtracks", "for _ in (('x'):rep(5000)):gmatch('.*.*.*y') do end", "instructions" },
   { "%b over a long text, again and again", "local s = ('('):rep(50000) for i = 1, 1e6 do s:find('%b()') end", "instructions" },
   { "%f over a long text", "local s = ('a'):rep(50000) for i = 1, 1e6 do s:find('%f[b]') end", "instructions" },
-  { "a set of a thousand characters", "local p = '[' .. ('b'):rep(1000) .. ']*$' for i = 1, 1e6 do (('a'):rep(1000)):find(p) end", "instructions" },
+  { "a set of a thousand characters",
+    "local p = '[' .. ('b'):rep(1000) .. ']*$' for i = 1, 1e6 do (('a'):rep(1000)):find(p) end", "instructions" },
   { "a pattern nested too deep", "return ('a'):find(('('):rep(40) .. ('a?'):rep(300))", "raised" },
   { "string.rep of gigabytes", "return ('x'):rep(1 << 33)", "instructions" },
   { "string.rep of more bytes than there are", "return ('x'):rep(math.maxinteger)", "raised" },
@@ -57,46 +60,61 @@ local hostile = {
   { "many long concatenations", "local s = ('x'):rep(100000) for i = 1, 1e7 do local t = s .. i end", "instructions" },
   { "table.concat of one long text", "local s, t = ('x'):rep(10000), {} for i = 1, 1000 do t[i] = s end "
     .. "while true do table.concat(t) end", { "instructions", "memory" } },
-  { "table.concat over a range of 2^40", "return table.concat(setmetatable({}, { __index = function() return '' end }), '', 1, 1 << 40)", "instructions" },
+  { "table.concat over a range of 2^40",
+    "return table.concat(setmetatable({}, { __index = function() return '' end }), '', 1, 1 << 40)", "instructions" },
   { "table.concat over an empty range of 2^60", "return table.concat({}, '', 1, 1 << 60)", "raised" },
   { "table.move over 2^60", "return table.move({}, 1, 1 << 60, 2)", "instructions" },
-  { "table.move with metamethods", "local t = setmetatable({}, { __index = function(_, i) return i end, __newindex = function() end }) "
+  { "table.move with metamethods", "local t = setmetatable({}, { __index = function(_, i) return i end, __newindex = "
+    .. "function() end }) "
     .. "table.move(t, 1, 1 << 50, 2)", "instructions" },
-  { "table.insert behind a length that lies", "table.insert(setmetatable({}, { __len = function() return 1 << 60 end }), 1, 'x')", "instructions" },
-  { "table.remove behind a length that lies", "table.remove(setmetatable({}, { __len = function() return 1 << 60 end }), 1)", "instructions" },
-  { "table.sort behind a length that lies", "table.sort(setmetatable({}, { __len = function() return 1 << 60 end }))", { "instructions", "memory" } },
+  { "table.insert behind a length that lies",
+    "table.insert(setmetatable({}, { __len = function() return 1 << 60 end }), 1, 'x')", "instructions" },
+  { "table.remove behind a length that lies", "table.remove(setmetatable({}, { __len = function() return 1 << 60 end }), 1)",
+    "instructions" },
+  { "table.sort behind a length that lies",
+    "table.sort(setmetatable({}, { __len = function() return 1 << 60 end }))", { "instructions", "memory" } },
   { "table.sort with a comparison that loops", "table.sort({ 3, 1, 2 }, function() while true do end end)", "instructions" },
   { "table.sort with a comparison that changes the table",
-    "local t = {} for i = 1, 1000 do t[i] = i end table.sort(t, function() t[#t + 1] = 1 return true end) while true do end", "instructions" },
+    "local t = {} for i = 1, 1000 do t[i] = i end table.sort(t, function() t[#t + 1] = 1 "
+      .. "return true end) while true do end", "instructions" },
   { "table.unpack of a million", "return table.unpack({}, 1, 1000000)", "raised" },
   { "table.unpack over the end of integers", "return table.unpack({}, math.mininteger, math.maxinteger)", "raised" },
   { "string.format with a width of 99999", "return ('%99999d'):format(1)", "raised" },
-  { "string.format with the longest widths", "while true do ('%99.99f'):rep(100):format(table.unpack({}, 1, 100)) end", "raised" },
+  { "string.format with the longest widths",
+    "while true do ('%99.99f'):rep(100):format(table.unpack({}, 1, 100)) end", "raised" },
   { "string.format of a number with 300 digits, for ever", "while true do ('%99.99f'):format(1e308) end", "instructions" },
   { "string.byte of a megabyte", "return select('#', (('x'):rep(1 << 10)):rep(1 << 10):byte(1, -1))", "raised" },
   { "string.char of many", "while true do string.char(table.unpack(('x'):rep(1) and {}, 1, 4000)) end", "raised" },
   { "utf8.len for ever", "local s = ('é'):rep(10000) while true do utf8.len(s) end", "instructions" },
   { "upper of a megabyte for ever", "local s = ('x'):rep(1 << 20) while true do s:upper() end", "instructions" },
   { "tonumber of a long text for ever", "local s = (' '):rep(1 << 16) .. '1' while true do tonumber(s) end", "instructions" },
-  { "select over many values for ever", "local t = {} for i = 1, 4000 do t[i] = i end while true do select(-1, table.unpack(t)) end", "instructions" },
+  { "select over many values for ever",
+    "local t = {} for i = 1, 4000 do t[i] = i end while true do select(-1, table.unpack(t)) end", "instructions" },
 
   -- recursion and metamethods
   { "deep recursion", "local function f(n) return 1 + f(n + 1) end return f(1)", { "raised", "memory", "instructions" } },
   { "deep recursion in C", "local function f() return ('x'):gsub('.', f) end return f()", "raised" },
   { "recursion through __index", "local t = setmetatable({}, { __index = function(t, k) return t[k .. 'x'] end }) return t.x",
     { "raised", "memory", "instructions" } },
-  { "a chain of __index", "local t = {} for i = 1, 1e6 do t = setmetatable({}, { __index = t }) end return t.x", { "memory", "instructions", "raised" } },
-  { "__index that is its own table", "local mt = {} local t = setmetatable({}, mt) mt.__index = t setmetatable(t, mt) return t.x", "raised" },
-  { "__newindex that is its own table", "local mt = {} local t = setmetatable({}, mt) mt.__newindex = t setmetatable(t, mt) t.x = 1", "raised" },
-  { "__eq that loops", "local mt = { __eq = function() while true do end end } return setmetatable({}, mt) == setmetatable({}, mt)", "instructions" },
+  { "a chain of __index",
+    "local t = {} for i = 1, 1e6 do t = setmetatable({}, { __index = t }) end return t.x",
+    { "memory", "instructions", "raised" } },
+  { "__index that is its own table",
+    "local mt = {} local t = setmetatable({}, mt) mt.__index = t setmetatable(t, mt) return t.x", "raised" },
+  { "__newindex that is its own table",
+    "local mt = {} local t = setmetatable({}, mt) mt.__newindex = t setmetatable(t, mt) t.x = 1", "raised" },
+  { "__eq that loops", "local mt = { __eq = function() while true do end end } return setmetatable({}, mt) == "
+    .. "setmetatable({}, mt)", "instructions" },
   { "__concat that loops", "return setmetatable({}, { __concat = function() while true do end end }) .. 'x'", "instructions" },
   { "__len that loops", "return #setmetatable({}, { __len = function() while true do end end })", "instructions" },
   { "__lt in sort that loops", "local mt = { __lt = function() while true do end end } "
     .. "table.sort { setmetatable({}, mt), setmetatable({}, mt) }", "instructions" },
   { "__call for ever", "local t t = setmetatable({}, { __call = function() return t() end }) t()", { "instructions", "raised" } },
-  { "__tostring in tostring that loops", "return tostring(setmetatable({}, { __tostring = function() while true do end end }))", "instructions" },
+  { "__tostring in tostring that loops", "return tostring(setmetatable({}, { __tostring = function() while true do end end }))",
+    "instructions" },
   { "__tostring that gives no text", "return tostring(setmetatable({}, { __tostring = function() return {} end }))", "raised" },
-  { "__pairs that loops", "for _ in pairs(setmetatable({}, { __pairs = function() while true do end end })) do end", "instructions" },
+  { "__pairs that loops", "for _ in pairs(setmetatable({}, { __pairs = function() while true do end end })) do end",
+    "instructions" },
   { "__unm that raises", "return -setmetatable({}, { __unm = function() error('no') end })", "raised" },
 
   -- finalizers and others that would run when nobody looks
@@ -106,7 +124,8 @@ local hostile = {
     .. "do local x <close> = t end", "raised" },
   { "__mode", "setmetatable({}, { __mode = 'k' })", "raised" },
   { "__metatable", "setmetatable({}, { __metatable = false })", "raised" },
-  { "an error while an upvalue is closed", "local f do local x = 1 f = function() x = x + 1 return x end end while true do f() end", "instructions" },
+  { "an error while an upvalue is closed",
+    "local f do local x = 1 f = function() x = x + 1 return x end end while true do f() end", "instructions" },
 
   -- memory
   { "a huge table", "local t = {} for i = 1, 1 << 40 do t[i] = i end", "memory" },

@@ -1,7 +1,7 @@
 -- The handlers of the reference application, asked over a store in memory.
 local host = require "plist.host"
 
-local function open(policy)
+local function open()
   local vm = assert(host.vm { world = "handler", root = (os.getenv("PL_TOP_SRCDIR") or ".") .. "/lua" })
   vm:put(7, "500000.00", "3", 1)
   return vm
@@ -87,7 +87,9 @@ describe("property_create", function()
     assert.equal(400, create("[]").status)
     local answer = create '{"bedrooms":101,"id":0,"version":1,"x":null}'
     assert.equal(400, answer.status)
-    for _, pointer in ipairs { "/price", "/bedrooms", "/id", "/version", "/x" } do assert.truthy(answer.faults[pointer], pointer) end
+    for _, pointer in ipairs { "/price", "/bedrooms", "/id", "/version", "/x" } do
+      assert.truthy(answer.faults[pointer], pointer)
+    end
   end)
 end)
 
@@ -132,14 +134,17 @@ describe("property_put", function()
     local vm = open()
     assert.equal(200, put({ body = '{"price":1,"version":1}', request_id = "a" }, vm).status)
     assert.equal("Duplicate request", put({ body = '{"price":1,"version":1}', request_id = "a" }, vm).title)
-    assert.equal("Request ID reused with a different request", put({ body = '{"price":2,"version":1}', request_id = "a" }, vm).title)
+    local reused = put({ body = '{"price":2,"version":1}', request_id = "a" }, vm)
+    assert.equal("Request ID reused with a different request", reused.title)
   end)
 end)
 
 describe("property_delete", function()
   it("answers 204 with neither body nor tag, and the record is gone", function()
     local vm = open()
-    local answer = vm:request("handlers/property_delete.lua", { method = "DELETE", id = "7", target = "/us/properties/7?version=1" })
+    local answer = vm:request("handlers/property_delete.lua", {
+      method = "DELETE", id = "7", target = "/us/properties/7?version=1",
+    })
     assert.equal(204, answer.status)
     assert.equal("", answer.body)
     assert.is_nil(answer.headers.ETag)
@@ -148,7 +153,9 @@ describe("property_delete", function()
 
   it("needs a lock", function()
     local function delete(target, if_match)
-      return open():request("handlers/property_delete.lua", { method = "DELETE", id = "7", target = target, if_match = if_match }).status
+      return open():request("handlers/property_delete.lua", {
+        method = "DELETE", id = "7", target = target, if_match = if_match,
+      }).status
     end
     assert.equal(428, delete "/us/properties/7")
     assert.equal(409, delete "/us/properties/7?version=2")

@@ -2,8 +2,8 @@
 //
 //   plist-spec [busted's options] FILE…
 //
-// The specs themselves run in an ordinary Lua state. What they test runs in VMs of src/script, as in the daemon: `require "plist.host"` makes
-// them. `require "plist.spec"` is the comfortable way for policies, see plist-policies(7).
+// The specs themselves run in an ordinary Lua state. What they test runs in VMs of src/script, as in the daemon: `require
+// "plist.host"` makes them. `require "plist.spec"` is the comfortable way for policies, see plist-policies(7).
 // Threads: one.
 #include "host.h"
 
@@ -54,7 +54,8 @@ int main(int argc, char **argv)
 
 	if (!L)
 		return 3;
-	pl_log_init(getenv("PL_SPEC_LOG") ? PL_LOG_INFO : PL_LOG_ERROR + 1, PL_LOG_TEXT); // handlers that fail on purpose are no news
+	// Handlers that fail on purpose are no news.
+	pl_log_init(getenv("PL_SPEC_LOG") ? PL_LOG_INFO : PL_LOG_ERROR + 1, PL_LOG_TEXT);
 	luaL_openlibs(L);
 	set_arguments(L, argc, argv);
 	set_path(L, root ? root : ".");

@@ -1,15 +1,18 @@
 // `plist.host`: VMs of src/script for busted specs.
 //
-//   host.vm { world = "policy" | "handler", files = { path = text }, root = directory, instructions =, time_ms =, memory = }
-//     vm:run(text, ...)      runs a chunk in the sandbox: the way it ended ("done", "raised", "instructions", "time", "memory"), its result or
-//                            error as text. In the world of handlers it runs as a coroutine.
+//   host.vm { world = "policy" | "handler", files = { path = text } or root = directory, policy = path, instructions =,
+//             time_ms =, memory = }
+//     nil and a list of problems when files do not load; else a vm with
+//     vm:run(text)           runs a chunk in the sandbox (as a coroutine in the world of handlers): the way it ended ("done",
+//                            "raised", "instructions", "time", "memory"), and its first result or its error as text
 //     vm:resolve(path, rows) asks a policy: { take = i } or { merge = { field = text } }; or nil, the code's name, the sentence
+//     vm:policy(path)        name, doc, sha256
 //     vm:request(path, { method =, target =, id =, body =, if_match =, request_id = })
-//                            asks a handler on a store in memory: { status =, body =, headers =, title =, detail =, error = }
-//     vm:put(id, price, bedrooms, version)   a record for that store
-//     vm:memory(), vm:problems(), vm:policy(path) → name, doc, sha256
+//                            asks a handler, over a store in memory: { status =, body =, headers =, title =, detail =, error =,
+//                            faults = }
+//     vm:put(id, price, bedrooms, version), vm:sql()   what that store has, and what it was asked for last
+//     vm:memory()            bytes, after collecting garbage
 //
-// `vm` is nil, with the list of problems, when files do not load.
 // Threads: one.
 #include <stdbool.h>
 #include <stdio.h>
@@ -441,7 +444,8 @@ static int host_vm(lua_State *L)
 int host_open(lua_State *L)
 {
 	static const luaL_Reg methods[] = {
-		{"memory", host_memory}, {"policy", host_policy}, {"put", host_put}, {"request", host_request}, {"resolve", host_resolve},
+		{"memory", host_memory}, {"policy", host_policy}, {"put", host_put}, {"request", host_request}, {"resolve",
+			host_resolve},
 		{"run", host_run}, {"sql", host_sql}, {"close", host_close}, {NULL, NULL},
 	};
 

@@ -1,3 +1,4 @@
+-- delete_wins: what was deleted stays deleted.
 local resolve = require("plist.spec").policy "policies/delete_wins.lua"
 
 describe("delete_wins", function()
@@ -8,7 +9,9 @@ describe("delete_wins", function()
 
   it("shows the latest of several deletes", function()
     assert.equal(2, resolve({
-      { origin = "us", price = "1.00", deleted = true }, { origin = "eu", price = "2.00", deleted = true }, { origin = "ap", price = "3.00" },
+      { origin = "us", price = "1.00", deleted = true },
+      { origin = "eu", price = "2.00", deleted = true },
+      { origin = "ap", price = "3.00" },
     }).row)
   end)
 

@@ -1,3 +1,4 @@
+-- field_merge: each field comes from its own latest write.
 local resolve = require("plist.spec").policy "policies/field_merge.lua"
 
 describe("field_merge", function()

@@ -1,3 +1,4 @@
+-- highest_price: the highest price is shown.
 local resolve = require("plist.spec").policy "policies/highest_price.lua"
 
 describe("highest_price", function()

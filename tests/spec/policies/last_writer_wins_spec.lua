@@ -1,3 +1,4 @@
+-- last_writer_wins: the latest write is shown.
 local resolve = require("plist.spec").policy "policies/last_writer_wins.lua"
 
 describe("last_writer_wins", function()

@@ -32,7 +32,8 @@ end
 
 describe("a policy remembers nothing", function()
   local ways = {
-    ["in a global"] = "return { resolve = function() if rawget(_ENV, 'n') then n = n + 1 else n = 1 end return policy.take(n) end }",
+    ["in a global"] = "return { resolve = function() if rawget(_ENV, 'n') then n = n + 1 else n = 1 end return "
+      .. "policy.take(n) end }",
     ["in an upvalue"] = "local n = 0 return { resolve = function() n = n + 1 return policy.take(n) end }",
     ["in a closure made while loading"] = "local function counter() local n = 0 return function() n = n + 1 return n end end "
       .. "local next_one = counter() return { resolve = function() return policy.take(next_one()) end }",
@@ -43,15 +44,19 @@ describe("a policy remembers nothing", function()
     ["in plist.decimal"] = "local decimal = require 'plist.decimal' return { resolve = function() "
       .. "decimal.n = (decimal.n or 0) + 1 return policy.take(decimal.n) end }",
     ["in its own table"] = "local me = { n = 0 } me.resolve = function() me.n = me.n + 1 return policy.take(me.n) end return me",
-    ["in the argument list of its main function"] = "local n = select('#', ...) return { resolve = function() n = n + 1 return policy.take(n) end }",
-    ["in a module of its own"] = "local m = require 'lib.memory' return { resolve = function() m.n = m.n + 1 return policy.take(m.n) end }",
+    ["in the argument list of its main function"] =
+      "local n = select('#', ...) return { resolve = function() n = n + 1 return policy.take(n) end }",
+    ["in a module of its own"] = "local m = require 'lib.memory' return { resolve = function() m.n = m.n + 1 return "
+      .. "policy.take(m.n) end }",
     ["in a module that is required again"] = "return { resolve = function() local m = require 'lib.memory' m.n = m.n + 1 "
       .. "return policy.take(m.n) end, keep = require 'lib.memory' }",
     ["in a weak table"] = "local n = 0 pcall(function() setmetatable({}, { __mode = 'k' }) n = 1 end) "
       .. "return { resolve = function() return policy.take(n + 1) end }",
     ["in a weak table that became weak later"] = "local mt = {} local t = setmetatable({}, mt) mt.__mode = 'k' "
-      .. "return { resolve = function() local n = 0 t[{}] = 1 local s = ('x'):rep(1e5) for _ in pairs(mt) do n = n + 1 end return policy.take(n) end }",
-    ["in the metatable of texts"] = "return { resolve = function() local mt = getmetatable('') return policy.take(mt and 2 or 1) end }",
+      .. "return { resolve = function() local n = 0 t[{}] = 1 local s = ('x'):rep(1e5) for _ in "
+        .. "pairs(mt) do n = n + 1 end return policy.take(n) end }",
+    ["in the metatable of texts"] = "return { resolve = function() local mt = getmetatable('') return policy.take(mt and 2 or "
+      .. "1) end }",
     ["in the metatable of decimals"] = "return { resolve = function(rows) local mt = getmetatable(rows[1].fields.price) "
       .. "return policy.take(mt and 2 or 1) end }",
   }
@@ -63,7 +68,8 @@ describe("a policy remembers nothing", function()
   end
 
   it("nor does a call that failed leave anything behind", function()
-    local ask, vm = policy_of("local n = 0 return { resolve = function(rows) n = n + 1 string.rep = nil if rows[1].deleted then error 'x' end "
+    local ask, vm = policy_of("local n = 0 return { resolve = function(rows) n = n + 1 string.rep = nil if "
+      .. "rows[1].deleted then error 'x' end "
       .. "return policy.take(n) end }")
     local before
     for _ = 1, 20 do
@@ -77,8 +83,10 @@ end)
 
 describe("a policy sees the same in every region", function()
   it("in the order of pairs and next", function()
-    local body = "return { resolve = function(rows) local t = { [3] = 1, z = 1, a = 1, [1] = 1, [true] = 1, [2.5] = 1, m = 1, [-1] = 1 } "
-      .. "local s = {} for k in pairs(t) do s[#s + 1] = tostring(k) end local k = next(t) while k ~= nil do s[#s + 1] = tostring(k) k = next(t, k) end "
+    local body = "return { resolve = function(rows) local t = { [3] = 1, z = 1, a = 1, [1] = 1, [true] = 1, "
+      .. "[2.5] = 1, m = 1, [-1] = 1 } "
+      .. "local s = {} for k in pairs(t) do s[#s + 1] = tostring(k) end local k = next(t) while k "
+        .. "~= nil do s[#s + 1] = tostring(k) k = next(t, k) end "
       .. "return policy.merge { price = 1, note = ('%s'):format(table.concat(s, ''):sub(1, 18)) } end }"
     for _ = 1, 5 do -- each VM has another seed for its hashes
       always("-112.53amztrue-112", answers((policy_of(body))))
@@ -92,7 +100,8 @@ describe("a policy sees the same in every region", function()
   end)
 
   it("and may take keys away while it goes through them", function()
-    local body = "return { resolve = function() local t, s = { a = 1, b = 2, c = 3 }, {} for k in pairs(t) do s[#s + 1] = k t.b = nil end "
+    local body = "return { resolve = function() local t, s = { a = 1, b = 2, c = 3 }, {} for k in pairs(t) "
+      .. "do s[#s + 1] = k t.b = nil end "
       .. "return policy.merge { price = 1, note = table.concat(s) } end }"
     always("ac", answers((policy_of(body))))
   end)
@@ -112,7 +121,8 @@ describe("a policy sees the same in every region", function()
   end)
 
   it("whatever a comparison says", function()
-    local body = "return { resolve = function() local t = {} for i = 1, 300 do t[i] = i end table.sort(t, function() return true end) "
+    local body = "return { resolve = function() local t = {} for i = 1, 300 do t[i] = i end table.sort(t, "
+      .. "function() return true end) "
       .. "return policy.take(#t == 300 and 1 or 2) end }"
     always("1", answers((policy_of(body))))
   end)
@@ -126,8 +136,10 @@ end)
 describe("what a policy is shown", function()
   it("cannot be changed", function()
     for _, change in ipairs {
-      "rows[1] = nil", "rows[3] = rows[1]", "rows[1].deleted = true", "rows[1].fields.price = 5", "ctx.key = 1", "ctx.regions[1] = 'x'",
-      "rawset(rows, 1, nil)", "rawset(rows[1].fields, 'price', 1)", "table.sort(rows, function() return true end)", "table.insert(rows, rows[1])",
+      "rows[1] = nil", "rows[3] = rows[1]", "rows[1].deleted = true", "rows[1].fields.price = 5", "ctx.key = 1",
+        "ctx.regions[1] = 'x'",
+      "rawset(rows, 1, nil)", "rawset(rows[1].fields, 'price', 1)", "table.sort(rows, function() return true end)",
+        "table.insert(rows, rows[1])",
       "table.remove(rows)", "table.move(rows, 1, 2, 2)", "setmetatable(rows, {})", "local _, t = pairs(rows) t[1] = nil",
     } do
       local ask = policy_of("return { resolve = function(rows, ctx) " .. change .. " return policy.take(1) end }")
@@ -148,8 +160,10 @@ describe("what a policy is shown", function()
         assert(ctx.resource == "properties" and ctx.key == 7 and #ctx.regions == 3 and ctx.regions[2] == "eu")
         assert(table.concat(ctx.regions, " ") == "us eu ap")
         local row = rows[1]
-        assert(row.origin == "us" and row.version == 1 and row.updated_at == 1000000 and row.deleted == false and row.request_id == nil)
-        assert(tostring(row.fields.price) == "1.00" and row.fields.bedrooms == 3 and row.fields.note == "a" and row.fields.sold == nil)
+        assert(row.origin == "us"
+          and row.version == 1 and row.updated_at == 1000000 and row.deleted == false and row.request_id == nil)
+        assert(tostring(row.fields.price) == "1.00" and row.fields.bedrooms == 3 and row.fields.note == "a"
+          and row.fields.sold == nil)
         assert(rows[2].fields.sold == true and rows[2].fields_updated == nil)
         return policy.take(2)
       end }]]
@@ -185,7 +199,8 @@ describe("a verdict is held against the resource", function()
 
   for _, case in ipairs(wrong) do
     it("refuses " .. case[1], function()
-      local ask = policy_of("local decimal = require 'plist.decimal' return { name = 'p', resolve = function() return " .. case[1] .. " end }")
+      local ask = policy_of("local decimal = require 'plist.decimal' return { name = 'p', resolve = function() return "
+        .. case[1] .. " end }")
       local verdict, code, sentence = ask()
       assert.is_nil(verdict)
       assert.equal("invalid", code)

@@ -1,3 +1,4 @@
+-- region_order: the regions have ranks.
 local resolve = require("plist.spec").policy "policies/region_order.lua" -- the regions are us, eu, ap, in this order
 
 describe("region_order", function()

@@ -165,7 +165,8 @@ static bool take_forced(struct pl_store *store, struct pl_error *err)
 	return true;
 }
 
-static enum pl_outcome remembered(const struct pl_store *store, const char *id, const uint8_t *fingerprint, struct pl_remembered *answer_r)
+static enum pl_outcome remembered(const struct pl_store *store, const char *id, const uint8_t *fingerprint,
+                                  struct pl_remembered *answer_r)
 {
 	for (int i = 0; i < store->nkept; i++) {
 		if (strcmp(store->kept[i].id, id) != 0)
@@ -215,7 +216,8 @@ static void change(struct pl_store *store, const struct pl_write *write, struct 
 {
 	for (int i = 0; write->op != PL_WRITE_DELETE && i < record->resource->nfields; i++) {
 		if (write->changes.set[i])
-			record->values[i] = write->changes.values[i] ? pl_arena_strdup(store->arena, write->changes.values[i]) : NULL;
+			record->values[i] = write->changes.values[i] ? pl_arena_strdup(store->arena, write->changes.values[i])
+				: NULL;
 	}
 	raise_version(record, record->version + 1);
 	record->deleted = write->op == PL_WRITE_DELETE;
@@ -271,7 +273,8 @@ static void answer_read(struct pl_store *store, struct pl_read *read)
 	read->done(read, read->arg);
 }
 
-// A list gives all records; any other statement gives a row of its parameters: p1, p2, …, the last as numeric, all before as text.
+// A list gives all records; any other statement gives a row of its parameters: p1, p2, …, the last as numeric, all before as
+// text.
 static void answer_query(struct pl_store *store, struct pl_query *query)
 {
 	if (take_forced(store, &query->err)) {
@@ -363,7 +366,8 @@ void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resourc
 	pl_buf_printf(&text, "list %s after %lld limit %d", resource->name, (long long)after, limit);
 	for (int i = 0; i < nfilters; i++)
 		pl_buf_printf(&text, " %s%s%s", resource->fields[filters[i].field].name,
-		              filters[i].op == PL_FILTER_EQ ? "=" : filters[i].op == PL_FILTER_MIN ? ">=" : "<=", filters[i].value);
+		              filters[i].op == PL_FILTER_EQ ? "=" : filters[i].op == PL_FILTER_MIN ? ">=" : "<=",
+			filters[i].value);
 	query->sql = pl_arena_strdup(query->arena, text.data);
 	pl_buf_fini(&text);
 }

@@ -17,6 +17,7 @@ void fake_store_force_code(struct pl_store *store, int code);
 
 // What was asked, for tests to look at.
 const char *fake_store_last_sql(const struct pl_store *store);
-const struct pl_remember_answer *fake_store_last_stored(const struct pl_store *store); // texts are copies; NULL: nothing was stored
+// Texts are copies; NULL: nothing was stored.
+const struct pl_remember_answer *fake_store_last_stored(const struct pl_store *store);
 int fake_store_lookups(const struct pl_store *store);
 int fake_store_writes(const struct pl_store *store);

@@ -56,7 +56,8 @@ static void done(struct pl_run *run, void *arg)
 	}
 }
 
-static void talk_begin(struct talk *t, struct bench *b, const char *handler, const char *method, const char *target, const char *id,
+static void talk_begin(struct talk *t, struct bench *b, const char *handler, const char *method, const char *target,
+                       const char *id,
                        const char *body)
 {
 	*t = (struct talk){.free_within = t->free_within};
@@ -102,7 +103,8 @@ static void handler_that_needs_nothing_is_done_at_once(void **state)
 	bench_open(&b, "handlers/a.lua", HANDLER("return http.ok { region = req.region, id = req.params.id }"));
 	ask(&t, &b, "handlers/a.lua", "7", NULL);
 	assert_int_equal(t.answer.status, 200);
-	assert_string_equal(t.answer.body.data, "{\"id\":\"7\",\"region\":\"us\"}");
+	assert_string_equal(t.answer.body.data,
+	                    "{\"id\":\"7\",\"region\":\"us\"}");
 	assert_int_equal(pl_run_state(t.run), PL_RUN_DONE);
 	talk_end(&t);
 	bench_close(&b);
@@ -116,8 +118,9 @@ static void record_is_answered_as_it_prints(void **state)
 	bench_open(&b, "handlers/get.lua", HANDLER("local r, err = records.get('properties', req.params.id) "
 	                                           "if not r then return http.problem(err) end return http.ok(r)"));
 	ask(&t, &b, "handlers/get.lua", "7", NULL);
-	assert_string_equal(t.answer.body.data, "{\"id\":7,\"price\":500000.00,\"bedrooms\":3,\"bathrooms\":null,\"note\":null,\"sold\":null,"
-	                                        "\"region_origin\":\"us\",\"version\":1,\"updated_at\":\"2026-02-21T10:00:00.123456Z\"}");
+	assert_string_equal(t.answer.body.data,
+	                    "{\"id\":7,\"price\":500000.00,\"bedrooms\":3,\"bathrooms\":null,\"note\":null,\"sold\":null,"
+	                    "\"region_origin\":\"us\",\"version\":1,\"updated_at\":\"2026-02-21T10:00:00.123456Z\"}");
 	assert_string_equal(header(&t, "ETag"), "\"us:1\"");
 	talk_end(&t);
 
@@ -154,7 +157,8 @@ static void many_wait_and_are_answered_in_any_order(void **state)
 	struct bench b;
 	char id[16], expected[64];
 
-	bench_open(&b, "handlers/get.lua", HANDLER("local a = records.get('properties', req.params.id) local b = records.get('properties', 7) "
+	bench_open(&b, "handlers/get.lua",
+	           HANDLER("local a = records.get('properties', req.params.id) local b = records.get('properties', 7) "
 	                                           "return http.ok { id = req.params.id, n = a.version + b.version }"));
 	for (int i = 0; i < N; i++) {
 		fake_store_put(b.store, 100 + i, "1.00", NULL, i);
@@ -218,7 +222,8 @@ static void kept_request_raises_when_asked_later(void **state)
 
 	bench_open(&b, "handlers/keep.lua", HEAD "local kept\nreturn { handle = function(req) if kept then "
 	                                         "local ok, err = pcall(function() return kept.params end) "
-	                                         "return http.ok { ok = ok, err = err } end kept = req return http.no_content() end }");
+	                                         "return http.ok { ok = ok, err = err } end "
+	                                         "kept = req return http.no_content() end }");
 	ask(&t, &b, "handlers/keep.lua", "7", NULL);
 	talk_end(&t);
 	ask(&t, &b, "handlers/keep.lua", "7", NULL);
@@ -246,7 +251,8 @@ static void endless_handler_is_stopped_and_the_next_one_runs(void **state)
 	struct bench b;
 	struct talk t;
 
-	bench_open(&b, "handlers/loop.lua", HANDLER("if req.params.id == '1' then while true do pcall(error) end end return http.no_content()"));
+	bench_open(&b, "handlers/loop.lua",
+	           HANDLER("if req.params.id == '1' then while true do pcall(error) end end return http.no_content()"));
 	ask(&t, &b, "handlers/loop.lua", "1", NULL);
 	assert_int_equal(t.answer.status, 500);
 	talk_end(&t);
@@ -262,7 +268,8 @@ static void answer_that_is_none_is_500(void **state)
 		HANDLER("return"), HANDLER("return 5"), HANDLER("return { status = 200 }"), HANDLER("return http.ok(print)"),
 		HANDLER("return http.ok(function() end)"), HANDLER("return http.ok({}, { ['X y'] = 'z' })"),
 		HANDLER("return http.ok({}, { X = 'a\\r\\nY: b' })"), HANDLER("return http.ok({}, { ['Content-Length'] = '5' })"),
-		HANDLER("local t = {} t.t = t return http.ok(t)"), HANDLER("return http.ok(0/0)"), HANDLER("return http.problem(200, 'x')"),
+		HANDLER("local t = {} t.t = t return http.ok(t)"), HANDLER("return http.ok(0/0)"),
+			HANDLER("return http.problem(200, 'x')"),
 	};
 
 	for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
@@ -283,7 +290,8 @@ static void update_is_written_once_and_answered(void **state)
 	struct bench b;
 	struct talk t;
 
-	bench_open(&b, "handlers/put.lua", HANDLER("local r, err = records.update('properties', req.params.id, req.body, req.lock) "
+	bench_open(&b, "handlers/put.lua",
+	           HANDLER("local r, err = records.update('properties', req.params.id, req.body, req.lock) "
 	                                           "if not r then return http.problem(err) end return http.ok(r)"));
 	ask(&t, &b, "handlers/put.lua", "7", "{\"price\":600000.5,\"version\":1}");
 	assert_int_equal(t.answer.status, 200);
@@ -312,7 +320,8 @@ static void faults_of_a_body_are_listed_and_nothing_is_written(void **state)
 	struct talk t;
 	int n = 0;
 
-	bench_open(&b, "handlers/put.lua", HANDLER("local r, err = records.update('properties', req.params.id, req.body, req.lock) "
+	bench_open(&b, "handlers/put.lua",
+	           HANDLER("local r, err = records.update('properties', req.params.id, req.body, req.lock) "
 	                                           "if not r then return http.problem(err) end return http.ok(r)"));
 	ask(&t, &b, "handlers/put.lua", "7", "{\"price\":-1,\"bedrooms\":\"x\",\"colour\":1,\"version\":\"one\",\"id\":8}");
 	assert_int_equal(t.answer.status, 400);
@@ -330,7 +339,8 @@ static void second_write_of_a_request_raises(void **state)
 	struct talk t;
 
 	bench_open(&b, "handlers/write.lua", HANDLER("records.create('properties', { price = 1 }) "
-	                                             "return http.ok { again = pcall(records.create, 'properties', { price = 2 }) }"));
+	                                             "return http.ok { again = pcall(records.create, 'properties', "
+	                                             "{ price = 2 }) }"));
 	ask(&t, &b, "handlers/write.lua", "7", "{}");
 	assert_string_equal(t.answer.body.data, "{\"again\":false}");
 	assert_int_equal(fake_store_writes(b.store), 1);
@@ -383,7 +393,8 @@ static void handler_that_reads_first_recognises_a_retry_before_it_reads(void **s
 	struct bench b;
 	struct talk first, second;
 
-	bench_open(&b, "handlers/write.lua", HANDLER("local r = records.get('properties', 7) if r.version > 1 then error('another way') end "
+	bench_open(&b, "handlers/write.lua",
+	           HANDLER("local r = records.get('properties', 7) if r.version > 1 then error('another way') end "
 	                                             "r = records.get('properties', 7) "
 	                                             "return http.ok(records.update('properties', 7, { price = 5 }, r.etag))"));
 	ask_twice(&b, &first, &second, "handlers/write.lua", "{}");
@@ -401,7 +412,8 @@ static void answer_of_its_own_is_stored_before_it_is_given(void **state)
 	struct talk t = {0};
 
 	bench_open(&b, "handlers/write.lua", HANDLER("local r = records.update('properties', 7, { price = 5 }) "
-	                                             "return http.status(202, { price = r.price }, { Location = '/elsewhere' })"));
+	                                             "return http.status(202, { price = r.price }, "
+	                                             "{ Location = '/elsewhere' })"));
 	talk_begin(&t, &b, "handlers/write.lua", "PUT", "/us/properties/7", "7", "{}");
 	talk_start(&t, &b);
 	fake_store_answer(b.store, 0);
@@ -445,7 +457,8 @@ static void outcomes_become_their_statuses(void **state)
 		ask(&t, &b, "handlers/write.lua", "7", "{}");
 		assert_int_equal(t.answer.status, cases[i].status);
 		assert_string_equal(t.answer.problem->title, cases[i].title);
-		assert_int_equal(t.answer.problem->retry_after_s, cases[i].status == 503 || cases[i].outcome == PL_OUTCOME_RUNNING ? 1 : 0);
+		assert_int_equal(t.answer.problem->retry_after_s, cases[i].status == 503 || cases[i].outcome == PL_OUTCOME_RUNNING
+		                 ? 1 : 0);
 		talk_end(&t);
 		bench_close(&b);
 	}
@@ -477,7 +490,8 @@ static void ten_thousand_runs_do_not_grow_the_state(void **state)
 	size_t before = 0;
 
 	bench_open(&b, "handlers/get.lua", HANDLER("local r = records.get('properties', req.params.id) "
-	                                           "if not r then error(req.query) end r.extra = { req.headers, req.query } return http.ok(r)"));
+	                                           "if not r then error(req.query) end "
+	                                           "r.extra = { req.headers, req.query } return http.ok(r)"));
 	for (int i = 0; i < 10000; i++) {
 		if (i == 1000) {
 			lua_gc(pl_vm_lua(b.vm), LUA_GCCOLLECT);

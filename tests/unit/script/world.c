@@ -23,7 +23,8 @@ static void add_resource(struct pl_config *config)
 	r->name = r->table = "properties";
 	r->title = "Property";
 	r->topic = "property-updates";
-	r->fields[0] = (struct pl_field){.name = "price", .type = PL_FIELD_DECIMAL, .required = true, .min = "0", .precision = 12, .scale = 2};
+	r->fields[0] = (struct pl_field){.name = "price", .type = PL_FIELD_DECIMAL, .required = true, .min = "0", .precision = 12,
+		.scale = 2};
 	r->fields[1] = (struct pl_field){.name = "bedrooms", .type = PL_FIELD_INTEGER, .min = "0", .max = "100"};
 	r->fields[2] = (struct pl_field){.name = "bathrooms", .type = PL_FIELD_INTEGER, .min = "0", .max = "100"};
 	r->fields[3] = (struct pl_field){.name = "note", .type = PL_FIELD_STRING, .max_length = 20};
@@ -47,7 +48,8 @@ static void add_regions(struct pl_config *config)
 
 static void add_route(struct pl_config *config, const char *handler)
 {
-	bool writes = strstr(handler, "put") || strstr(handler, "create") || strstr(handler, "delete") || strstr(handler, "write");
+	bool writes = strstr(handler, "put") || strstr(handler, "create") || strstr(handler, "delete") || strstr(handler,
+	                                                                                                         "write");
 
 	config->routes[config->nroutes] = (struct pl_route){
 		.method = writes ? "PUT" : "GET", .path = "/:region/properties/:id", .handler = handler, .resource = "properties",
@@ -237,7 +239,8 @@ void world_request_free(struct pl_request **request)
 	*request = NULL;
 }
 
-struct pl_sibling *world_sibling(struct pl_arena *arena, const char *region, int counter, int64_t at, bool deleted, const char *price,
+struct pl_sibling *world_sibling(struct pl_arena *arena, const char *region, int counter, int64_t at, bool deleted,
+                                 const char *price,
                                  const char *bedrooms)
 {
 	struct pl_sibling *s = pl_arena_alloc(arena, sizeof *s);
