@@ -50,13 +50,11 @@ static bool lays_out_in_place(void)
 	return strncmp(version, "0.9.", 4) == 0;
 }
 
-// A line ends with CR LF: two NULs now, and neither could be the first bytes of something else.
+// A line ends with CR LF, two NULs now.
 static void line_end(struct layout *layout, const char *end)
 {
-	if (!layout->expect || layout->broken)
-		return;
-	layout->broken = end[0] != '\0' || end[1] != '\0';
-	layout->expect = end + 2;
+	if (layout->expect)
+		layout->expect = end + 2;
 }
 
 static void piece(struct layout *layout, const char *begin)
@@ -73,16 +71,13 @@ static void lay_request_line(struct layout *layout, const struct pl_raw *raw)
 	piece(layout, raw->target);
 	layout->expect += raw->target_len + 1;
 	piece(layout, raw->version);
-	if (!layout->broken)
-		line_end(layout, raw->version + strlen(raw->version));
+	line_end(layout, raw->version + strlen(raw->version));
 }
 
 // The head's length by the library's own count ends where the empty line ends.
 static void lay_end(struct layout *layout, const struct pl_raw *raw, size_t head_len)
 {
-	if (layout->expect && !layout->broken)
-		line_end(layout, layout->expect);
-	if (layout->expect && layout->expect != raw->method + head_len)
+	if (layout->expect && layout->expect + 2 != raw->method + head_len)
 		layout->broken = true;
 }
 
@@ -133,7 +128,7 @@ static enum MHD_Result collect_header(void *cls, enum MHD_ValueKind kind, const 
 	piece(&collect->layout, name);
 	// Between the colon and the value there may be blanks, which the library has stepped over.
 	const char *after = name + strlen(name) + 1;
-	if (collect->layout.expect && !collect->layout.broken && (value < after || strspn(after, " \t") != (size_t)(value - after)))
+	if (collect->layout.expect && (value < after || strspn(after, " \t") != (size_t)(value - after)))
 		collect->layout.broken = true;
 	line_end(&collect->layout, value + strlen(value));
 	if (!is_token(name))

@@ -54,7 +54,7 @@ static void a_tag_of_ours_among_foreign_ones_is_the_lock(void **state)
 
 static void what_is_no_list_is_refused(void **state)
 {
-	static const char *const bad[] = {"", " ", "us:1", "\"us:1", "\"us:1\" \"us:2\"", "\"us:1\"x", "\"a b\"", "W/us:1", "* , \"us:1\"",
+	static const char *const bad[] = {"", " ", "us:1", "\"us:1", "\"us:1\" \"us:2\"", "\"us:1\" \"us:1\"", "\"us:1\"x", "\"a b\"", "W/us:1", "* , \"us:1\"",
 	                                  "\"us:1\", \"us:2\""};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct pl_if_match m;

@@ -30,6 +30,12 @@
 	"return { name = 'put', doc = 'Writes.', handle = function(req)\n" \
 	"  local record, err = records.update('properties', req.params.id, req.body, req.lock)\n" \
 	"  return record and http.ok(record) or http.problem(err)\nend }\n"
+// The same after a look at it: three calls of the store, the first for the request id.
+#define LOOK_AND_PUT "local records, http = require 'plist.records', require 'plist.http'\n" \
+	"return { name = 'put', doc = 'Writes.', handle = function(req)\n" \
+	"  local record, err = records.get('properties', req.params.id)\n" \
+	"  if record then record, err = records.update('properties', req.params.id, req.body, req.lock) end\n" \
+	"  return record and http.ok(record) or http.problem(err)\nend }\n"
 #define OTHER "local http = require 'plist.http'\n" \
 	"return { name = 'other', doc = 'Says so.', handle = function() return http.ok { other = true } end }\n"
 
@@ -56,9 +62,9 @@ static void on_served(const struct pl_served *served, void *arg)
 	w->last_status = served->status;
 }
 
-static struct pl_config *make_config(const char *get)
+static struct pl_config *make_config(const char *get, const char *put)
 {
-	const struct world_file files[] = {{"handlers/get.lua", get}, {"handlers/put.lua", PUT}};
+	const struct world_file files[] = {{"handlers/get.lua", get}, {"handlers/put.lua", put}};
 	struct pl_config *config = world_config(files, 2);
 	config->http.max_body = 65536;
 	config->http.queue = 4;
@@ -80,7 +86,7 @@ static int setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct pl_error err;
-	w->config = make_config(GET);
+	w->config = make_config(GET, PUT);
 	w->loop = pl_loop_new();
 	w->store = fake_store_new(w->config);
 	w->program = make_program(w->config);
@@ -283,16 +289,38 @@ static void too_many_waiting_requests_are_answered_503(void **state)
 		close(fds[i]);
 }
 
+static void use_program(struct world *w, const char *get, const char *put)
+{
+	struct pl_config *config = make_config(get, put);
+	struct pl_program *program = make_program(config);
+	pl_listener_set_program(w->listener, program);
+	pl_program_unref(&w->program);
+	w->program = program;
+	pl_config_unref(&config);
+}
+
+static void a_handler_goes_on_to_its_end_although_its_client_is_gone(void **state)
+{
+	struct world *w = *state;
+	use_program(w, GET, LOOK_AND_PUT);
+	int fd = ask(w, WRITE("r1", "1"));
+	assert_int_equal(fake_store_lookups(w->store), 1);
+	close(fd);
+	step(w);
+	for (int i = 0; i < 4; i++) {
+		fake_store_run(w->store);
+		step(w);
+	}
+	assert_int_equal(fake_store_writes(w->store), 1);
+	assert_int_equal(stats_of(w).in_flight, 0);
+}
+
 static void a_request_keeps_the_program_that_it_began_with(void **state)
 {
 	struct world *w = *state;
 	bool closed;
 	int fd = ask(w, READ);
-	struct pl_config *config = make_config(OTHER);
-	struct pl_program *program = make_program(config);
-	pl_listener_set_program(w->listener, program);
-	pl_program_unref(&w->program);
-	w->program = program;
+	use_program(w, OTHER, PUT);
 	int later = ask(w, READ);
 	assert_non_null(strstr(hear(w, later, &closed), "{\"other\":true}"));
 	fake_store_run(w->store);
@@ -301,14 +329,14 @@ static void a_request_keeps_the_program_that_it_began_with(void **state)
 	assert_non_null(strstr(hear(w, fd, &closed), "{\"other\":true}"));
 	close(fd);
 	close(later);
-	pl_config_unref(&config);
 }
 
 static void a_handler_that_the_store_forgets_is_answered_for(void **state)
 {
 	struct world *w = *state;
-	for (int i = 0; i < w->config->nroutes; i++)
-		w->config->routes[i].timeout_us = 1000;
+	use_program(w, GET, LOOK_AND_PUT);
+	for (int i = 0; i < w->program->config->nroutes; i++)
+		w->program->config->routes[i].timeout_us = 1000;
 	int read = ask(w, READ), write = ask(w, WRITE("r1", "1"));
 	const char *answer = hear_to_end(w, write, 5000000);
 	assert_non_null(answer);
@@ -318,8 +346,10 @@ static void a_handler_that_the_store_forgets_is_answered_for(void **state)
 	assert_non_null(answer);
 	assert_int_equal(strncmp(answer, "HTTP/1.1 503 ", 13), 0);
 	assert_int_equal(stats_of(w).overdue, 2);
-	fake_store_run(w->store); // it goes on all the same, unheard
-	step(w);
+	for (int i = 0; i < 4; i++) { // it goes on all the same, unheard
+		fake_store_run(w->store);
+		step(w);
+	}
 	assert_int_equal(fake_store_writes(w->store), 1);
 	assert_int_equal(stats_of(w).in_flight, 0);
 	close(read);
@@ -381,7 +411,9 @@ static void room_is_made_by_closing_the_oldest_that_waits_for_nothing(void **sta
 static void after_quiesce_nobody_new_is_let_in_and_everybody_is_answered(void **state)
 {
 	struct world *w = *state;
-	int waiting = ask(w, READ), idle = ask(w, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+	w->config->http.receive_timeout_us = w->config->http.idle_timeout_us = 60000000;
+	int waiting = ask(w, READ), idle = ask(w, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"), kept = ask(w, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+	int silent = dial(w);
 	bool closed;
 	hear(w, idle, &closed);
 	pl_listener_quiesce(w->listener);
@@ -393,9 +425,13 @@ static void after_quiesce_nobody_new_is_let_in_and_everybody_is_answered(void **
 	answer = hear_to_end(w, waiting, 1000000);
 	assert_int_equal(strncmp(answer, "HTTP/1.1 200 ", 13), 0);
 	assert_non_null(strstr(answer, "\r\nConnection: close\r\n"));
+	assert_non_null(hear_to_end(w, kept, 2000000));
+	assert_non_null(hear_to_end(w, silent, 100000));
 	assert_int_equal(stats_of(w).connections, 0);
 	close(waiting);
 	close(idle);
+	close(kept);
+	close(silent);
 }
 
 static void who_still_waits_at_the_end_is_answered_503_or_504(void **state)
@@ -457,6 +493,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(requests_sent_together_are_answered_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_client_that_hangs_up_meanwhile_does_no_harm, setup, teardown),
 		cmocka_unit_test_setup_teardown(too_many_waiting_requests_are_answered_503, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_handler_goes_on_to_its_end_although_its_client_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_request_keeps_the_program_that_it_began_with, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_handler_that_the_store_forgets_is_answered_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_request_that_does_not_come_whole_is_answered_408, setup, teardown),
