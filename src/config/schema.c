@@ -39,9 +39,9 @@
 
 static const struct pl_key rows[] = {
 { "log", PL_KEY_MAP, .doc = "What is logged, and how. Lines go to standard error." },
-{ "log.format", PL_KEY_CHOICE, PL_KEY_RESTART, CONFIG(log.format), "text", .choices = "text|json",
+{ "log.format", PL_KEY_CHOICE, 0, CONFIG(log.format), "text", .choices = "text|json",
   .doc = "Lines for people, or one JSON object a line for machines." },
-{ "log.level", PL_KEY_CHOICE, PL_KEY_RESTART, CONFIG(log.level), "info", .choices = "debug|info|notice|warning|error",
+{ "log.level", PL_KEY_CHOICE, 0, CONFIG(log.level), "info", .choices = "debug|info|notice|warning|error",
   .doc = "The least important kind of line that is written." },
 
 { "lua", PL_KEY_MAP, .doc = "Where the Lua files are and what they may use up." },
@@ -77,8 +77,8 @@ static const struct pl_key rows[] = {
   .doc = "The deadline of a request whose route names none; past it the answer is 503 or 504." },
 { "http.receive_timeout", PL_KEY_DURATION, 0, CONFIG(http.receive_timeout_us), "10s", .min = 10 * MS, .max = H,
   .doc = "The longest that a request may take to arrive, from its first byte to its last." },
-{ "http.idle_timeout", PL_KEY_DURATION, PL_KEY_RESTART, CONFIG(http.idle_timeout_us), "75s", .min = S, .max = D,
-  .doc = "How long a connection without a request is kept open; whole seconds, rounded up." },
+{ "http.idle_timeout", PL_KEY_DURATION, 0, CONFIG(http.idle_timeout_us), "75s", .min = S, .max = D,
+  .doc = "How long a connection without a request is kept open." },
 { "http.drain_timeout", PL_KEY_DURATION, 0, CONFIG(http.drain_timeout_us), "10s", .min = 0, .max = H,
   .doc = "How long a daemon that was told to stop waits for the requests in flight." },
 { "http.principal_header", PL_KEY_STRING, 0, CONFIG(http.principal_header), .derived = "none: all clients are one",

@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "http/request.h"
 #include "http/response.h"
 
@@ -120,6 +121,8 @@ static enum MHD_Result reply(struct pl_handling *h)
 	h->stage = PL_STAGE_REPLIED;
 	enum MHD_Result result = MHD_queue_response(h->connection, (unsigned)served.status, response);
 	MHD_destroy_response(response);
+	pl_debug("http: %s %s: %d in %lld us, request %s", h->request.method, h->request.target, served.status, (long long)served.took_us,
+	         h->echo_id);
 	if (listener->options.served)
 		listener->options.served(&served, listener->options.arg);
 	return result;
