@@ -126,3 +126,5 @@ CREATE TABLE region_heartbeats (
     outbox_oldest_at TIMESTAMPTZ,
     policies         JSONB       NOT NULL DEFAULT '{}'   -- {resource: {"name": …, "sha256": …}}
 ) WITH (fillfactor = 50);
+
+INSERT INTO plist_migrations (number, name, sha256) VALUES (1, '001_plist.sql', '');  -- the hash is plist-admin's to fill in

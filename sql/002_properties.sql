@@ -28,3 +28,5 @@ BEGIN
 END $$;
 CREATE TRIGGER properties_foreign_row BEFORE INSERT ON properties
     FOR EACH ROW WHEN (NEW.vector IS NULL) EXECUTE FUNCTION plist_vector_of_foreign_row();
+
+INSERT INTO plist_migrations (number, name, sha256) VALUES (2, '002_properties.sql', '');  -- the hash is plist-admin's to fill in

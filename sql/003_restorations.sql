@@ -12,3 +12,5 @@ CREATE TABLE restorations (
     restored_at TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 CREATE INDEX restorations_by_conflict ON restorations (conflict_id);
+
+INSERT INTO plist_migrations (number, name, sha256) VALUES (3, '003_restorations.sql', '');  -- the hash is plist-admin's to fill in

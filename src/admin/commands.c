@@ -6,6 +6,7 @@ const struct pl_command *const pl_commands[] = {
 	&pl_cmd_config_show,
 	&pl_cmd_config_schema,
 	&pl_cmd_nginx,
+	&pl_cmd_migrate,
 	&pl_cmd_routes,
 	&pl_cmd_seed,
 	&pl_cmd_lag,
