@@ -363,6 +363,7 @@ static void prepare(struct pl_store *s)
 		char name[80];
 
 		write_sql(&b, s, &s->config->resources[i]);
+		pl_conn_unprepare(s->write, name_of(name, &s->config->resources[i])); // after a reload it is there already
 		pl_conn_prepare(s->write, name_of(name, &s->config->resources[i]), b.data);
 		pl_buf_fini(&b);
 	}
