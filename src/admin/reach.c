@@ -11,8 +11,7 @@
 static void open_one(struct pl_call *call, struct pl_reach *reach, int64_t statement_us)
 {
 	// Plain text of times, numbers and bytes, whatever the server's or the role's settings are.
-	static const char *const setup[] = { "SET search_path = public", "SET datestyle = ISO", "SET timezone = UTC",
-	                                     "SET client_min_messages = warning", NULL };
+	static const char *const setup[] = { "SET datestyle = ISO", "SET timezone = UTC", "SET client_min_messages = warning", NULL };
 	if (!reach->region->database) {
 		pl_error_set(&reach->err, PL_EUNAVAIL, "the configuration names no database for it");
 		pl_fail("%s: %s", reach->region->name, reach->err.text);
