@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "admin/talk.h"
 #include "admin/parse.h"
@@ -467,4 +468,20 @@ void pl_call_only(struct pl_call *call, const struct pl_region *region)
 		call->regions[0] = region;
 		call->nregions = 1;
 	}
+}
+
+static const char *folder(struct pl_call *call, const char *name, const char *installed)
+{
+	const char *beside = pl_arena_printf(call->arena, "%s/../%s", call->config->lua_root, name);
+	return access(beside, R_OK | X_OK) == 0 ? beside : installed;
+}
+
+const char *pl_call_migrations(struct pl_call *call)
+{
+	return folder(call, "sql", PL_SQLDIR);
+}
+
+const char *pl_call_seeds(struct pl_call *call)
+{
+	return folder(call, "seeds", PL_SQLDIR "/../seeds");
 }

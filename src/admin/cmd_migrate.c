@@ -42,8 +42,7 @@ static void say_applied(void *arg, const struct pl_migration *migration)
 // One region; PL_EXIT_YES, or PL_EXIT_NO when something is left to do or stands in the way.
 static int migrate_region(struct pl_call *call, struct pl_reach *reach, struct pl_table *table)
 {
-	// sql/ stands beside the folder of Lua, in the source as where it is installed.
-	const char *folder = pl_call_text(call, "folder", pl_arena_printf(call->arena, "%s/../sql", call->config->lua_root));
+	const char *folder = pl_call_text(call, "folder", pl_call_migrations(call));
 	bool look = pl_call_has(call, "status") || pl_call_has(call, "dry-run");
 	struct pl_migration *list = NULL;
 	struct pl_error err = { 0 };
@@ -97,7 +96,7 @@ const struct pl_command pl_cmd_migrate = {
 	.options = (const struct pl_option[]){
 		{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "say what would be applied, and do nothing" },
 		{ "status", 0, PL_OPTION_SWITCH, NULL, "say what is applied and what is not" },
-		{ "folder", 0, PL_OPTION_FILE, "DIR", "the folder of the files (sql beside the folder of Lua)" },
+		{ "folder", 0, PL_OPTION_FILE, "DIR", "the folder of the files (default: sql beside the folder of Lua)" },
 		{ NULL },
 	},
 	.prints_data = true,

@@ -96,11 +96,10 @@ static int add_file(struct pl_call *call, struct seed_files *files, const char *
 	return rc;
 }
 
-// The files of seeds/, which stands beside the folder of Lua, in the source as where it is installed.
 static int add_default_files(struct pl_call *call, struct seed_files *files)
 {
 	glob_t found = { 0 };
-	char *pattern = pl_arena_printf(call->arena, "%s/../seeds/*_seed.sql", call->config->lua_root);
+	char *pattern = pl_arena_printf(call->arena, "%s/*_seed.sql", pl_call_seeds(call));
 	int rc = glob(pattern, 0, NULL, &found) ? -1 : 0;
 	if (rc)
 		pl_fail("there is no %s; name the files with --file", pattern);

@@ -110,7 +110,12 @@ int pl_call_regions(struct pl_call *call);
 void pl_call_only(struct pl_call *call, const struct pl_region *region);
 const char *pl_call_config_file(const struct pl_call *call);
 
-// Text of help, to a stream.
+// The folder of the migrations, and that of the seeds: beside the folder of Lua, in the source as where it is installed; else where they
+// are installed. After pl_call_config.
+const char *pl_call_migrations(struct pl_call *call);
+const char *pl_call_seeds(struct pl_call *call);
+
+// Text of help.
 void pl_help_general(struct pl_buf *out);
 void pl_help_noun(struct pl_buf *out, const char *noun);
 void pl_help_command(struct pl_buf *out, const struct pl_command *command);

@@ -9,6 +9,7 @@ const struct pl_command *const pl_commands[] = {
 	&pl_cmd_migrate,
 	&pl_cmd_routes,
 	&pl_cmd_seed,
+	&pl_cmd_status,
 	&pl_cmd_lag,
 	&pl_cmd_policy_list,
 	&pl_cmd_policy_check,

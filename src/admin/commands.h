@@ -15,4 +15,5 @@ extern const struct pl_command pl_cmd_policy_check;
 extern const struct pl_command pl_cmd_policy_list;
 extern const struct pl_command pl_cmd_routes;
 extern const struct pl_command pl_cmd_seed;
+extern const struct pl_command pl_cmd_status;
 extern const struct pl_command pl_cmd_version;

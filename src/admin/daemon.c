@@ -136,8 +136,9 @@ int pl_answer_parse(const char *text, size_t len, const char **body_r, size_t *b
 	return status;
 }
 
-static int get_from(const char *address, const char *path, int64_t deadline_us, struct pl_buf *body_r, struct pl_error *err)
+int pl_daemon_ask(const char *address, const char *path, int64_t timeout_us, struct pl_buf *body_r, struct pl_error *err)
 {
+	int64_t deadline_us = pl_mono_us() + timeout_us;
 	struct pl_buf request = { 0 }, answer = { 0 };
 	const char *body;
 	size_t len;
@@ -164,7 +165,7 @@ int pl_daemon_get(const struct pl_region *region, const char *path, int64_t time
 	int rc = pl_error_set(err, PL_EINVAL, "it has no address in the configuration");
 	for (int i = 0; i < region->nupstream; i++) {
 		pl_buf_reset(body_r);
-		rc = get_from(region->upstream[i], path, pl_mono_us() + timeout_us, body_r, err);
+		rc = pl_daemon_ask(region->upstream[i], path, timeout_us, body_r, err);
 		if (rc > 0)
 			return rc;
 		pl_error_prefix(err, "%s", region->upstream[i]);

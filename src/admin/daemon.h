@@ -13,6 +13,9 @@
 // A negative code with err when none answered in time.
 int pl_daemon_get(const struct pl_region *region, const char *path, int64_t timeout_us, struct pl_buf *body_r, struct pl_error *err);
 
+// The same of one address.
+int pl_daemon_ask(const char *address, const char *path, int64_t timeout_us, struct pl_buf *body_r, struct pl_error *err);
+
 // The parts of "host:port" and "[::1]:port"; 0 or -1.
 int pl_address_split(const char *address, char *host, size_t host_size, char *port, size_t port_size);
 // Status and body of a whole HTTP/1.1 answer, as one request with "Connection: close" gets it. The status, or -1.
