@@ -157,6 +157,8 @@ static const struct pl_problem *check_head(struct pl_handling *h)
 	if (h->match.status != 200)
 		return NULL;
 	const struct pl_problem *problem = pl_request_head(&h->request, &h->match);
+	if (!h->match.route)
+		h->request.request_id = h->echo_id;
 	if (!problem && h->raw.has_length && h->raw.length > h->program->config->http.max_body)
 		problem = pl_request_too_large(&h->request);
 	return problem;

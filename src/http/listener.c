@@ -106,10 +106,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
 	*context = NULL;
 	struct pl_peer *peer = handling->peer;
 	pl_handling_leave(handling);
-	if (listener->draining)
-		pl_peer_shut(&listener->peers, peer);
-	else
-		pl_peer_enter(&listener->peers, peer, PL_PEER_IDLE, listener->program->config->http.idle_timeout_us);
+	// Also when draining: an answer that was on its way before did not say that the connection would end, so one more request may come.
+	pl_peer_enter(&listener->peers, peer, PL_PEER_IDLE, listener->program->config->http.idle_timeout_us);
 }
 
 // ---- deadlines

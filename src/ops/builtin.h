@@ -5,12 +5,10 @@
 #include "ops/daemon.h"
 #include "script/exchange.h"
 
-// `store_down` is why the asking worker's store is not ready, or NULL.
-void pl_builtin_answer(struct pl_daemon *daemon, enum pl_builtin which, const struct pl_error *store_down, const struct pl_request *request,
-                       struct pl_answer *answer);
+void pl_builtin_answer(struct pl_daemon *daemon, enum pl_builtin which, const struct pl_request *request, struct pl_answer *answer);
 
 // Why the daemon is not ready: sentences, appended as a JSON array. How many.
-int pl_ready_reasons(struct pl_daemon *daemon, const struct pl_error *store_down, struct pl_buf *json);
+int pl_ready_reasons(struct pl_daemon *daemon, struct pl_buf *json);
 
 // All metrics, as Prometheus text.
 void pl_metrics_print(struct pl_buf *buf, struct pl_daemon *daemon);

@@ -5,6 +5,7 @@
 // Threads: any worker's.
 #include "ops/builtin.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,15 +17,31 @@ static void reason(struct pl_buf *json, int *n, const char *text)
 	pl_buf_add_json(json, text, strlen(text));
 }
 
-int pl_ready_reasons(struct pl_daemon *daemon, const struct pl_error *store_down, struct pl_buf *json)
+// Why the first worker that has not its connections to the database has them not. Whoever asks has just taken its own sample.
+static bool workers_ready(struct pl_daemon *daemon, char why[PL_ERROR_TEXT_MAX])
+{
+	int n = pl_stats_blocks(daemon->stats);
+	for (int i = 0; i < n; i++) {
+		struct pl_stats_sample sample;
+		pl_stats_get_sample(daemon->stats, i, &sample);
+		if (!sample.store_ready) {
+			snprintf(why, PL_ERROR_TEXT_MAX, "%s", sample.why[0] ? sample.why : "the database does not answer");
+			return false;
+		}
+	}
+	return true;
+}
+
+int pl_ready_reasons(struct pl_daemon *daemon, struct pl_buf *json)
 {
 	struct pl_apply_stats apply = {0};
+	char why[PL_ERROR_TEXT_MAX];
 	int n = 0;
 	pl_buf_addc(json, '[');
 	if (atomic_load(&daemon->draining))
 		reason(json, &n, "the daemon is stopping");
-	if (store_down)
-		reason(json, &n, *store_down->text ? store_down->text : "the database does not answer");
+	if (!workers_ready(daemon, why))
+		reason(json, &n, why);
 	pl_apply_stats(daemon->apply, &apply);
 	if (!apply.assigned)
 		reason(json, &n, apply.broker_up ? "the consumer has no partitions yet" : "Kafka does not answer, and the consumer has no partitions");
@@ -39,10 +56,10 @@ static void answer_health(struct pl_daemon *daemon, struct pl_answer *answer)
 }
 
 // A problem with one member more than others have; so it is printed here.
-static void answer_ready(struct pl_daemon *daemon, const struct pl_error *store_down, const struct pl_request *request, struct pl_answer *answer)
+static void answer_ready(struct pl_daemon *daemon, const struct pl_request *request, struct pl_answer *answer)
 {
 	struct pl_buf reasons = {0};
-	if (pl_ready_reasons(daemon, store_down, &reasons) == 0) {
+	if (pl_ready_reasons(daemon, &reasons) == 0) {
 		answer->status = 200;
 		pl_buf_printf(&answer->body, "{\"status\":\"ready\",\"region\":\"%s\"}", daemon->region);
 	} else {
@@ -67,8 +84,7 @@ static void answer_lag(struct pl_daemon *daemon, struct pl_answer *answer)
 	free(lag);
 }
 
-void pl_builtin_answer(struct pl_daemon *daemon, enum pl_builtin which, const struct pl_error *store_down, const struct pl_request *request,
-                       struct pl_answer *answer)
+void pl_builtin_answer(struct pl_daemon *daemon, enum pl_builtin which, const struct pl_request *request, struct pl_answer *answer)
 {
 	switch (which) {
 	case PL_BUILTIN_NONE:
@@ -76,7 +92,7 @@ void pl_builtin_answer(struct pl_daemon *daemon, enum pl_builtin which, const st
 		answer_health(daemon, answer);
 		return;
 	case PL_BUILTIN_READY:
-		answer_ready(daemon, store_down, request, answer);
+		answer_ready(daemon, request, answer);
 		return;
 	case PL_BUILTIN_METRICS:
 		answer->status = 200;

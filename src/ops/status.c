@@ -58,21 +58,15 @@ static void print_worker(struct pl_buf *buf, const struct pl_stats_sample *s)
 	pl_buf_addc(buf, '}');
 }
 
-// The workers; and, for readiness, why the first of them that is not ready is not.
-static void print_workers(struct pl_buf *buf, struct pl_daemon *daemon, bool *down_r, struct pl_error *why_r)
+static void print_workers(struct pl_buf *buf, struct pl_daemon *daemon)
 {
 	int n = pl_stats_blocks(daemon->stats);
-	*down_r = false;
 	pl_buf_adds(buf, ",\"workers\":[");
 	for (int i = 0; i < n; i++) {
 		struct pl_stats_sample sample;
 		pl_stats_get_sample(daemon->stats, i, &sample);
 		pl_buf_adds(buf, i ? "," : "");
 		print_worker(buf, &sample);
-		if (!sample.store_ready && !*down_r) {
-			*down_r = true;
-			pl_error_set(why_r, PL_EUNAVAIL, "%s", sample.why);
-		}
 	}
 	pl_buf_addc(buf, ']');
 }
@@ -143,15 +137,13 @@ void pl_status_policies(struct pl_buf *members, struct pl_daemon *daemon)
 
 void pl_status_print(struct pl_buf *members, struct pl_daemon *daemon)
 {
-	struct pl_error why = {0};
 	struct pl_buf reasons = {0};
-	bool down;
 	text(members, "region", daemon->region);
 	pl_buf_printf(members, ",\"version\":\"%s\",\"pid\":%d", PACKAGE_VERSION, (int)getpid());
 	when(members, "started_at", daemon->started_us);
 	print_config(members, daemon);
-	print_workers(members, daemon, &down, &why);
-	int n = pl_ready_reasons(daemon, down ? &why : NULL, &reasons);
+	print_workers(members, daemon);
+	int n = pl_ready_reasons(daemon, &reasons);
 	pl_buf_printf(members, ",\"ready\":%s,\"reasons\":%s", truth(n == 0), reasons.data);
 	pl_buf_fini(&reasons);
 	print_relay(members, daemon);

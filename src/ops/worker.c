@@ -67,10 +67,8 @@ static void take_sample(struct pl_worker *worker)
 static void on_builtin(enum pl_builtin which, const struct pl_request *request, struct pl_answer *answer, void *arg)
 {
 	struct pl_worker *worker = arg;
-	struct pl_error why = {0};
 	take_sample(worker);
-	bool ready = which != PL_BUILTIN_READY || pl_store_ready(worker->store, &why);
-	pl_builtin_answer(worker->daemon, which, ready ? NULL : &why, request, answer);
+	pl_builtin_answer(worker->daemon, which, request, answer);
 }
 
 static void on_served(const struct pl_served *served, void *arg)

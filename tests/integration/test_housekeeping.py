@@ -9,7 +9,7 @@ from support.process import wait_until
 @pytest.fixture
 def database(stack):
     stack.reload(lambda config: config.update(
-        housekeeping={"expire_every": "100ms", "expire_batch": 50}, conflicts={"retention": "30d"}), regions=["us"])
+        housekeeping={"expire_every": "100ms", "expire_batch": 50}, conflicts={"retention": "30d"}))
     return stack.database("us")
 
 

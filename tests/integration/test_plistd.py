@@ -37,7 +37,7 @@ def apart(stack, tmp_path):
             change(config)
         path = folder / "plist.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
-        daemon = Plistd(folder, "us", port, path, environment=environment, name=f"plistd-apart-{len(made)}")
+        daemon = Plistd(folder, "us", port, path, environment=lambda: environment or {}, name=f"plistd-apart-{len(made)}")
         made.append(daemon)
         return daemon.start() if start else daemon
     yield make
@@ -277,6 +277,7 @@ def ask(path, line):
 def test_operators_may_ask_and_change(stack, apart):
     daemon = apart().wait_ready()
     path = daemon.folder / "us.sock"
+    wait_until("it is ready for the operators, too", lambda: ask(path, '{"command":"status"}')["ready"], 10)
     assert path.stat().st_mode & 0o777 == 0o600
     status = ask(path, '{"command":"status"}')
     assert (status["ok"], status["region"], status["ready"], status["pid"]) == (True, "us", True, daemon.pid)
