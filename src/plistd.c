@@ -23,6 +23,7 @@
 //
 // This file reads the command line, and then waits for signals: SIGHUP reloads, SIGTERM and SIGINT drain and end (a second one ends at once),
 // SIGUSR1 writes the state into the log.
+// Threads: the main one.
 #define _GNU_SOURCE // sigabbrev_np
 #include <errno.h>
 #include <getopt.h>

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/log.h"
+
 #define RETRY_S 1 // Retry-After of what may be better in a moment
 
 struct pl_problem *pl_problem_new(struct pl_arena *arena, int status, const char *title)
@@ -78,6 +80,7 @@ static const struct pl_problem *of_error(struct pl_arena *arena, const struct pl
 	case PL_EUNKNOWN:
 		return unknown_outcome(arena, route);
 	default: // what went wrong inside is for the log, not for clients
+		pl_err("answered 500: %s%s%s", err->text, err->sqlstate[0] ? ", SQLSTATE " : "", err->sqlstate);
 		return make(arena, 500, "Internal error", "The cause is in the server's log.");
 	}
 }
