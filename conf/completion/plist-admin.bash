@@ -6,12 +6,13 @@ _plist_admin() {
     -c|--config) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
     -o|--output) COMPREPLY=($(compgen -W 'table json' -- "$cur")); return ;;
     --diff) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --folder) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --file) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    -c|--config|-r|--region|--timeout|-o|--output|--diff|--file|--rows|--resource|--max-seconds|--interval|--seed|--cases|--histories|--since|--until|--key|--policy|--type|--limit) return ;;
+    -c|--config|-r|--region|--timeout|-o|--output|--diff|--folder|--file|--rows|--resource|--max-seconds|--interval|--seed|--cases|--histories|--since|--samples|--until|--key|--policy|--type|--limit|--take|--reason|--by) return ;;
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
-    -c|--config|-r|--region|--timeout|-o|--output|--diff|--file|--rows|--resource|--max-seconds|--interval|--seed|--cases|--histories|--since|--until|--key|--policy|--type|--limit) ((i++)) ;;
+    -c|--config|-r|--region|--timeout|-o|--output|--diff|--folder|--file|--rows|--resource|--max-seconds|--interval|--seed|--cases|--histories|--since|--samples|--until|--key|--policy|--type|--limit|--take|--reason|--by) ((i++)) ;;
     -*) ;;
     *)
       if [[ -z $noun ]]; then noun=${COMP_WORDS[i]}
@@ -20,30 +21,34 @@ _plist_admin() {
     esac
   done
   case $noun in
-    nginx|routes|seed|lag|version|completion) verb='' ;; # the words after these are no commands
+    nginx|migrate|routes|seed|status|lag|version|completion) verb='' ;; # the words after these are no commands
   esac
   case "$noun${verb:+ $verb}" in
-    '') words='config nginx routes seed lag policy conflicts dead-letters version help --help --version' ;;
+    '') words='config nginx migrate routes seed status lag policy conflicts dead-letters version help --help --version' ;;
     'config check') words='--config --region --output --help' files=1 ;;
     'config show') words='--defaults --config --region --output --help' ;;
     'config schema') words='--help' ;;
     'nginx') words='--diff --check-variant --config --help' ;;
+    'migrate') words='--dry-run --status --folder --config --region --timeout --output --help' ;;
     'routes') words='--config --output --help' ;;
     'seed') words='--file --rows --resource --config --region --timeout --output --help' files=1 ;;
+    'status') words='--config --region --timeout --output --help' ;;
     'lag') words='--max-seconds --watch --interval --config --region --timeout --output --help' ;;
     'policy list') words='--config --output --help' ;;
     'policy check') words='--resource --seed --cases --histories --config --output --help' files=1 ;;
+    'policy replay') words='--since --resource --samples --config --region --timeout --output --help' files=1 ;;
     'conflicts list') words='--since --until --resource --key --policy --type --open --closed --limit --config --region --timeout --output --help' ;;
     'conflicts show') words='--config --region --timeout --output --help' ;;
+    'conflicts restore') words='--take --reason --by --yes --config --region --timeout --help' ;;
     'dead-letters list') words='--limit --config --region --timeout --output --help' ;;
     'dead-letters show') words='--config --region --timeout --output --help' ;;
     'dead-letters drop') words='--yes --config --region --timeout --help' ;;
     'version') words='--output --help' ;;
     'config'|'help config') words='check show schema' ;;
-    'policy'|'help policy') words='list check' ;;
-    'conflicts'|'help conflicts') words='list show' ;;
+    'policy'|'help policy') words='list check replay' ;;
+    'conflicts'|'help conflicts') words='list show restore' ;;
     'dead-letters'|'help dead-letters') words='list show drop' ;;
-    'help') words='config nginx routes seed lag policy conflicts dead-letters version help' ;;
+    'help') words='config nginx migrate routes seed status lag policy conflicts dead-letters version help' ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
   if [[ -n $files && $cur != -* ]]; then

@@ -252,7 +252,6 @@ static void look_at_region(struct status *status, struct pl_lag_of_region *lag)
 	if (!reach->up)
 		return;
 	look_at_migrations(status, reach);
-	look_at_heartbeats(status, reach);
 	int64_t open = ask_number(reach, "SELECT count(*) FROM conflicts WHERE closed_at IS NULL");
 	int64_t letters = ask_number(reach, "SELECT count(*) FROM dead_letters");
 	if (reach->up) {
@@ -333,6 +332,8 @@ static int status_of_all(struct pl_call *call)
 		warning(&status, "kafka: %s", status.lag.broker_err.text);
 	for (int i = 0; i < status.lag.n; i++)
 		look_at_region(&status, &status.lag.each[i]);
+	for (int i = 0; i < status.reaches.n; i++) // after all daemons have had their own word
+		look_at_heartbeats(&status, &status.reaches.each[i]);
 	list_policies(&status);
 	struct pl_table *tables[] = { status.regions, status.daemons, status.policies, status.warnings };
 	pl_tables_print(call, call->json ? 4 : 3, tables, NULL); // people have read the warnings

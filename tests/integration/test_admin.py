@@ -152,16 +152,34 @@ def test_policy_list_shows_names_hashes_and_who_uses_them(empty):
 
 
 def test_migrate_applies_each_file_once_and_says_what_there_is(empty):
-    again = data(empty, "migrate")
-    assert all(not row["applied_now"] for row in again["migrations"])
+    before = empty.database("us").rows("SELECT number, applied_at FROM plist_migrations ORDER BY 1")
+    again = ask(empty, "migrate", "-o", "json")
+    assert "applied" not in again.stderr
     status = data(empty, "migrate", "--status")["migrations"]
     assert {row["region"] for row in status} == {"us", "eu"}
-    assert all(row["state"] == "applied" and row["applied_at"] for row in status)
-    assert [row["number"] for row in status if row["region"] == "us"] == sorted({row["number"] for row in status})
+    assert all(row["state"] == "applied" and row["applied_at"] and len(row["sha256"]) == 64 for row in status)
+    assert [row["number"] for row in status if row["region"] == "us"] == [number for number, _ in before]
+    assert empty.database("us").rows("SELECT number, applied_at FROM plist_migrations ORDER BY 1") == before
+
+
+def test_migrate_asked_what_it_would_do_does_nothing(empty):
+    database = empty.database("us")
+    database.execute("CREATE SCHEMA fresh")
+    try:
+        def fresh(config):
+            config["regions"]["us"]["database"] += "?options=-csearch_path%3Dfresh"
+        empty.write_config(fresh)
+        pending = data(empty, "migrate", "--dry-run", "--region", "us", status=NO)["migrations"]
+        assert {row["state"] for row in pending} == {"pending"}
+        assert database.value("SELECT count(*) FROM pg_class WHERE relnamespace = 'fresh'::regnamespace") == 0
+        assert "001_plist.sql" in ask(empty, "migrate", "--region", "us").stderr
+        ask(empty, "migrate", "--status", "--region", "us")
+    finally:
+        database.execute("DROP SCHEMA fresh CASCADE")
 
 
 def test_migrate_of_one_region_leaves_the_others_alone(empty):
-    assert {row["region"] for row in data(empty, "migrate", "--region", "eu", "--dry-run")["migrations"]} <= {"eu"}
+    assert {row["region"] for row in data(empty, "migrate", "--region", "eu", "--dry-run")["migrations"]} == {"eu"}
 
 
 def test_migrate_says_which_region_is_away_and_does_the_others(empty):
