@@ -2,6 +2,7 @@
 
 import time
 
+import psycopg2
 import psycopg2.extras
 
 from measure import Figure, Sample, median

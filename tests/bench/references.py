@@ -1,5 +1,6 @@
 """What plist is measured against, on the same clusters and the same machine: pgbench, logical replication, the Express service."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -23,7 +24,8 @@ def connect(url):
 
 
 def run_sql(url, sql, *parameters):
-    with connect(url) as link, link.cursor() as cursor:
+    """One statement, committed by itself: `with` on a connection would open a transaction, in which VACUUM cannot run."""
+    with contextlib.closing(connect(url)) as link, link.cursor() as cursor:
         cursor.execute(sql, parameters or None)
         return cursor.fetchall() if cursor.description else None
 
@@ -50,8 +52,10 @@ class PgBench:
     def run(self, script, clients, seconds, *more):
         """Transactions a second and the mean latency in µs."""
         argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", "-f", HERE / "pgbench" / script, "-c", clients,
-                "-j", min(2, clients), "-T", seconds, *more, self.url]
-        done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=True)
+                "-j", min(2, clients), "-T", max(1, round(seconds)), *more, self.url]
+        done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=False)
+        if done.returncode or "aborted" in done.stderr:
+            raise RuntimeError(f"pgbench: {done.stderr.strip()}")
         rate = float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
         latency = float(re.search(r"latency average = ([0-9.]+) ms", done.stdout).group(1))
         return rate, latency * 1000

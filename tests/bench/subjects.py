@@ -4,7 +4,7 @@ import json
 import pathlib
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from support import places
 from support.plistd import Plistd, admin
@@ -97,7 +97,7 @@ class BenchStack(Stack):
     def relay_held(self, region="us"):
         """The region's relay does not publish: its lock is ours. A relay that has it gives it up only when its session ends."""
         url = self.postgres[region].url
-        with connect(url) as link, link.cursor() as cursor:
+        with closing(connect(url)) as link, link.cursor() as cursor:
             def taken():
                 cursor.execute(f"SELECT pg_try_advisory_lock({RELAY_LOCK})")
                 if cursor.fetchone()[0]:
