@@ -318,13 +318,24 @@ static void push_library(lua_State *L, const char *library, const luaL_Reg *own)
 		set_functions(L, own);
 }
 
-static int no_such_global(lua_State *L, const char *name)
+bool pl_sandbox_has(lua_State *L, const char *name)
+{
+	bool has;
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, pl_vm_of(L)->ref_template);
+	lua_pushstring(L, name);
+	has = lua_rawget(L, -2) != LUA_TNIL;
+	lua_pop(L, 2);
+	return has;
+}
+
+const char *pl_sandbox_push_missing(lua_State *L, const char *name)
 {
 	for (size_t i = 0; i < COUNT(missing); i++) {
 		if (strcmp(missing[i].name, name) == 0)
-			return luaL_error(L, "there is no global '%s': %s", name, missing[i].why);
+			return lua_pushfstring(L, "there is no global '%s': %s", name, missing[i].why);
 	}
-	return luaL_error(L, "there is no global '%s'", name);
+	return lua_pushfstring(L, "there is no global '%s'", name);
 }
 
 // __index of environments: takes a name from the template at its first use.
@@ -336,7 +347,8 @@ static int env_index(lua_State *L)
 	lua_pushvalue(L, 2);
 	switch (lua_rawget(L, 3)) {
 	case LUA_TNIL:
-		return no_such_global(L, lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2));
+		return luaL_error(L, "%s",
+		                  pl_sandbox_push_missing(L, lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2)));
 	case LUA_TTABLE: // 4: a library's functions; 5: this environment's own table of them
 		lua_newtable(L);
 		lua_pushnil(L);

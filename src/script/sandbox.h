@@ -12,6 +12,9 @@ void pl_sandbox_open(lua_State *L);
 void pl_sandbox_push_env(lua_State *L);
 // Gives the function at `index` a new environment.
 void pl_sandbox_set_env(lua_State *L, int index);
+// Whether an environment has a global of this name; and the sentence for one that it has not, pushed.
+bool pl_sandbox_has(lua_State *L, const char *name);
+const char *pl_sandbox_push_missing(lua_State *L, const char *name);
 // Pushes the function of Lua's own library that ours stands before.
 void pl_sandbox_push_original(lua_State *L, const char *name);
 

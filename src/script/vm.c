@@ -21,6 +21,7 @@
 #include "base/sha256.h"
 #include "script/bind.h"
 #include "script/check.h"
+#include "script/globals.h"
 #include "script/request.h"
 #include "script/sandbox.h"
 #include "script/value.h"
@@ -45,6 +46,47 @@ struct pl_script *pl_vm_find(const struct pl_vm *vm, const char *path)
 	return NULL;
 }
 
+// The globals of a file, looked at before it runs: a name that no environment has is a fault, wherever it stands.
+struct names {
+	lua_State *L;
+	const struct pl_script_source *source;
+	int assigned;          // stack index of a set of names that the file assigns
+	bool reading;          // the second time through: those it reads
+};
+
+static void look_at_global(void *arg, const char *name, int line, bool assigned)
+{
+	struct names *names = arg;
+	lua_State *L = names->L;
+
+	if (assigned && !names->reading) {
+		lua_pushboolean(L, 1);
+		lua_setfield(L, names->assigned, name);
+	}
+	if (assigned || !names->reading)
+		return;
+	lua_getfield(L, names->assigned, name);
+	if (lua_isnil(L, -1) && !pl_sandbox_has(L, name))
+		luaL_error(L, "%s:%d: %s", names->source->path, line, pl_sandbox_push_missing(L, name));
+	lua_pop(L, 1);
+}
+
+// The chunk is on top.
+static void check_globals(lua_State *L, const struct pl_script_source *source)
+{
+	struct names names = {.L = L, .source = source};
+	struct pl_buf *scratch = &pl_vm_of(L)->text;
+
+	lua_newtable(L);
+	names.assigned = lua_gettop(L);
+	lua_pushvalue(L, -2);
+	for (int i = 0; i < 2; i++) {
+		names.reading = i == 1;
+		pl_globals_visit(L, scratch, look_at_global, &names);
+	}
+	lua_pop(L, 2);
+}
+
 static struct pl_script *compile(lua_State *L, const struct pl_script_source *source)
 {
 	struct pl_vm *vm = pl_vm_of(L);
@@ -54,6 +96,7 @@ static struct pl_script *compile(lua_State *L, const struct pl_script_source *so
 		luaL_error(L, "%s:1: this is compiled Lua; plist takes text only", source->path);
 	if (luaL_loadbufferx(L, source->text, source->len, lua_pushfstring(L, "@%s", source->path), "t") != LUA_OK)
 		lua_error(L);
+	check_globals(L, source);
 	script = pl_arena_alloc(vm->arena, sizeof *script);
 	script->source = source;
 	script->function = LUA_NOREF;

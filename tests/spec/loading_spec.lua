@@ -61,6 +61,46 @@ describe("a file", function()
   end)
 end)
 
+describe("a global that no environment has", function()
+  local function problem(body, world)
+    return (problems_of(world or "handler", { [(world == "policy" and "policies" or "handlers") .. "/a.lua"] = body }))
+  end
+
+  it("is found when the file is loaded, in a branch that never ran, with its line", function()
+    assert.equal("lua/handlers/a.lua:4: there is no global 'prise'", problem [[
+return { handle = function(req)
+  local f = function()
+    if false then
+      return prise
+    end
+  end
+end }]])
+    assert.equal("lua/policies/a.lua:2: there is no global 'os': a policy does not know the time",
+      problem("return { resolve = function(rows)\n  return os.time()\nend }", "policy"))
+    assert.truthy(problem("return { handle = function() local function f() return function() print(1) end end end }"))
+    assert.truthy(problem("return { handle = function() local t = { [1] = undefined } end }"))
+    assert.truthy(problem("return { handle = function() undefined.x = 1 end }"))
+    assert.truthy(problem("return { handle = function() undefined() end }"))
+    assert.truthy(problem("return { handle = function() return _ENV.undefined end }"))
+  end)
+
+  it("is found behind many lines and constants", function()
+    local long = {}
+    for i = 1, 600 do
+      long[i] = "local x" .. i .. " = 'constant " .. i % 200 .. "' " .. (i % 150 == 0 and "end do" or "")
+    end
+    local text = problem("return { handle = function() do\n" .. table.concat(long, "\n") .. "\n\n\nend return math.pi, nosuch\nend }")
+    assert.equal("lua/handlers/a.lua:604: there is no global 'nosuch'", text)
+  end)
+
+  it("is none when the file assigns it, anywhere, or when it is another _ENV", function()
+    assert.is_nil(problem "return { handle = function() return counter end, set = function() counter = 1 end }")
+    assert.is_nil(problem "return { handle = function() local _ENV = { x = 1 } return x end }")
+    assert.is_nil(problem "return { handle = function() return math.pi, string.rep, _VERSION, os.time end }")
+    assert.is_nil(problem "local print = 1 return { handle = function() return print end }")
+  end)
+end)
+
 describe("require", function()
   local HANDLER = "local money = require 'lib.money' local http = require 'plist.http' "
     .. "return { handle = function(req) return http.ok { text = money.text(5) } end }"

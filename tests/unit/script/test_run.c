@@ -265,7 +265,7 @@ static void endless_handler_is_stopped_and_the_next_one_runs(void **state)
 static void answer_that_is_none_is_500(void **state)
 {
 	static const char *const bodies[] = {
-		HANDLER("return"), HANDLER("return 5"), HANDLER("return { status = 200 }"), HANDLER("return http.ok(print)"),
+		HANDLER("return"), HANDLER("return 5"), HANDLER("return { status = 200 }"), HANDLER("return http.ok(tostring)"),
 		HANDLER("return http.ok(function() end)"), HANDLER("return http.ok({}, { ['X y'] = 'z' })"),
 		HANDLER("return http.ok({}, { X = 'a\\r\\nY: b' })"), HANDLER("return http.ok({}, { ['Content-Length'] = '5' })"),
 		HANDLER("local t = {} t.t = t return http.ok(t)"), HANDLER("return http.ok(0/0)"),
