@@ -191,8 +191,9 @@ static void derive(struct pl_load *load)
 	}
 	for (int i = 0; i < config->nroutes; i++)
 		derive_route(load, &config->routes[i], i);
-	if (config->lua_checked == NULL && getenv("CACHE_DIRECTORY") != NULL)
-		config->lua_checked = pl_arena_strdup(load->arena, getenv("CACHE_DIRECTORY"));
+	const char *cache = getenv("CACHE_DIRECTORY");
+	if (config->lua_checked == NULL && cache != NULL && *cache != '\0')
+		config->lua_checked = pl_arena_strdup(load->arena, cache);
 	if (config->lua_checked != NULL)
 		config->lua_checked = pl_load_path(load, config->lua_checked);
 	if (config->lua_root != NULL) {

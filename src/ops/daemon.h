@@ -59,7 +59,7 @@ void pl_daemon_stop(struct pl_daemon **daemon);
 // members for the operators' socket. Threads: any.
 int pl_daemon_reload(struct pl_daemon *daemon, struct pl_buf *members, struct pl_error *err);
 
-// Reads the file and loads every Lua file that it names. NULL with problems.
+// Reads the file, loads every Lua file that it names, and probes its policies. NULL with problems.
 struct pl_loaded *pl_loaded_new(const char *file, const char *region, struct pl_problems *problems);
 void pl_loaded_free(struct pl_loaded **loaded);
 

@@ -1,8 +1,8 @@
 // Reloading: all of a new configuration, or nothing of it.
 //
 // Stands between the YAML and the threads. First everything that can be wrong is tried out here, in the thread that asks: the file is read and
-// checked, every handler and policy is loaded. Only then is it published, to the workers first, which have it when this returns, then to relay,
-// applier and housekeeping. Requests that run keep the configuration that they began with.
+// checked, every handler and policy is loaded, and no policy passes that the gate refuses. Only then is it published, to the workers first, which
+// have it when this returns, then to relay, applier and housekeeping. Requests that run keep the configuration that they began with.
 // Invariant: between two reloads all threads run one configuration. Threads: any; one reload at a time.
 #include "ops/daemon.h"
 
@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "replicate/gate.h"
 #include "script/policy.h"
 #include "script/vm.h"
 
@@ -59,7 +60,8 @@ struct pl_loaded *pl_loaded_new(const char *file, const char *region, struct pl_
 	struct pl_loaded *loaded = pl_calloc(1, sizeof(*loaded));
 	loaded->config = config;
 	loaded->arena = pl_arena_new(0);
-	if (!load_scripts(loaded, problems))
+	// A policy is probed only when everything can be loaded: what the loading says comes first.
+	if (!load_scripts(loaded, problems) || pl_gate_policies(config, problems) > 0)
 		pl_loaded_free(&loaded);
 	return loaded;
 }

@@ -106,7 +106,7 @@ class Stack:
     def dictionary(self):
         config = application_config()
         config["kafka"]["brokers"] = self.broker.address
-        config.setdefault("lua", {})["path"] = str(places.source() / "lua")
+        config.setdefault("lua", {}).update(path=str(places.source() / "lua"), checked=str(self.folder / "checked"))
         config["nginx"]["listen"] = f"127.0.0.1:{self.nginx.port}"
         config["regions"] = {
             r: {"listen": f"127.0.0.1:{self.plistd[r].port}", "database": self.postgres[r].url,
