@@ -31,6 +31,7 @@
 
 // ---- what libmicrohttpd calls
 
+__attribute__((format(printf, 2, 0)))
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
 	struct pl_buf text = {0};
