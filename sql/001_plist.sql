@@ -16,8 +16,8 @@ CREATE TABLE plist_migrations (
 
 -- Every answered write, so that a retry is recognised here and, because the id travels with the event, in every region.
 CREATE TABLE processed_requests (
-    request_id    VARCHAR(255) NOT NULL,
-    principal     VARCHAR(64)  NOT NULL DEFAULT '',
+    request_id    VARCHAR(255) COLLATE "C" NOT NULL,  -- compared on every write: as bytes, not by a language's rules
+    principal     VARCHAR(64)  COLLATE "C" NOT NULL DEFAULT '',
     fingerprint   BYTEA        NOT NULL,
     resource      VARCHAR(63)  NOT NULL,
     record_id     BIGINT       NOT NULL,
@@ -91,6 +91,13 @@ CREATE TABLE conflicts (
 CREATE TABLE conflicts_default PARTITION OF conflicts DEFAULT;
 CREATE INDEX conflicts_by_record ON conflicts (resource, record_id);
 CREATE INDEX conflicts_open ON conflicts (resource, record_id) WHERE closed_at IS NULL;
+
+-- A write has seen all siblings of a record and replaces them. To be called while the record's lock is held: a volatile function looks
+-- with a new snapshot, so it sees the siblings that were there when the lock was granted, not those of when the statement began.
+CREATE FUNCTION plist_siblings_replaced(of_resource TEXT, of_record BIGINT) RETURNS VOID LANGUAGE sql VOLATILE AS $$
+    DELETE FROM record_siblings WHERE resource = of_resource AND record_id = of_record;
+    UPDATE conflicts SET closed_at = clock_timestamp() WHERE resource = of_resource AND record_id = of_record AND closed_at IS NULL;
+$$;
 
 -- What could not be read as an event. Kept whole; the consumer went on.
 CREATE TABLE dead_letters (

@@ -5,6 +5,7 @@
 // Threads: any; nothing is shared.
 #include "record/record.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -46,6 +47,10 @@ void pl_record_print(struct pl_buf *buf, const struct pl_record *record)
 {
 	char at[PL_TIME_TEXT_MAX];
 
+	if (record->json) {
+		pl_buf_adds(buf, record->json);
+		return;
+	}
 	pl_buf_adds(buf, "{\"id\":");
 	pl_buf_add_i64(buf, record->id);
 	for (int i = 0; i < record->resource->nfields; i++) {
@@ -104,4 +109,143 @@ int pl_record_parse(struct pl_arena *arena, const struct pl_resource *resource, 
 		return pl_error_set(err, PL_EINVAL, "updated_at is no RFC 3339 time");
 	*record_r = record;
 	return 0;
+}
+
+// ---- our own printing, read back without a JSON parser: every GET and every write's answer goes through here
+
+// Takes `"key":` and its value off a copy of the text, which is cut up in place. False: not as we print it, or with escapes.
+static bool scan_member(char **at, const char *key, const char **value_r, bool *quoted_r)
+{
+	size_t len = strlen(key);
+	char *p = *at + 1; // behind the { or , that the end of the last value was written over
+
+	if (p[0] != '"' || strncmp(p + 1, key, len) != 0 || p[len + 1] != '"' || p[len + 2] != ':')
+		return false;
+	p += len + 3;
+	*quoted_r = *p == '"';
+	if (*quoted_r) {
+		*value_r = ++p;
+		p += strcspn(p, "\"\\");
+		if (*p != '"')
+			return false;
+		*p++ = '\0';
+	} else {
+		*value_r = p;
+		p += strcspn(p, ",}");
+	}
+	if (*p != ',' && *p != '}')
+		return false;
+	*p = '\0';
+	*at = p;
+	return true;
+}
+
+static bool scan_field(char **at, const struct pl_field *field, const char **value_r)
+{
+	bool quoted;
+
+	if (!scan_member(at, field->name, value_r, &quoted))
+		return false;
+	if (!quoted && strcmp(*value_r, "null") == 0) {
+		*value_r = NULL;
+		return true;
+	}
+	if (field->type == PL_FIELD_BOOLEAN)
+		*value_r = (*value_r)[0] == 't' ? "t" : "f";
+	return quoted == (field->type == PL_FIELD_STRING) && (quoted || (*value_r)[0] != 'N'); // a NaN has no place in JSON
+}
+
+static bool scan(char *at, struct pl_record *record)
+{
+	const char *id, *origin, *version, *updated_at;
+	bool quoted;
+
+	if (*at != '{' || !scan_member(&at, "id", &id, &quoted))
+		return false;
+	for (int i = 0; i < record->resource->nfields; i++)
+		if (!scan_field(&at, &record->resource->fields[i], &record->values[i]))
+			return false;
+	if (!scan_member(&at, "region_origin", &origin, &quoted) || strlen(origin) > PL_REGION_MAX ||
+	    !scan_member(&at, "version", &version, &quoted) || !scan_member(&at, "updated_at", &updated_at, &quoted))
+		return false;
+	record->id = strtoll(id, NULL, 10);
+	strcpy(record->region_origin, origin);
+	record->version = (int32_t)strtol(version, NULL, 10);
+	return pl_time_parse(updated_at, strlen(updated_at), &record->updated_at_us) == 0;
+}
+
+int pl_record_scan(struct pl_arena *arena, const struct pl_resource *resource, const char *json, const char *vector,
+                   struct pl_record **record_r, struct pl_error *err)
+{
+	struct pl_record *record = pl_record_new(arena, resource);
+	size_t len = strlen(json);
+
+	if (!scan(pl_arena_strndup(arena, json, len), record)) { // escapes in a string, mostly
+		cJSON *parsed = pl_json_parse(json, len, &pl_json_default_limits, err);
+		int code = parsed ? pl_record_parse(arena, resource, parsed, &record, err) : PL_EINVAL;
+
+		cJSON_Delete(parsed);
+		if (code < 0)
+			return pl_error_prefix(err, "the database's own record");
+	}
+	if (pl_vector_parse(&record->vector, vector, strlen(vector)) < 0)
+		return pl_error_set(err, PL_EINTERNAL, "record %lld has no vector that can be read: %.100s", (long long)record->id, vector);
+	record->json = pl_arena_strndup(arena, json, len);
+	*record_r = record;
+	return 0;
+}
+
+static bool in_order(const struct pl_resource *resource, int i, const char **name_r)
+{
+	static const char *const last[] = { "region_origin", "version", "updated_at" };
+
+	if (i == 0)
+		*name_r = "id";
+	else if (i <= resource->nfields)
+		*name_r = resource->fields[i - 1].name;
+	else if (i < resource->nfields + 4)
+		*name_r = last[i - resource->nfields - 1];
+	else
+		return false;
+	return true;
+}
+
+static bool is_member(const struct pl_resource *resource, const char *name)
+{
+	const char *member;
+
+	for (int i = 0; in_order(resource, i, &member); i++)
+		if (strcmp(member, name) == 0)
+			return true;
+	return false;
+}
+
+static void print_member(struct pl_buf *buf, const cJSON *item, bool *first)
+{
+	pl_buf_addc(buf, *first ? '{' : ',');
+	pl_buf_add_json(buf, item->string, strlen(item->string));
+	pl_buf_addc(buf, ':');
+	pl_json_print(buf, item);
+	*first = false;
+}
+
+void pl_record_print_members(struct pl_buf *buf, const struct pl_resource *resource, const cJSON *json)
+{
+	const char *name;
+	bool first = true;
+
+	if (!cJSON_IsObject(json) || !json->child) {
+		pl_json_print(buf, json);
+		return;
+	}
+	for (int i = 0; in_order(resource, i, &name); i++) {
+		const cJSON *item = pl_json_get(json, name);
+
+		if (item)
+			print_member(buf, item, &first);
+	}
+	for (const cJSON *item = json->child; item; item = item->next)
+		if (!is_member(resource, item->string))
+			print_member(buf, item, &first);
+	pl_buf_addc(buf, '}');
 }

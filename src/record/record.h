@@ -19,12 +19,18 @@ struct pl_record {
 	struct pl_vector vector;
 	bool deleted;
 	bool siblings;
+	const char *json;       // as the database printed it, when it came from there; NULL else. pl_record_print gives it back as it is
 };
 
 struct pl_record *pl_record_new(struct pl_arena *arena, const struct pl_resource *resource);
 
 // {"id":7,"price":500000.00,…,"region_origin":"us","version":2,"updated_at":"…"}: fields in configured order.
 void pl_record_print(struct pl_buf *buf, const struct pl_record *record);
+// A record of our own database from its JSON, as pl_record_print or the store's statements print it, and its vector's text.
+int pl_record_scan(struct pl_arena *arena, const struct pl_resource *resource, const char *json, const char *vector,
+                   struct pl_record **record_r, struct pl_error *err);
+// A JSON value with a record's members in the record's order, others behind them: what JSONB has shuffled, put right.
+void pl_record_print_members(struct pl_buf *buf, const struct pl_resource *resource, const cJSON *json);
 // Back from such JSON (an event's value). Checks every field; unknown members are ignored. Does not set the vector.
 int pl_record_parse(struct pl_arena *arena, const struct pl_resource *resource, const cJSON *json,
                     struct pl_record **record_r, struct pl_error *err);

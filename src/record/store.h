@@ -63,7 +63,7 @@ struct pl_write {
 	void (*done)(struct pl_write *write, void *arg);
 	void *arg;
 
-	struct pl_write *prev, *next; // the store's queues
+	struct pl_task *task;        // the store's own
 };
 
 struct pl_store;

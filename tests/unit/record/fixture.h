@@ -1,0 +1,50 @@
+// A store against a throw-away PostgreSQL, and a plain connection beside it to look at what it did and to stand in its way.
+#pragma once
+
+#include "../db/await.h"
+
+#include <libpq-fe.h>
+
+#include "config/config.h"
+#include "record/store.h"
+
+struct fixture {
+	struct pl_loop *loop;
+	struct pl_config *config;
+	struct pl_store *store;
+	struct pl_arena *arena;
+	PGconn *sql;
+	int committed;
+};
+
+int fixture_setup(void **state);    // fresh tables, a store whose connections are up
+int fixture_teardown(void **state);
+void fixture_start(struct fixture *f); // another store, after pl_store_free
+struct pl_config *fixture_config(int batch);
+
+#define PROPERTIES 0 // price required, bedrooms, bathrooms
+#define HOMES 1      // name (string), price, rooms, open (boolean); track_fields
+const struct pl_resource *fixture_resource(const struct fixture *f, int index);
+
+// A write with everything that a caller fills in: a fresh request id, no lock, a deadline in ten seconds.
+struct pl_write *write_new(struct fixture *f, enum pl_write_op op, int64_t id);
+// Pairs of a field's name and its text ("price", "5.00"); NULL-ended. A text may be NULL for null.
+void write_set(struct pl_write *write, const char *field, const char *text);
+void write_send(struct fixture *f, struct pl_write *write);
+bool write_answered(const struct pl_write *write);
+// Turns the loop until all have been answered; each exactly once.
+void writes_await(struct fixture *f, struct pl_write **writes, int n);
+enum pl_outcome write_now(struct fixture *f, struct pl_write *write); // sends and waits
+
+struct pl_read *read_now(struct fixture *f, const struct pl_resource *resource, int64_t id);
+struct pl_query *query_now(struct fixture *f, const char *sql, int max_rows);
+
+void turn_for(struct fixture *f, int64_t us);
+bool turn_until(struct fixture *f, bool (*condition)(void *arg), void *arg);
+
+// On the plain connection. The first value, or "" for none; valid until the next call.
+const char *ask(struct fixture *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void ask_is(struct fixture *f, const char *expected, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+PGconn *another_session(void);
+void control_server(const char *verb); // start, stop, kill, restart
+const char *outcome_name(enum pl_outcome outcome);
