@@ -94,9 +94,7 @@ static void destroy(struct pl_conn *conn)
 		free(statement->sql);
 		free(statement);
 	}
-	for (char **sql = conn->setup; *sql; sql++)
-		free(*sql);
-	free(conn->setup);
+	pl_texts_free(conn->setup);
 	explicit_bzero(conn->dsn, strlen(conn->dsn));
 	free(conn->dsn);
 	free(conn->name);
@@ -533,16 +531,11 @@ void pl_conn_drop(struct pl_conn *conn, const char *why)
 struct pl_conn *pl_conn_new(const struct pl_conn_options *options)
 {
 	struct pl_conn *conn = pl_calloc(1, sizeof *conn);
-	int n = 0;
 
 	conn->loop = options->loop;
 	conn->dsn = pl_strdup(options->dsn);
 	conn->name = pl_strdup(options->application_name ? options->application_name : "plist");
-	while (options->setup && options->setup[n])
-		n++;
-	conn->setup = pl_calloc((size_t)n + 1, sizeof *conn->setup);
-	for (int i = 0; i < n; i++)
-		conn->setup[i] = pl_strdup(options->setup[i]);
+	conn->setup = pl_texts_copy(options->setup);
 	conn->connect_timeout_us = options->connect_timeout_us;
 	conn->statement_timeout_us = options->statement_timeout_us;
 	conn->lock_timeout_us = options->lock_timeout_us;

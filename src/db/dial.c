@@ -28,6 +28,7 @@ struct pl_dial {
 	struct pl_wake *rung; // when it is done
 	int64_t deadline_us;  // 0 = none
 	char *dsn, *name;
+	char *session;        // settings that all connections have
 	char **setup;         // NULL-ended
 	PGconn *pg;           // outcome: either this
 	struct pl_error err;  // or this
@@ -39,9 +40,8 @@ static void dial_unref(struct pl_dial *dial)
 		return;
 	PQfinish(dial->pg);
 	pl_wake_free(&dial->rung);
-	for (char **sql = dial->setup; *sql; sql++)
-		free(*sql);
-	free(dial->setup);
+	pl_texts_free(dial->setup);
+	free(dial->session);
 	explicit_bzero(dial->dsn, strlen(dial->dsn));
 	free(dial->dsn);
 	free(dial->name);
@@ -169,6 +169,7 @@ static void *attempt(void *arg)
 
 	if (ok)
 		PQsetNoticeProcessor(dial->pg, silent, NULL);
+	ok = ok && run(dial, dial->session) == 0;
 	for (char **sql = dial->setup; ok && *sql; sql++)
 		ok = run(dial, *sql) == 0;
 	if (!ok) {
@@ -181,16 +182,32 @@ static void *attempt(void *arg)
 	return NULL;
 }
 
-static char **setup_copy(const struct pl_dial_options *options)
+char **pl_texts_copy(const char *const *texts)
 {
-	struct pl_buf session = { 0 };
 	char **copy;
 	int n = 0;
 
-	while (options->setup && options->setup[n])
+	while (texts && texts[n])
 		n++;
-	copy = pl_calloc((size_t)n + 2, sizeof *copy);
-	pl_buf_printf(&session,
+	copy = pl_calloc((size_t)n + 1, sizeof *copy);
+	for (int i = 0; i < n; i++)
+		copy[i] = pl_strdup(texts[i]);
+	return copy;
+}
+
+void pl_texts_free(char **texts)
+{
+	for (char **text = texts; *text; text++)
+		free(*text);
+	free(texts);
+}
+
+// What every connection of plist has in common.
+static char *session_settings(const struct pl_dial_options *options)
+{
+	struct pl_buf sql = { 0 };
+
+	pl_buf_printf(&sql,
 	              "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; "
 	              "SET extra_float_digits = 1; SET plan_cache_mode = force_generic_plan; SET jit = off; "
 	              "SET statement_timeout = %lld; SET lock_timeout = %lld; SET idle_in_transaction_session_timeout = %lld; "
@@ -198,10 +215,7 @@ static char **setup_copy(const struct pl_dial_options *options)
 	              (long long)options->statement_timeout_us / 1000, (long long)options->lock_timeout_us / 1000,
 	              (long long)(options->statement_timeout_us > 0 ? options->statement_timeout_us / 1000 + 60000 : 0),
 	              options->read_only ? "on" : "off");
-	copy[0] = session.data;
-	for (int i = 0; i < n; i++)
-		copy[i + 1] = pl_strdup(options->setup[i]);
-	return copy;
+	return sql.data;
 }
 
 struct pl_dial *pl_dial_start(const struct pl_dial_options *options)
@@ -218,7 +232,8 @@ struct pl_dial *pl_dial_start(const struct pl_dial_options *options)
 	dial->deadline_us = options->connect_timeout_us > 0 ? pl_mono_us() + options->connect_timeout_us : 0;
 	dial->dsn = pl_strdup(options->dsn);
 	dial->name = pl_strdup(options->application_name ? options->application_name : "plist");
-	dial->setup = setup_copy(options);
+	dial->session = session_settings(options);
+	dial->setup = pl_texts_copy(options->setup);
 	sigfillset(&all); // signals are the main thread's
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	failed = pthread_create(&thread, NULL, attempt, dial);

@@ -35,3 +35,7 @@ void pl_dial_cancel(struct pl_dial **dial);
 int64_t pl_dial_patience_us(int64_t statement_timeout_us);
 // libpq's message as part of a sentence: on one line.
 void pl_dial_message(const char *message, char *text, int size);
+
+// NULL-ended lists of texts, as `setup` is one. A list NULL is an empty one.
+char **pl_texts_copy(const char *const *texts);
+void pl_texts_free(char **texts);

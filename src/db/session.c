@@ -26,15 +26,10 @@ struct pl_session {
 struct pl_session *pl_session_new(const struct pl_session_options *options)
 {
 	struct pl_session *session = pl_calloc(1, sizeof *session);
-	int n = 0;
 
 	session->dsn = pl_strdup(options->dsn);
 	session->name = pl_strdup(options->application_name ? options->application_name : "plist");
-	while (options->setup && options->setup[n])
-		n++;
-	session->setup = pl_calloc((size_t)n + 1, sizeof *session->setup);
-	for (int i = 0; i < n; i++)
-		session->setup[i] = pl_strdup(options->setup[i]);
+	session->setup = pl_texts_copy(options->setup);
 	session->connect_timeout_us = options->connect_timeout_us;
 	session->statement_timeout_us = options->statement_timeout_us;
 	session->lock_timeout_us = options->lock_timeout_us;
@@ -49,9 +44,7 @@ void pl_session_free(struct pl_session **at)
 	if (!session)
 		return;
 	pl_session_drop(session);
-	for (char **sql = session->setup; *sql; sql++)
-		free(*sql);
-	free(session->setup);
+	pl_texts_free(session->setup);
 	explicit_bzero(session->dsn, strlen(session->dsn));
 	free(session->dsn);
 	free(session->name);

@@ -1,3 +1,4 @@
+// A store against a throw-away PostgreSQL: see fixture.h.
 #include "fixture.h"
 
 #include <stdio.h>
