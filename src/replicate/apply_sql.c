@@ -2,6 +2,8 @@
 //
 // Stands between replicate/batch, which decides, and PostgreSQL.
 // Threads: an object belongs to one.
+#include "replicate/apply_sql.h"
+
 #include "replicate/apply_sql_in.h"
 
 #include <stdlib.h>
