@@ -209,7 +209,8 @@ static void look_at_heartbeats(struct status *status, struct pl_reach *reach)
 		"SELECT region, resource, policy ->> 'name', policy ->> 'sha256' FROM region_heartbeats, jsonb_each(policies) AS p (resource, policy)"
 		" WHERE heard_at > now() - interval '1 minute'", 0, NULL);
 	for (int i = 0; result && i < PQntuples(result); i++)
-		if (pl_cell(result, i, 2) && pl_cell(result, i, 3))
+		// A region that was taken out of the configuration is still in the table.
+		if (pl_cell(result, i, 2) && pl_cell(result, i, 3) && pl_config_region(status->call->config, pl_cell(result, i, 0), strlen(pl_cell(result, i, 0))))
 			note_policy(status, pl_cell(result, i, 1), pl_cell(result, i, 0), pl_cell(result, i, 2), pl_cell(result, i, 3), "heartbeat");
 	PQclear(result);
 }

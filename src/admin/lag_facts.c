@@ -18,7 +18,7 @@
 
 const char *pl_lag_word(enum pl_lag_verdict verdict)
 {
-	static const char *const words[] = { "ok", "catching-up", "behind", "silent", "broker-away" };
+	static const char *const words[] = { "ok", "catching-up", "silent", "behind", "broker-away" };
 	return words[verdict];
 }
 
@@ -228,7 +228,7 @@ static void judge_origin(const struct pl_lag_facts *facts, const struct pl_confi
 
 static void judge_region(const struct pl_lag_facts *facts, const struct pl_config *config, struct pl_lag_of_region *lag, double max_seconds)
 {
-	int64_t behind = 0;
+	int64_t behind = 0, told = 0;
 	lag->seconds = lag->daemon_seconds;
 	lag->verdict = pl_lag_judge(facts->broker, lag->events_behind, lag->daemon_seconds, max_seconds);
 	for (int i = 0; i < lag->npartitions; i++) {
@@ -244,8 +244,12 @@ static void judge_region(const struct pl_lag_facts *facts, const struct pl_confi
 		lag->seconds = larger(lag->seconds, origin->seconds);
 		lag->verdict = origin->verdict > lag->verdict ? origin->verdict : lag->verdict;
 		behind += !lag->daemon && origin->outbox_events > 0 ? origin->outbox_events : 0;
+		told += origin->events_behind > 0 ? origin->events_behind : 0;
 	}
-	if (!lag->daemon && facts->broker)
+	// A daemon's sum may be a moment older than its parts.
+	if (lag->daemon)
+		lag->events_behind = told > lag->events_behind ? told : lag->events_behind;
+	else if (facts->broker)
 		lag->events_behind = behind;
 }
 

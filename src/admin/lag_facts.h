@@ -9,7 +9,8 @@
 
 #define PL_UNKNOWN (-1.0) // seconds that are not known
 
-enum pl_lag_verdict { PL_LAG_OK, PL_LAG_CATCHING_UP, PL_LAG_BEHIND, PL_LAG_SILENT, PL_LAG_BROKER_AWAY }; // the worse, the larger
+// The worse, the larger. Behind comes after silent: an applier that waits for its database hears no heartbeats either.
+enum pl_lag_verdict { PL_LAG_OK, PL_LAG_CATCHING_UP, PL_LAG_SILENT, PL_LAG_BEHIND, PL_LAG_BROKER_AWAY };
 
 // How a region stands to one of the others.
 struct pl_lag_of_origin {

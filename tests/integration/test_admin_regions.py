@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+from decimal import Decimal
 
 import pytest
 
@@ -258,7 +259,7 @@ def test_lag_of_a_region_whose_applier_waits(stack):
     lock = stack.database("eu").connect()
     try:
         lock.cursor().execute("SELECT 1 FROM properties WHERE id = %s FOR UPDATE", (record,))
-        assert stack.client("us").put(record, price="9.00", version=1).status == 200
+        assert stack.client("us").put(record, price=Decimal("9.00"), version=1).status == 200
         wait_until("eu is behind", lambda: stack.admin("lag", "--max-seconds", "0.3", check=False).returncode == NO, 15)
         regions = {row["region"]: row for row in data(stack, "lag")["regions"]}
         assert regions["eu"]["events_behind"] >= 1 and regions["eu"]["seconds"] > 0.3
@@ -269,7 +270,7 @@ def test_lag_of_a_region_whose_applier_waits(stack):
 
 def test_seeded_regions_take_writes(stack):
     ask(stack, "seed", "--rows", "1500")
-    answer = stack.client("us").put(1200, price="123.45", version=1)
+    answer = stack.client("us").put(1200, price=Decimal("123.45"), version=1)
     assert answer.status == 200
     stack.wait_version("eu", 1200, 2)
     assert stack.client("eu").get("/eu/properties/1200").json["version"] == 2

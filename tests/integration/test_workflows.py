@@ -10,6 +10,7 @@ import re
 import subprocess
 import uuid
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import pytest
 
@@ -111,6 +112,8 @@ class Workflow:
     def reload(self):
         for daemon in self.stack.plistd.values():
             daemon.reload()
+        for daemon in self.stack.plistd.values():
+            daemon.wait_ready()
 
     @contextlib.contextmanager
     def situation(self):
@@ -118,8 +121,8 @@ class Workflow:
 
     def settled(self):
         """Before a question that must be answered with yes: what is on its way has arrived."""
-        wait_until("nothing is on its way",
-                   lambda: self.stack.admin("lag", "--max-seconds", "5", check=False).returncode == 0, 30)
+        for command in (["lag", "--max-seconds", "5"], ["status"]):
+            wait_until(f"{command[0]} is content", lambda c=command: self.stack.admin(*c, check=False).returncode == 0, 30)
 
 
 class look(Workflow):
@@ -141,7 +144,7 @@ class add_region(Workflow):
             yield
             wait_until("the new region has the same rows",
                        lambda: self.postgres.database.properties() == self.stack.database("us").properties(), 30)
-            created = self.daemon.client.post(price="5.00")
+            created = self.daemon.client.post(price=Decimal("5.00"))
             assert created.status == 201
             self.stack.wait_version("eu", created.json["id"], 1)
         finally:
@@ -213,7 +216,7 @@ class region_down(Workflow):
         return super().run(command.replace("/us/properties/1", f"/us/properties/{self.record}"))
 
     def bring_it_back(self):
-        self.stack.ensure_up()
+        self.stack.restore()
         self.settled()
 
 
@@ -225,7 +228,7 @@ class lag_grows(Workflow):
         record = self.stack.new_record()
         self.lock = self.stack.database("eu").connect()
         self.lock.cursor().execute("SELECT 1 FROM properties WHERE id = %s FOR UPDATE", (record,))
-        assert self.stack.client("us").put(record, price="9.00", version=1).status == 200
+        assert self.stack.client("us").put(record, price=Decimal("9.00"), version=1).status == 200
         wait_until("eu is behind by more than half a second",
                    lambda: self.run("plist-admin lag --max-seconds 0.5").returncode == 1, 10)
         try:
@@ -241,6 +244,8 @@ class lag_grows(Workflow):
 class poison(Workflow):
     @contextlib.contextmanager
     def situation(self):
+        for region in self.stack.regions:
+            self.stack.database(region).execute("TRUNCATE dead_letters")
         self.stack.broker.produce("property-updates", "7", "this is no record")
         for region in self.stack.regions:
             wait_until(f"{region} has put it aside", lambda r=region: self.numbers(r))
@@ -254,9 +259,8 @@ class poison(Workflow):
     def run(self, command):
         # The page's numbers are those of a region's first letter.
         for region in self.stack.regions:
-            numbers = self.numbers(region)
-            if numbers:
-                command = command.replace(f"{region}/1", " ".join(f"{region}/{n}" for (n,) in numbers))
+            for (number,) in self.numbers(region):
+                command = command.replace(f"{region}/1", f"{region}/{number}")
         return super().run(command)
 
 
