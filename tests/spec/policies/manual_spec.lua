@@ -1,0 +1,15 @@
+-- plist-policies(7): the policy that it shows is the shipped one, and its spec passes as it stands there.
+local manual = require "manual"
+
+local function without_comments(text)
+  return (text:gsub("%-%-[^\n]*\n", ""):gsub("%s+", " "):gsub("^ ", ""))
+end
+
+describe("plist-policies(7)", function()
+  it("shows highest_price as it is shipped", function()
+    local shown = manual.file("plist-policies.7", "policies/highest_price.lua")
+    assert.equal(without_comments(manual.read("lua/policies/highest_price.lua")), without_comments(shown))
+  end)
+
+  assert(load(manual.file("plist-policies.7", "tests/spec/policies/highest_price_spec.lua"), "=plist-policies.7", "t", _ENV))()
+end)
