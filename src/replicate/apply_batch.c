@@ -39,6 +39,7 @@
 #include "replicate/conflict.h"
 
 #define TRIES 5
+#define CAREFUL 20              // transactions, after one in which something was known already
 #define EXPIRY_UNKNOWN_US (INT64_C(86400) * 1000000)
 
 struct item {
@@ -56,12 +57,14 @@ struct pl_apply_batch {
 	struct pl_target *by_key, **targets; int ntargets;
 	struct pl_heard *heard; int nheard;
 	struct heard_key { const char *key; int index; UT_hash_handle hh; } *heard_by_key;
-	struct pl_detection *detections; int ndetections;
+	struct pl_detection **detections; int ndetections;
 	struct pl_dead_letter *dead; int ndead;
 	struct pl_position *positions; int npositions;
 	struct pl_remembrance *remembered; int nremembered;
 	struct pl_conflict_row *conflicts; int nconflicts;
 	struct pl_apply_counts counts;
+
+	int careful;                  // so many transactions more expect that rows and requests are there already
 };
 
 struct pl_apply_batch *pl_apply_batch_new(void)
@@ -252,6 +255,33 @@ static void begin_attempt(struct pl_apply_batch *b, const struct item *items, in
 
 // --- deciding
 
+static const char *two_words(struct pl_arena *arena, const char *a, const char *b)
+{
+	size_t first = strlen(a), second = strlen(b);
+	char *text = pl_arena_alloc(arena, first + second + 2);
+
+	memcpy(text, a, first);
+	text[first] = ' '; // a request id has none, so this is where it ends
+	memcpy(text + first + 1, b, second);
+	return text;
+}
+
+// Another execution; of each region the last.
+static void add_dot(struct pl_apply_batch *b, struct pl_heard *heard, const struct pl_dot *dot)
+{
+	struct pl_dot *dots = pl_arena_alloc(b->arena, sizeof dots[0] * (size_t)(heard->ndots + 1));
+
+	memcpy(dots, heard->dots, sizeof dots[0] * (size_t)heard->ndots);
+	heard->dots = dots;
+	for (int i = 0; i < heard->ndots; i++)
+		if (strcmp(dots[i].region, dot->region) == 0) {
+			if (dots[i].counter < dot->counter)
+				dots[i] = *dot;
+			return;
+		}
+	dots[heard->ndots++] = *dot;
+}
+
 // The dots of all executions that this batch tells of, by request.
 static void hear(struct pl_apply_batch *b, struct pl_event *event, int64_t now_us)
 {
@@ -266,22 +296,22 @@ static void hear(struct pl_apply_batch *b, struct pl_event *event, int64_t now_u
 		event->expires_at_us = now_us + EXPIRY_UNKNOWN_US;
 	if (event->expires_at_us <= now_us) // forgotten everywhere by now, so that every region knows the same
 		return;
-	key = pl_arena_printf(b->arena, "%s %s", write->request_id, write->principal);
+	key = two_words(b->arena, write->request_id, write->principal);
 	HASH_FIND_STR(b->heard_by_key, key, known);
 	if (known) {
 		const struct pl_event *first = b->heard[known->index].event;
 
 		if (first->resource == event->resource && first->id == event->id &&
 		    memcmp(first->write.fingerprint, write->fingerprint, PL_SHA256_SIZE) == 0) {
-			if (pl_vector_get(&b->heard[known->index].dots, write->dot.region) < write->dot.counter)
-				pl_vector_set(&b->heard[known->index].dots, write->dot.region, write->dot.counter);
+			add_dot(b, &b->heard[known->index], &write->dot);
 			return;
 		}
 	}
 	heard = &b->heard[b->nheard];
 	heard->event = event;
 	heard->later = known != NULL;
-	pl_vector_set(&heard->dots, write->dot.region, write->dot.counter);
+	heard->dots = &write->dot;
+	heard->ndots = 1;
 	if (!known) {
 		entry = pl_arena_alloc(b->arena, sizeof *entry);
 		entry->key = key;
@@ -296,8 +326,18 @@ static void replaced(struct pl_apply_batch *b, struct pl_target *target)
 	target->changed = true;
 	target->ask = false;
 	for (int i = 0; i < b->ndetections; i++)
-		if (b->detections[i].target == target)
-			b->detections[i].closed = true;
+		if (b->detections[i]->target == target)
+			b->detections[i]->closed = true;
+}
+
+static void detected(struct pl_apply_batch *b, struct pl_target *target, const struct pl_event *event)
+{
+	struct pl_detection *detection = pl_arena_alloc(b->arena, sizeof *detection);
+
+	detection->target = target;
+	detection->event = event;
+	detection->state = target->state;
+	b->detections[b->ndetections++] = detection;
 }
 
 static void decide_event(struct pl_apply_batch *b, const struct item *item, int64_t now_us)
@@ -317,7 +357,7 @@ static void decide_event(struct pl_apply_batch *b, const struct item *item, int6
 		break;
 	case PL_DECIDED_CONCURRENT:
 		target->changed = target->ask = true;
-		b->detections[b->ndetections++] = (struct pl_detection){ .target = target, .event = event, .state = target->state };
+		detected(b, target, event);
 		break;
 	case PL_DECIDED_REFUSED:
 		add_dead_letter(b, item->message, "its vector and this region's have no join that a row could hold");
@@ -343,14 +383,14 @@ static int ask_memory(struct pl_apply_batch *b, const struct pl_apply_tools *too
 	for (int i = 0; i < b->ntargets; i++)
 		room += b->targets[i]->state.n;
 	for (int i = 0; i < b->ndetections; i++)
-		room += b->detections[i].state.n;
+		room += b->detections[i]->state.n;
 	questions = pl_arena_alloc(b->arena, sizeof questions[0] * (size_t)room + 1);
 	for (int i = 0; i < b->ntargets; i++)
 		for (int j = 0; b->targets[i]->ask && j < b->targets[i]->state.n; j++)
 			add_question(questions, &nquestions, &b->targets[i]->state.writes[j], b->targets[i]);
 	for (int i = 0; i < b->ndetections; i++)
-		for (int j = 0; j < b->detections[i].state.n; j++)
-			add_question(questions, &nquestions, &b->detections[i].state.writes[j], b->detections[i].target);
+		for (int j = 0; j < b->detections[i]->state.n; j++)
+			add_question(questions, &nquestions, &b->detections[i]->state.writes[j], b->detections[i]->target);
 	if (nquestions > 0) // stale events have something to tell, too
 		for (int i = 0; i < n; i++)
 			if (items[i].event && target_of(b, items[i].event->resource, items[i].event->id)->ask)
@@ -378,7 +418,7 @@ static int twins_of(struct pl_apply_batch *b, const struct pl_target *target, st
 
 		if (event->id == target->key.id && event->resource == target->resource)
 			twins[n++] = (struct pl_twins){ event->write.request_id, event->write.principal, event->write.fingerprint,
-				b->heard[i].dots.n, b->heard[i].dots.dots };
+				b->heard[i].ndots, b->heard[i].dots };
 	}
 	return n;
 }
@@ -465,17 +505,18 @@ static void show_target(struct pl_apply_batch *b, const struct pl_apply_tools *t
 	}
 	ntwins = twins_of(b, target, &twins);
 	identified = pl_decide_identify(&target->state, twins, ntwins);
+	target->shown = pl_arena_alloc(b->arena, sizeof *target->shown);
 	pl_decide_show(b->arena, target->resource, target->key.id, &target->state, twins, ntwins, tools->policies[target->resource->index],
-	               &target->shown);
-	target->changed |= identified > 0 || !same_row(target->resource, &target->row, &target->shown.row);
-	target->row = target->shown.row;
+	               target->shown);
+	target->changed |= identified > 0 || !same_row(target->resource, &target->row, &target->shown->row);
+	target->row = target->shown->row;
 }
 
 static void show_all(struct pl_apply_batch *b, const struct pl_apply_tools *tools)
 {
 	b->conflicts = pl_arena_alloc(b->arena, sizeof b->conflicts[0] * (size_t)b->ndetections + 1);
 	for (int i = 0; i < b->ndetections; i++)
-		show_detection(b, tools, &b->detections[i]);
+		show_detection(b, tools, b->detections[i]);
 	for (int i = 0; i < b->ntargets; i++)
 		show_target(b, tools, b->targets[i]);
 }
@@ -497,7 +538,8 @@ static int decide_and_write(struct pl_apply_batch *b, const struct pl_apply_tool
 	if ((code = ask_memory(b, tools, items, n, err)) < 0)
 		return code;
 	show_all(b, tools);
-	if ((code = pl_apply_sql_write(sql, session, b->targets, b->ntargets, b->heard, b->nheard, b->positions, b->npositions, err)) < 0 ||
+	if ((code = pl_apply_sql_write(sql, session, b->careful > 0, b->targets, b->ntargets, b->heard, b->nheard, b->positions, b->npositions,
+	                               err)) < 0 ||
 	    (code = pl_apply_sql_siblings(sql, session, b->targets, b->ntargets, err)) < 0 ||
 	    (code = pl_apply_sql_close(sql, session, b->targets, b->ntargets, err)) < 0 ||
 	    (code = pl_apply_sql_conflicts(sql, session, b->conflicts, b->nconflicts, err)) < 0)
@@ -541,15 +583,30 @@ static void add_counts(struct pl_apply_counts *to, const struct pl_apply_counts 
 	to->batches++;
 }
 
+// Nearly always, what is heard of is new, and rows are there or not as they were read. Then plain inserts do, at two thirds of the
+// cost. A unique violation says that it was otherwise (a redelivery, a twin, a client who was faster), and the careful statement takes over.
+static bool again(struct pl_apply_batch *b, int code, const struct pl_error *err)
+{
+	if (code == PL_EINVAL && strcmp(err->sqlstate, "23505") == 0 && b->careful == 0) {
+		b->careful = CAREFUL;
+		return true;
+	}
+	return code == PL_ECONFLICT && err->retryable;
+}
+
 static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items, int n, struct pl_apply_counts *counts,
                        struct pl_error *err)
 {
 	int code, tries = 0;
 
-	while ((code = transaction(b, tools, items, n, err)) == PL_ECONFLICT && err->retryable && ++tries < TRIES)
+	while ((code = transaction(b, tools, items, n, err)) < 0 && again(b, code, err) && ++tries < TRIES)
 		counts->retries++;
 	if (code == 0) {
 		add_counts(counts, &b->counts);
+		if (b->counts.stale + b->counts.twins > 0)
+			b->careful = CAREFUL;
+		else
+			b->careful -= b->careful > 0;
 		return 0;
 	}
 	if (code == PL_EINVAL && n == 1 && items[0].event) { // the database will not have this value
@@ -597,10 +654,10 @@ static int show_anew(struct pl_apply_batch *b, const struct pl_apply_tools *tool
 		if (!target->ask)
 			continue;
 		show_target(b, tools, target);
-		if (target->shown.nrows > 1 && tools->config->conflicts.record)
-			b->conflicts[b->nconflicts++] = pl_conflict_make(b->arena, target, &target->state, &target->shown, &policy, NULL);
+		if (target->shown->nrows > 1 && tools->config->conflicts.record)
+			b->conflicts[b->nconflicts++] = pl_conflict_make(b->arena, target, &target->state, target->shown, &policy, NULL);
 	}
-	if ((code = pl_apply_sql_write(tools->sql, tools->session, b->targets, b->ntargets, NULL, 0, NULL, 0, err)) < 0 ||
+	if ((code = pl_apply_sql_write(tools->sql, tools->session, true, b->targets, b->ntargets, NULL, 0, NULL, 0, err)) < 0 ||
 	    (code = pl_apply_sql_siblings(tools->sql, tools->session, b->targets, b->ntargets, err)) < 0)
 		return code;
 	return pl_apply_sql_conflicts(tools->sql, tools->session, b->conflicts, b->nconflicts, err);

@@ -27,8 +27,9 @@ struct pl_remembrance { const struct pl_target *target; struct pl_twins twins; }
 int pl_apply_sql_remembered(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, struct pl_question *questions,
                             int n, struct pl_remembrance **found_r, int *nfound_r, struct pl_error *err);
 
-// Writes the changed targets, the requests and the positions. PL_ECONFLICT, retryable: a row appeared since it was looked for.
-int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n,
+// Writes the changed targets, the requests and the positions. PL_ECONFLICT, retryable: a row appeared since it was looked for. Not `careful`:
+// a row or a request that is there already is an error, 23505.
+int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, bool careful, struct pl_target *const *targets, int n,
                        const struct pl_heard *heard, int nheard, const struct pl_position *positions, int npositions, struct pl_error *err);
 // The siblings of targets whose flag or set changed: deletes those that were and inserts those that stand.
 int pl_apply_sql_siblings(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n, struct pl_error *err);

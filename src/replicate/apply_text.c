@@ -75,11 +75,15 @@ static void lock_text(struct pl_buf *sql, const struct pl_resource *resource)
 	"SELECT * FROM jsonb_each_text(excluded.dots)) AS d(k, v) GROUP BY k) AS m) ELSE p.dots || (SELECT jsonb_object_agg(" \
 	"k || ' ' || encode(excluded.fingerprint, 'hex'), v::integer) FROM jsonb_each_text(excluded.dots) AS d(k, v)) END"
 
-static void add_requests(struct pl_buf *sql, int from)
+static void add_requests(struct pl_buf *sql, int from, bool careful)
 {
 	pl_buf_adds(sql, "INSERT INTO processed_requests AS p (request_id, principal, fingerprint, resource, record_id, status, "
 	            "response_body, vector, location, dots, expires_at) SELECT * FROM unnest(");
 	add_params(sql, from, PL_REQUEST_COLUMNS);
+	if (!careful) {
+		pl_buf_addc(sql, ')');
+		return;
+	}
 	pl_buf_adds(sql, ") ON CONFLICT (request_id, principal) DO UPDATE SET " IF_EXPIRED(fingerprint) IF_EXPIRED(resource)
 	            IF_EXPIRED(record_id) IF_EXPIRED(status) IF_EXPIRED(response_body) IF_EXPIRED(vector) IF_EXPIRED(location)
 	            "dots = " JOINED_DOTS ", " IF_EXPIRED(created_at)
@@ -96,11 +100,11 @@ static void add_positions(struct pl_buf *sql, int from)
 	            "event_at = coalesce(excluded.event_at, applied_positions.event_at), applied_at = now()");
 }
 
-static void write_text(struct pl_buf *sql, const struct pl_resource *resource)
+static void write_text(struct pl_buf *sql, const struct pl_resource *resource, bool careful)
 {
 	int nrow = PL_ROW_FIELDS + resource->nfields + PL_ROW_TAIL;
 
-	pl_buf_printf(sql, "PREPARE apply_write_%d (bigint[], boolean[], ", resource->index);
+	pl_buf_printf(sql, "PREPARE apply_write%s_%d (bigint[], boolean[], ", careful ? "" : "_new", resource->index);
 	for (int i = 0; i < resource->nfields; i++)
 		pl_buf_printf(sql, "%s, ", array_type(&resource->fields[i]));
 	pl_buf_adds(sql, "text[], integer[], timestamptz[], jsonb[], boolean[], boolean[], jsonb[], " REQUEST_TYPES ", " POSITION_TYPES
@@ -123,9 +127,9 @@ static void write_text(struct pl_buf *sql, const struct pl_resource *resource)
 	add_fields(sql, resource, NULL);
 	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at, siblings, field_times) SELECT id, ");
 	add_fields(sql, resource, "");
-	pl_buf_adds(sql, "origin, version, updated_at, vector, CASE WHEN deleted THEN updated_at END, siblings, field_times FROM i WHERE fresh "
-	            "ORDER BY id ON CONFLICT (id) DO NOTHING RETURNING 1), r AS (");
-	add_requests(sql, 1 + nrow);
+	pl_buf_printf(sql, "origin, version, updated_at, vector, CASE WHEN deleted THEN updated_at END, siblings, field_times FROM i WHERE fresh "
+	              "ORDER BY id%s RETURNING 1), r AS (", careful ? " ON CONFLICT (id) DO NOTHING" : "");
+	add_requests(sql, 1 + nrow, careful);
 	pl_buf_adds(sql, "), a AS (");
 	add_positions(sql, 1 + nrow + PL_REQUEST_COLUMNS);
 	pl_buf_adds(sql, ") SELECT (SELECT count(*) FROM u) + (SELECT count(*) FROM n)");
@@ -186,7 +190,7 @@ static const char *const fixed[] = {
 const char *const *pl_apply_texts(struct pl_arena *arena, const struct pl_config *config)
 {
 	size_t nfixed = sizeof fixed / sizeof fixed[0], n = 0;
-	const char **texts = pl_arena_alloc(arena, sizeof texts[0] * (nfixed + 2 * (size_t)config->nresources + 3));
+	const char **texts = pl_arena_alloc(arena, sizeof texts[0] * (nfixed + 3 * (size_t)config->nresources + 3));
 	struct pl_buf sql = { 0 };
 
 	for (; n < nfixed; n++)
@@ -195,13 +199,15 @@ const char *const *pl_apply_texts(struct pl_arena *arena, const struct pl_config
 		pl_buf_reset(&sql);
 		lock_text(&sql, &config->resources[i]);
 		texts[n++] = pl_arena_strndup(arena, sql.data, sql.len);
-		pl_buf_reset(&sql);
-		write_text(&sql, &config->resources[i]);
-		texts[n++] = pl_arena_strndup(arena, sql.data, sql.len);
+		for (int careful = 0; careful < 2; careful++) {
+			pl_buf_reset(&sql);
+			write_text(&sql, &config->resources[i], careful);
+			texts[n++] = pl_arena_strndup(arena, sql.data, sql.len);
+		}
 	}
 	pl_buf_reset(&sql);
 	pl_buf_adds(&sql, "PREPARE apply_remember (" REQUEST_TYPES ") AS ");
-	add_requests(&sql, 1);
+	add_requests(&sql, 1, true);
 	texts[n++] = pl_arena_strndup(arena, sql.data, sql.len);
 	pl_buf_reset(&sql);
 	pl_buf_adds(&sql, "PREPARE apply_positions (" POSITION_TYPES ") AS ");

@@ -13,5 +13,5 @@ enum { PL_REQUEST_ID, PL_REQUEST_PRINCIPAL, PL_REQUEST_FINGERPRINT, PL_REQUEST_R
 // Then the positions.
 enum { PL_POSITION_TOPIC, PL_POSITION_PARTITION, PL_POSITION_NEXT, PL_POSITION_EVENT_AT, PL_POSITION_COLUMNS };
 
-// PREPARE statements, NULL-ended: "apply_lock_N" and "apply_write_N" for the resource of index N, and those that all share.
+// PREPARE statements, NULL-ended: "apply_lock_N", "apply_write_N", "apply_write_new_N" for the resource of index N, and those that all share.
 const char *const *pl_apply_texts(struct pl_arena *arena, const struct pl_config *config);

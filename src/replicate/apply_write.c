@@ -50,6 +50,19 @@ static const char *answered_body(struct pl_apply_sql *sql, const struct pl_event
 	return sql->text.data;
 }
 
+static const char *dots_text(struct pl_apply_sql *sql, const struct pl_heard *heard)
+{
+	pl_buf_reset(&sql->text);
+	for (int i = 0; i < heard->ndots; i++) {
+		pl_buf_adds(&sql->text, i ? ",\"" : "{\"");
+		pl_buf_adds(&sql->text, heard->dots[i].region);
+		pl_buf_adds(&sql->text, "\":");
+		pl_buf_add_i64(&sql->text, heard->dots[i].counter);
+	}
+	pl_buf_addc(&sql->text, '}');
+	return sql->text.data;
+}
+
 static void add_request(struct pl_apply_sql *sql, struct pl_columns *columns, int at, const struct pl_heard *heard)
 {
 	const struct pl_event *event = heard->event;
@@ -66,7 +79,7 @@ static void add_request(struct pl_apply_sql *sql, struct pl_columns *columns, in
 	pl_columns_text(columns, at + PL_REQUEST_VECTOR, pl_apply_vector_text(sql, &write->vector));
 	snprintf(location, sizeof location, "/%s/%s/%lld", write->dot.region, event->resource->name, (long long)event->id);
 	pl_columns_text(columns, at + PL_REQUEST_LOCATION, event->status == 201 ? location : NULL);
-	pl_columns_text(columns, at + PL_REQUEST_DOTS, pl_apply_vector_text(sql, &heard->dots));
+	pl_columns_text(columns, at + PL_REQUEST_DOTS, dots_text(sql, heard));
 	pl_columns_time(columns, at + PL_REQUEST_EXPIRES, event->expires_at_us);
 }
 
@@ -94,13 +107,13 @@ static int write_later_requests(struct pl_apply_sql *sql, struct pl_session *ses
 }
 
 // One statement: the rows of one resource, and, with the first, requests and positions.
-static int write_rows(struct pl_apply_sql *sql, struct pl_session *session, int resource, int nrows, struct pl_error *err)
+static int write_rows(struct pl_apply_sql *sql, struct pl_session *session, bool careful, int resource, int nrows, struct pl_error *err)
 {
 	char statement[32];
 	PGresult *result;
 	int64_t written;
 
-	snprintf(statement, sizeof statement, "apply_write_%d", resource);
+	snprintf(statement, sizeof statement, careful ? "apply_write_%d" : "apply_write_new_%d", resource);
 	result = pl_apply_ask(session, statement, sql->rows[resource], err);
 	if (!result)
 		return err->code;
@@ -112,7 +125,7 @@ static int write_rows(struct pl_apply_sql *sql, struct pl_session *session, int 
 	return PL_ECONFLICT;
 }
 
-int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n,
+int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, bool careful, struct pl_target *const *targets, int n,
                        const struct pl_heard *heard, int nheard, const struct pl_position *positions, int npositions, struct pl_error *err)
 {
 	int from = 0, resource = n > 0 ? targets[0]->key.resource : 0, code, to, nrows;
@@ -135,7 +148,7 @@ int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, str
 			for (int i = 0; i < npositions; i++)
 				add_position(columns, at + PL_REQUEST_COLUMNS, &positions[i]);
 		}
-		if ((from == 0 || nrows > 0) && (code = write_rows(sql, session, resource, nrows, err)) < 0)
+		if ((from == 0 || nrows > 0) && (code = write_rows(sql, session, careful, resource, nrows, err)) < 0)
 			return code;
 		from = to;
 		resource = from < n ? targets[from]->key.resource : resource;

@@ -10,7 +10,7 @@
 //   - It is in Kafka, past our position. Events are dated only when they are fetched, so the board also remembers when it first saw an end
 //     that the position has not reached since (the mark): what is behind is at least as old as that. With constant traffic the position passes
 //     each mark within moments, so the flow itself is no lag.
-//   - The lane holds it: then its broker's time is known.
+//   - The lane holds it: then its broker's time is known. Between two batches of a backlog that of the last one stands for the next.
 //   - Its origin says in a heartbeat that it is still in its outbox. Both times of a heartbeat are the origin's, so clocks need not agree;
 //     while heartbeats come, the age they tell is right as it is, and when they stop it goes on growing.
 //
@@ -138,6 +138,7 @@ static void move_mark(struct partition *p, int64_t now_us)
 void pl_board_progress(struct pl_board *board, int lane, const struct pl_board_partition *partitions, int n, int64_t now_us)
 {
 	int at = 0;
+	bool level = true;
 
 	pthread_mutex_lock(&board->mutex);
 	for (int i = 0; i < board->npartitions && at < n; i++) {
@@ -149,16 +150,22 @@ void pl_board_progress(struct pl_board *board, int lane, const struct pl_board_p
 		p->end = partitions[at].end;
 		p->hand = partitions[at].hand;
 		move_mark(p, now_us);
+		level = level && !is_behind(p);
 		at++;
 	}
+	for (int i = 0; i < board->norigins && level; i++)
+		board->origins[i].oldest_us[lane] = 0;
 	pthread_mutex_unlock(&board->mutex);
 }
 
 void pl_board_holds(struct pl_board *board, int lane, const struct pl_board_hand *hand, int n)
 {
 	pthread_mutex_lock(&board->mutex);
-	for (int i = 0; i < board->norigins; i++)
-		board->origins[i].hand[lane] = board->origins[i].oldest_us[lane] = 0;
+	for (int i = 0; i < board->norigins; i++) { // how old the last ones were stays known until the lane is level
+		board->origins[i].hand[lane] = 0;
+		if (n > 0)
+			board->origins[i].oldest_us[lane] = 0;
+	}
 	for (int i = 0; i < n; i++) {
 		struct origin *origin = origin_named(board, hand[i].region);
 
@@ -227,7 +234,7 @@ static double larger(double a, double b)
 	return a > b ? a : b;
 }
 
-// The oldest event that the lane holds, of any origin.
+// The oldest event that the lane holds, or held last, of any origin.
 static int64_t oldest_held(const struct pl_board *board, int lane)
 {
 	int64_t oldest_us = 0;
@@ -250,7 +257,7 @@ static double read_partitions(const struct pl_board *board, struct pl_lag *lag, 
 	for (int i = 0; i < board->npartitions; i++) {
 		const struct partition *p = &board->partitions[i];
 		int64_t behind = is_behind(p) ? p->end - p->next : 0;
-		double seconds = behind ? larger(age(p->mark_us, now_us), p->hand ? age(oldest_held(board, p->lane), now_us) : 0) : 0;
+		double seconds = behind ? larger(age(p->mark_us, now_us), age(oldest_held(board, p->lane), now_us)) : 0;
 
 		lag->partitions[lag->npartitions++] = (struct pl_lag_partition){ p->topic, p->number, p->next, p->end, seconds };
 		lag->events_behind += behind;

@@ -78,42 +78,59 @@ int pl_event_encode(struct pl_arena *arena, const struct pl_outbox_row *row, con
 
 // --- in
 
+enum header {
+	H_ORIGIN, H_VECTOR, H_REQUEST_ID, H_PRINCIPAL, H_FINGERPRINT, H_STATUS, H_EXPIRES, H_EVENT_ID, H_POLICY, H_SCHEMA, H_FIELD_TIMES, H_DELETED,
+	H_TRACEPARENT, H_COUNT
+};
+
+static const char *const header_names[H_COUNT] = {
+	[H_ORIGIN] = "plist-origin", [H_VECTOR] = "plist-vector", [H_REQUEST_ID] = "plist-request-id", [H_PRINCIPAL] = "plist-principal",
+	[H_FINGERPRINT] = "plist-fingerprint", [H_STATUS] = "plist-status", [H_EXPIRES] = "plist-expires", [H_EVENT_ID] = "plist-event-id",
+	[H_POLICY] = "plist-policy", [H_SCHEMA] = "plist-schema", [H_FIELD_TIMES] = "plist-field-times", [H_DELETED] = "plist-deleted",
+	[H_TRACEPARENT] = "traceparent",
+};
+
 struct reader {
 	struct pl_arena *arena;
-	const struct pl_event_header *headers;
-	int nheaders;
+	const struct pl_event_header *found[H_COUNT]; // NULL: not there
+	bool twice[H_COUNT];
 	struct pl_error *err;
 };
 
-// The header as text: *text_r NULL when it is not there. Headers that are bytes, or given twice, are refused.
-static int text_header(struct reader *r, const char *name, size_t max, const char **text_r)
+// One pass over the headers; others' are passed over.
+static void find_headers(struct reader *r, const struct pl_event_header *headers, int n)
 {
-	const struct pl_event_header *found = NULL;
+	for (int i = 0; i < n; i++)
+		for (int h = 0; h < H_COUNT; h++) {
+			const char *name = header_names[h];
+
+			// The seventh letter tells nearly all of them apart.
+			if (headers[i].name[0] != name[0] || strlen(headers[i].name) < 7 || headers[i].name[6] != name[6] ||
+			    strcmp(headers[i].name, name) != 0)
+				continue;
+			r->twice[h] = r->found[h] != NULL;
+			r->found[h] = &headers[i];
+			break;
+		}
+}
+
+// The header as text: *text_r NULL when it is not there. Headers that are bytes, or given twice, are refused.
+static int text_header(struct reader *r, enum header h, size_t max, const char **text_r)
+{
+	const struct pl_event_header *found = r->found[h];
+	const char *name = header_names[h];
 
 	*text_r = NULL;
-	for (int i = 0; i < r->nheaders; i++) {
-		if (strcmp(r->headers[i].name, name) != 0)
-			continue;
-		if (found)
-			return pl_error_set(r->err, PL_EINVAL, "header %s is given twice", name);
-		found = &r->headers[i];
-	}
 	if (!found)
 		return 0;
+	if (r->twice[h])
+		return pl_error_set(r->err, PL_EINVAL, "header %s is given twice", name);
 	if (!found->value || found->len == 0 || found->len > max)
 		return pl_error_set(r->err, PL_EINVAL, "header %s is %s", name, found->len > max ? "too long" : "empty");
 	if (memchr(found->value, '\0', found->len) || !pl_utf8_valid(found->value, found->len))
 		return pl_error_set(r->err, PL_EINVAL, "header %s is no UTF-8 text", name);
 	*text_r = pl_arena_strndup(r->arena, found->value, found->len);
 	return 0;
-}
-
-static bool has_header(const struct reader *r, const char *name)
-{
-	for (int i = 0; i < r->nheaders; i++)
-		if (strcmp(r->headers[i].name, name) == 0)
-			return true;
-	return false;
 }
 
 static int hex_digit(char c)
@@ -126,7 +143,7 @@ static int read_fingerprint(struct reader *r, struct pl_sibling *write)
 	const char *text;
 	uint8_t *bytes;
 
-	if (text_header(r, "plist-fingerprint", 2 * PL_SHA256_SIZE, &text) < 0)
+	if (text_header(r, H_FINGERPRINT, 2 * PL_SHA256_SIZE, &text) < 0)
 		return PL_EINVAL;
 	if (!text)
 		return write->request_id ? pl_error_set(r->err, PL_EINVAL, "there is a request id and no header plist-fingerprint") : 0;
@@ -154,9 +171,9 @@ static int read_request(struct reader *r, struct pl_event *event)
 {
 	const char *status, *expires;
 
-	if (text_header(r, "plist-request-id", REQUEST_ID_MAX, &event->write.request_id) < 0 ||
-	    text_header(r, "plist-principal", PRINCIPAL_MAX, &event->write.principal) < 0 || read_fingerprint(r, &event->write) < 0 ||
-	    text_header(r, "plist-status", 3, &status) < 0 || text_header(r, "plist-expires", PL_TIME_TEXT_MAX, &expires) < 0)
+	if (text_header(r, H_REQUEST_ID, REQUEST_ID_MAX, &event->write.request_id) < 0 ||
+	    text_header(r, H_PRINCIPAL, PRINCIPAL_MAX, &event->write.principal) < 0 || read_fingerprint(r, &event->write) < 0 ||
+	    text_header(r, H_STATUS, 3, &status) < 0 || text_header(r, H_EXPIRES, PL_TIME_TEXT_MAX, &expires) < 0)
 		return PL_EINVAL;
 	if (event->write.request_id && !request_id_ok(event->write.request_id))
 		return pl_error_set(r->err, PL_EINVAL, "header plist-request-id is no request id");
@@ -180,7 +197,7 @@ static int read_field_times(struct reader *r, struct pl_event *event)
 	int64_t at;
 	cJSON *json;
 
-	if (text_header(r, "plist-field-times", 64 * 1024, &text) < 0)
+	if (text_header(r, H_FIELD_TIMES, 64 * 1024, &text) < 0)
 		return PL_EINVAL;
 	if (!text || !event->resource->track_fields)
 		return 0;
@@ -206,8 +223,8 @@ static int read_dot(struct reader *r, struct pl_event *event)
 	struct pl_sibling *write = &event->write;
 	const char *origin, *vector, *schema;
 
-	if (text_header(r, "plist-schema", 16, &schema) < 0 || text_header(r, "plist-origin", PL_REGION_MAX, &origin) < 0 ||
-	    text_header(r, "plist-vector", 4096, &vector) < 0)
+	if (text_header(r, H_SCHEMA, 16, &schema) < 0 || text_header(r, H_ORIGIN, PL_REGION_MAX, &origin) < 0 ||
+	    text_header(r, H_VECTOR, 4096, &vector) < 0)
 		return PL_EINVAL;
 	if (schema && strcmp(schema, SCHEMA) != 0)
 		return pl_error_set(r->err, PL_EINVAL, "header plist-schema is %s; this program reads " SCHEMA, schema);
@@ -247,15 +264,29 @@ static int read_record(struct reader *r, const struct pl_resource *resource, con
 	return 0;
 }
 
+static bool is_key(const char *key, size_t len, int64_t id)
+{
+	int64_t n = 0;
+
+	if (!key || len == 0 || len > 18 || key[0] == '0')
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (key[i] < '0' || key[i] > '9')
+			return false;
+		n = n * 10 + (key[i] - '0');
+	}
+	return n == id;
+}
+
 static int read_own(struct reader *r, const void *key, size_t key_len, const void *value, size_t value_len, struct pl_event *event)
 {
-	const char *deleted, *id;
+	const char *deleted;
 
 	if (read_dot(r, event) < 0 || read_request(r, event) < 0 || read_field_times(r, event) < 0 ||
-	    text_header(r, "plist-event-id", 512, &event->event_id) < 0 || text_header(r, "plist-policy", POLICY_MAX, &event->policy) < 0 ||
-	    text_header(r, "plist-deleted", value_limits.bytes, &deleted) < 0)
+	    text_header(r, H_EVENT_ID, 512, &event->event_id) < 0 || text_header(r, H_POLICY, POLICY_MAX, &event->policy) < 0 ||
+	    text_header(r, H_DELETED, value_limits.bytes, &deleted) < 0)
 		return PL_EINVAL;
-	if (text_header(r, "traceparent", TRACEPARENT_MAX, &event->traceparent) < 0)
+	if (text_header(r, H_TRACEPARENT, TRACEPARENT_MAX, &event->traceparent) < 0)
 		event->traceparent = NULL; // others' business; no reason to lose a write
 	if (!value != !!deleted)
 		return pl_error_set(r->err, PL_EINVAL, value ? "it has a value and a header plist-deleted" : "it has neither value nor header plist-deleted");
@@ -264,12 +295,11 @@ static int read_own(struct reader *r, const void *key, size_t key_len, const voi
 		return PL_EINVAL;
 	if (event->version != pl_vector_sum(&event->write.vector))
 		return pl_error_set(r->err, PL_EINVAL, "version %d is not the sum of header plist-vector", event->version);
-	id = pl_arena_printf(r->arena, "%lld", (long long)event->id);
-	if (!key || key_len != strlen(id) || memcmp(key, id, key_len) != 0)
-		return pl_error_set(r->err, PL_EINVAL, "its key is not its record's id %s", id);
+	if (!is_key(key, key_len, event->id))
+		return pl_error_set(r->err, PL_EINVAL, "its key is not its record's id %lld", (long long)event->id);
 	if (!event->event_id)
-		event->event_id = pl_arena_printf(r->arena, "%s/%s/%s/%d", event->write.dot.region, event->resource->name, id,
-		                                  event->write.dot.counter);
+		event->event_id = pl_arena_printf(r->arena, "%s/%s/%lld/%d", event->write.dot.region, event->resource->name,
+		                                  (long long)event->id, event->write.dot.counter);
 	return 0;
 }
 
@@ -278,11 +308,12 @@ int pl_event_decode(struct pl_arena *arena, const struct pl_resource *resource, 
 {
 	struct pl_event *event = pl_arena_alloc(arena, sizeof *event);
 	struct pl_error own;
-	struct reader r = { arena, headers, nheaders, err ? err : &own };
+	struct reader r = { .arena = arena, .err = err ? err : &own };
 
+	find_headers(&r, headers, nheaders);
 	event->resource = resource;
 	event->write.principal = "";
-	event->foreign = !has_header(&r, "plist-origin");
+	event->foreign = !r.found[H_ORIGIN];
 	*event_r = event;
 	if (!event->foreign)
 		return read_own(&r, key, key_len, value, value_len, event);

@@ -17,14 +17,14 @@ struct pl_target {
 	bool ask;                     // to be shown: siblings stand, or stood and something was heard of them
 	struct pl_state state;        // as loaded, then as decided
 	struct pl_sibling row;        // the visible row, as loaded, then as shown
-	struct pl_shown shown;
+	struct pl_shown *shown;       // when the policy was asked
 	UT_hash_handle hh;
 };
 
 // A request that some event tells of.
 struct pl_heard {
 	const struct pl_event *event; // the first that told of it
-	struct pl_vector dots;        // of all executions that the batch tells of; not a version vector, only a map
+	int ndots; const struct pl_dot *dots; // of all executions that the batch tells of, one of each region
 	bool later;                   // its id is another request's of the same batch: remembered after that one
 };
 
