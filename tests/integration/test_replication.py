@@ -180,7 +180,7 @@ def test_concurrent_updates_converge_with_every_shipped_policy(stack, us, eu, po
 
 
 def test_field_merge_takes_each_field_from_its_latest_write(stack, us, eu):
-    stack.reload(with_policy("field_merge", track_fields=True))
+    stack.restart_daemons(with_policy("field_merge", track_fields=True))
     record = stack.new_record(bedrooms=1, bathrooms=1)
     with apart(stack):
         assert us.put(record, bedrooms=7, version=1).status == 200

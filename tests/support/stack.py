@@ -46,6 +46,7 @@ class Stack:
             r: Plistd(self.folder / f"plistd-{r}", r, self.choose_port(f"plistd-{r}"), self.config, self.environment, self.bound)
             for r in self.regions}
         self.nginx = Nginx(self.folder / "nginx", self.choose_port("nginx"), self.config, self.environment, self.bound)
+        self._restart_to_restore = False
         self._ids = iter(range(10_000_001, 900_000_000))
 
     def choose_port(self, _name):
@@ -129,6 +130,16 @@ class Stack:
         for daemon in self.plistd.values():
             daemon.reload()
 
+    def restart_daemons(self, change=None):
+        """Writes the YAML and has the daemons begin anew with it: for what a reload does not take over."""
+        self.write_config(change)
+        for daemon in self.plistd.values():
+            daemon.stop()
+        for daemon in self.plistd.values():
+            daemon.start()
+        self.wait_ready()
+        self._restart_to_restore = change is not None
+
     # Running.
 
     def servers(self):
@@ -163,7 +174,9 @@ class Stack:
         changed = self.config.read_text() != yaml.safe_dump(self.dictionary(), sort_keys=False)
         if not all(server.running for server in self.servers()):
             self.start()
-        if changed:
+        if changed and self._restart_to_restore:
+            self.restart_daemons()
+        elif changed:
             self.reload()
         return self
 
