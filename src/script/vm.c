@@ -317,6 +317,8 @@ struct pl_script *pl_vm_load(struct pl_vm *vm, const struct pl_script_source *so
 		pl_check_report(vm->config, source, &err, problems);
 		return NULL;
 	}
+	if (script) // the same path, another text: from now on the new one is meant
+		script->named = false;
 	script = l.script;
 	script->named = true;
 	hash(script);
