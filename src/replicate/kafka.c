@@ -75,7 +75,16 @@ bool pl_kafka_stopping(int stop_fd)
 
 // --- topics
 
-static int new_topics(const struct pl_config *config, rd_kafka_NewTopic_t **topics)
+static bool is_there(const struct rd_kafka_metadata *metadata, const char *name)
+{
+	for (int i = 0; i < metadata->topic_cnt; i++)
+		if (strcmp(metadata->topics[i].topic, name) == 0)
+			return metadata->topics[i].err == RD_KAFKA_RESP_ERR_NO_ERROR;
+	return false;
+}
+
+// The topics that are missing, into `topics`: their number.
+static int missing_topics(const struct pl_config *config, const struct rd_kafka_metadata *metadata, rd_kafka_NewTopic_t **topics)
 {
 	char why[256];
 	int n = 0;
@@ -83,9 +92,11 @@ static int new_topics(const struct pl_config *config, rd_kafka_NewTopic_t **topi
 	for (int i = 0; i <= config->nresources; i++) {
 		bool heartbeats = i == config->nresources;
 		const char *name = heartbeats ? config->kafka.heartbeat_topic : config->resources[i].topic;
-		rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(name, heartbeats ? 1 : config->kafka.partitions,
-		                                                   config->kafka.replication_factor, why, sizeof why);
+		rd_kafka_NewTopic_t *topic;
 
+		if (is_there(metadata, name))
+			continue;
+		topic = rd_kafka_NewTopic_new(name, heartbeats ? 1 : config->kafka.partitions, config->kafka.replication_factor, why, sizeof why);
 		if (!topic) { // a name that Kafka does not know as one; it will be said again by whoever uses it
 			pl_warning("kafka: topic %s: %s", name, why);
 			continue;
@@ -109,6 +120,7 @@ static int look_at_results(rd_kafka_event_t *event, struct pl_error *err)
 	case RD_KAFKA_RESP_ERR_NO_ERROR:
 		break;
 	case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+	case RD_KAFKA_RESP_ERR__TIMED_OUT: // the broker answers, but there is no controller to ask: the embedded one
 		pl_info("kafka: the broker creates no topics on request; it is expected to when they are first used");
 		return 0;
 	default:
@@ -135,35 +147,53 @@ static int look_at_results(rd_kafka_event_t *event, struct pl_error *err)
 	return 0;
 }
 
-int pl_kafka_topics(rd_kafka_t *rk, const struct pl_config *config, int64_t timeout_us, int stop_fd, struct pl_error *err)
+// What topics there are; in short waits, so that a stop is seen.
+static const struct rd_kafka_metadata *ask_metadata(rd_kafka_t *rk, int64_t deadline_us, int stop_fd)
 {
-	rd_kafka_NewTopic_t **topics = pl_calloc((size_t)config->nresources + 1, sizeof topics[0]);
+	const struct rd_kafka_metadata *metadata;
+
+	do {
+		if (rd_kafka_metadata(rk, 1, NULL, &metadata, 250) == RD_KAFKA_RESP_ERR_NO_ERROR)
+			return metadata;
+	} while (pl_mono_us() < deadline_us && !pl_kafka_stopping(stop_fd));
+	return NULL;
+}
+
+static int create_topics(rd_kafka_t *rk, rd_kafka_NewTopic_t **topics, int n, int64_t timeout_us, int stop_fd, struct pl_error *err)
+{
 	rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-	int64_t deadline_us = pl_mono_us() + timeout_us;
-	int n = new_topics(config, topics), code = PL_EUNAVAIL;
 	rd_kafka_event_t *event = NULL;
 	char why[256];
+	int code;
 
 	rd_kafka_AdminOptions_set_request_timeout(options, (int)(timeout_us / 1000), why, sizeof why);
-	rd_kafka_AdminOptions_set_operation_timeout(options, (int)(timeout_us / 1000), why, sizeof why);
 	rd_kafka_CreateTopics(rk, topics, (size_t)n, options, queue);
-	do {
-		if (pl_kafka_stopping(stop_fd)) {
-			code = pl_error_set(err, PL_ESTOPPED, "stopped while creating topics");
-			break;
-		}
+	while (!event && !pl_kafka_stopping(stop_fd)) // it always answers, at the latest when its time is over
 		event = rd_kafka_queue_poll(queue, 50);
-	} while (!event && pl_mono_us() < deadline_us);
-	if (event)
-		code = look_at_results(event, err);
-	else if (code != PL_ESTOPPED)
-		code = pl_error_set(err, PL_EUNAVAIL, "kafka: no broker answers at %s", config->kafka.brokers);
+	code = event ? look_at_results(event, err) : pl_error_set(err, PL_ESTOPPED, "stopped while creating topics");
 	if (event)
 		rd_kafka_event_destroy(event);
-	rd_kafka_NewTopic_destroy_array(topics, (size_t)n);
 	rd_kafka_AdminOptions_destroy(options);
 	rd_kafka_queue_destroy(queue);
+	return code;
+}
+
+int pl_kafka_topics(rd_kafka_t *rk, const struct pl_config *config, int64_t timeout_us, int stop_fd, struct pl_error *err)
+{
+	const struct rd_kafka_metadata *metadata = ask_metadata(rk, pl_mono_us() + timeout_us, stop_fd);
+	rd_kafka_NewTopic_t **topics;
+	int n, code = 0;
+
+	if (!metadata)
+		return pl_kafka_stopping(stop_fd) ? pl_error_set(err, PL_ESTOPPED, "stopped while looking for Kafka")
+		                                  : pl_error_set(err, PL_EUNAVAIL, "kafka: no broker answers at %s", config->kafka.brokers);
+	topics = pl_calloc((size_t)config->nresources + 1, sizeof topics[0]);
+	n = missing_topics(config, metadata, topics);
+	rd_kafka_metadata_destroy(metadata);
+	if (n > 0)
+		code = create_topics(rk, topics, n, timeout_us, stop_fd, err);
+	rd_kafka_NewTopic_destroy_array(topics, (size_t)n);
 	free(topics);
 	return code;
 }
