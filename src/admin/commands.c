@@ -14,6 +14,7 @@ const struct pl_command *const pl_commands[] = {
 	&pl_cmd_policy_list,
 	&pl_cmd_policy_check,
 	&pl_cmd_policy_replay,
+	&pl_cmd_policy_activate,
 	&pl_cmd_conflicts_list,
 	&pl_cmd_conflicts_show,
 	&pl_cmd_conflicts_restore,

@@ -11,6 +11,7 @@ extern const struct pl_command pl_cmd_lag;
 extern const struct pl_command pl_cmd_migrate;
 extern const struct pl_command pl_cmd_nginx;
 extern const struct pl_command pl_cmd_conflicts_restore, pl_cmd_policy_replay;
+extern const struct pl_command pl_cmd_policy_activate;
 extern const struct pl_command pl_cmd_policy_check;
 extern const struct pl_command pl_cmd_policy_list;
 extern const struct pl_command pl_cmd_routes;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "config/derive.h"
 #include "config/holder.h"
 
 struct pl_config *pl_config_new(void)
@@ -34,16 +35,28 @@ struct pl_config *pl_config_ref(const struct pl_config *config)
 	return &holder->config;
 }
 
-void pl_config_unref(struct pl_config **config)
+void pl_config_unref(struct pl_config **config_r)
 {
-	if (*config == NULL)
-		return;
-	struct pl_config_holder *holder = holder_of(*config);
-	*config = NULL;
-	if (atomic_fetch_sub_explicit(&holder->refs, 1, memory_order_acq_rel) == 1) {
+	struct pl_config *config = *config_r;
+
+	*config_r = NULL;
+	while (config != NULL) { // and then the one that it was derived from
+		struct pl_config_holder *holder = holder_of(config);
 		struct pl_arena *arena = holder->config.arena; // holds the holder, too
-		pl_arena_free(&arena);
+
+		config = NULL;
+		if (atomic_fetch_sub_explicit(&holder->refs, 1, memory_order_acq_rel) == 1) {
+			config = holder->parent;
+			pl_arena_free(&arena);
+		}
 	}
+}
+
+const struct pl_config *pl_config_as_loaded(const struct pl_config *config)
+{
+	while (holder_of(config)->parent != NULL)
+		config = holder_of(config)->parent;
+	return config;
 }
 
 const struct pl_region *pl_config_region(const struct pl_config *config, const char *name, size_t len)

@@ -87,3 +87,42 @@ struct pl_config *pl_config_with_policy(const struct pl_config *base, const stru
 	config->resources[0].policy = source.path;
 	return config;
 }
+
+struct pl_config *pl_config_replace_policy(const struct pl_config *base, const struct pl_resource *resource, const char *path, const char *text,
+                                           size_t len)
+{
+	struct pl_config *config = pl_config_new();
+	struct pl_arena *arena = config->arena;
+	struct pl_script_source source = {.path = pl_arena_strdup(arena, path), .text = pl_arena_strndup(arena, text, len), .len = len};
+	uint8_t digest[PL_SHA256_SIZE];
+
+	((struct pl_config_holder *)config)->parent = pl_config_ref(base);
+	*config = *base;
+	config->arena = arena;
+	config->resources = pl_arena_alloc(arena, sizeof config->resources[0] * (size_t)base->nresources);
+	memcpy(config->resources, base->resources, sizeof config->resources[0] * (size_t)base->nresources);
+	config->resources[resource->index].policy = source.path;
+	source.file = path[0] == '/' ? source.path : pl_arena_printf(arena, "%s/%s", base->lua_root, path);
+	pl_sha256(text, len, digest);
+	pl_sha256_hex(digest, source.sha256);
+	put_source(config, base, &source);
+	return config;
+}
+
+bool pl_config_policy_lasts(const struct pl_config *config, const struct pl_resource *resource)
+{
+	const struct pl_resource *named = pl_config_resource(pl_config_as_loaded(config), resource->name);
+	const struct pl_script_source *source = pl_config_source(config, resource->policy);
+	struct pl_arena *arena;
+	size_t len;
+	char *text;
+	bool same;
+
+	if (!source || strcmp(named->policy, resource->policy) != 0)
+		return false;
+	arena = pl_arena_new(0);
+	text = pl_load_read(arena, source->file, FILE_MAX, &len, NULL);
+	same = text && len == source->len && memcmp(text, source->text, len) == 0;
+	pl_arena_free(&arena);
+	return same;
+}

@@ -9,6 +9,7 @@
 struct pl_config_holder {
 	struct pl_config config; // first
 	atomic_int refs;
+	struct pl_config *parent; // whose memory this one shares; counted. NULL: it was loaded
 };
 
 struct pl_config *pl_config_new(void); // counted once, empty, with its arena

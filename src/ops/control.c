@@ -25,13 +25,14 @@
 #define CLIENT_IDLE_US 60000000 // silent for so long: its place goes to another
 #define SEND_TIMEOUT_MS 5000
 
+#define PIECE 16384
+
 static const struct pl_json_limits request_limits = {PL_CONTROL_LINE_MAX, 8, 256};
 
 struct client {
 	int fd; // -1 = free
 	int64_t heard_us;
-	size_t len;
-	char line[PL_CONTROL_LINE_MAX + 1];
+	struct pl_buf line; // what has come of it
 };
 
 struct pl_control {
@@ -87,35 +88,39 @@ static void drop(struct client *client)
 {
 	close(client->fd);
 	client->fd = -1;
+	pl_buf_fini(&client->line);
 }
 
 static void answer_lines(struct pl_control *control, struct client *client)
 {
-	for (char *end; client->fd >= 0 && (end = memchr(client->line, '\n', client->len)) != NULL;) {
-		size_t used = (size_t)(end - client->line) + 1;
+	struct pl_buf *line = &client->line;
+	for (char *end; client->fd >= 0 && line->len > 0 && (end = memchr(line->data, '\n', line->len)) != NULL;) {
+		size_t used = (size_t)(end - line->data) + 1;
 		struct pl_buf out = {0};
-		answer(control, client->line, used - 1, &out);
+		answer(control, line->data, used - 1, &out);
+		memmove(line->data, line->data + used, line->len - used);
+		line->len -= used;
 		if (!send_all(client->fd, &out))
 			drop(client);
 		pl_buf_fini(&out);
-		memmove(client->line, client->line + used, client->len - used);
-		client->len -= used;
 	}
 }
 
 static void hear(struct pl_control *control, struct client *client)
 {
-	ssize_t n = recv(client->fd, client->line + client->len, PL_CONTROL_LINE_MAX - client->len, 0);
+	size_t room = PL_CONTROL_LINE_MAX - client->line.len;
+	pl_buf_reserve(&client->line, PIECE);
+	ssize_t n = recv(client->fd, client->line.data + client->line.len, room < PIECE ? room : PIECE, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
 		drop(client);
 		return;
 	}
-	client->len += (size_t)n;
+	client->line.len += (size_t)n;
 	client->heard_us = pl_mono_us();
 	answer_lines(control, client);
-	if (client->fd >= 0 && client->len == PL_CONTROL_LINE_MAX) {
+	if (client->fd >= 0 && client->line.len == PL_CONTROL_LINE_MAX) {
 		static const char refusal[] = "{\"ok\":false,\"error\":\"the request is too long\"}\n";
 		send(client->fd, refusal, sizeof(refusal) - 1, MSG_NOSIGNAL);
 		drop(client);
@@ -152,7 +157,6 @@ static void welcome(struct pl_control *control)
 		return;
 	}
 	client->fd = fd;
-	client->len = 0;
 	client->heard_us = pl_mono_us();
 }
 

@@ -5,6 +5,9 @@
 //   {"command":"reload"}                       as SIGHUP, but waits for the outcome: "warnings":[…], "restart_keys":[…], "sha256"; or "problems":[…]
 //   {"command":"log-level","level":"debug"}    until the next reload that changes log.level
 //   {"command":"policies"}                     "policies":[{"resource","path","name","doc","sha256","shadow"}]
+//   {"command":"activate",                     puts a policy in force until the next reload: "name","sha256","was":{"path","name","sha256"},
+//    "resource":"properties","path":"policies/x.lua",   "yaml","yaml_policy","lua","lasts"; or "problems":[…]. What is to be shown anew then is in
+//    "text":"…"}                                        "status", under "apply": "anew":{"pending","total","seen","changed"}
 // An answer is {"ok":true,…} or {"ok":false,"error":"a sentence",…}. A connection may ask several times.
 //
 // Threads: a thread of its own for the server; the client function may be called from any.
@@ -14,7 +17,7 @@
 #include "base/error.h"
 #include "base/json.h"
 
-#define PL_CONTROL_LINE_MAX 4096 // bytes of a request
+#define PL_CONTROL_LINE_MAX (2 << 20) // bytes of a request: it may carry a policy
 
 struct pl_control;
 

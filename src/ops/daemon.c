@@ -56,9 +56,11 @@ static int on_control(const cJSON *request, struct pl_buf *members, struct pl_er
 		return pl_status_policies(members, daemon), 0;
 	if (strcmp(command, "reload") == 0)
 		return pl_daemon_reload(daemon, members, err);
+	if (strcmp(command, "activate") == 0)
+		return pl_daemon_activate(daemon, request, members, err);
 	if (strcmp(command, "log-level") == 0)
 		return set_log_level(daemon, request, members, err);
-	return pl_error_set(err, PL_EINVAL, "command is one of status, policies, reload, log-level");
+	return pl_error_set(err, PL_EINVAL, "command is one of status, policies, reload, activate, log-level");
 }
 
 // A daemon without it serves as well; two of one region on one machine cannot both have it.

@@ -59,8 +59,15 @@ void pl_daemon_stop(struct pl_daemon **daemon);
 // members for the operators' socket. Threads: any.
 int pl_daemon_reload(struct pl_daemon *daemon, struct pl_buf *members, struct pl_error *err);
 
+// Puts one policy in force until the next reload: what the operators' socket's "activate" asks. The gate is asked here again, whoever asks.
+int pl_daemon_activate(struct pl_daemon *daemon, const cJSON *request, struct pl_buf *members, struct pl_error *err);
+// ,"name":["…","…"]: the warnings of `problems`, or those that are none.
+void pl_daemon_list_problems(struct pl_buf *members, const char *name, const struct pl_problems *problems, bool warnings);
+
 // Reads the file, loads every Lua file that it names, and probes its policies. NULL with problems.
 struct pl_loaded *pl_loaded_new(const char *file, const char *region, struct pl_problems *problems);
+// The same of a configuration that was derived from one in force: only its policies are loaded, and none is probed. Takes the reference; NULL with problems.
+struct pl_loaded *pl_loaded_derived(struct pl_config *config, struct pl_problems *problems);
 void pl_loaded_free(struct pl_loaded **loaded);
 
 // A reference to the current configuration.

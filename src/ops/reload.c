@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "config/derive.h"
 #include "replicate/gate.h"
 #include "script/policy.h"
 #include "script/vm.h"
@@ -35,21 +36,43 @@ static void take_facts(struct pl_loaded *loaded, struct pl_vm *vm, const struct 
 	};
 }
 
-// Loads the scripts as each thread will. Handlers are loaded to see whether they can be, policies to learn what they call themselves, too.
-static bool load_scripts(struct pl_loaded *loaded, struct pl_problems *problems)
+// Loads the policies as the applier will, to learn what they call themselves, too.
+static bool load_policies(struct pl_loaded *loaded, struct pl_problems *problems)
 {
 	const struct pl_config *config = loaded->config;
-	struct pl_vm *handlers = pl_vm_new(config, PL_WORLD_HANDLER, problems);
-	struct pl_vm *policies = pl_vm_new(config, PL_WORLD_POLICY, problems);
-	bool good = handlers && policies;
+	struct pl_vm *vm = pl_vm_new(config, PL_WORLD_POLICY, problems);
 	loaded->policies = pl_arena_alloc(loaded->arena, (size_t)(2 * config->nresources + 1) * sizeof(loaded->policies[0]));
-	for (int i = 0; good && i < config->nresources; i++) {
-		take_facts(loaded, policies, &config->resources[i], config->resources[i].policy, false);
-		take_facts(loaded, policies, &config->resources[i], config->resources[i].shadow, true);
+	for (int i = 0; vm && i < config->nresources; i++) {
+		take_facts(loaded, vm, &config->resources[i], config->resources[i].policy, false);
+		take_facts(loaded, vm, &config->resources[i], config->resources[i].shadow, true);
 	}
-	pl_vm_free(&handlers);
-	pl_vm_free(&policies);
+	bool good = vm != NULL;
+	pl_vm_free(&vm);
 	return good;
+}
+
+static bool load_handlers(const struct pl_config *config, struct pl_problems *problems)
+{
+	struct pl_vm *vm = pl_vm_new(config, PL_WORLD_HANDLER, problems);
+	bool good = vm != NULL;
+	pl_vm_free(&vm);
+	return good;
+}
+
+static struct pl_loaded *loaded_of(struct pl_config *config)
+{
+	struct pl_loaded *loaded = pl_calloc(1, sizeof(*loaded));
+	loaded->config = config;
+	loaded->arena = pl_arena_new(0);
+	return loaded;
+}
+
+struct pl_loaded *pl_loaded_derived(struct pl_config *config, struct pl_problems *problems)
+{
+	struct pl_loaded *loaded = loaded_of(config);
+	if (!load_policies(loaded, problems))
+		pl_loaded_free(&loaded);
+	return loaded;
 }
 
 struct pl_loaded *pl_loaded_new(const char *file, const char *region, struct pl_problems *problems)
@@ -57,11 +80,10 @@ struct pl_loaded *pl_loaded_new(const char *file, const char *region, struct pl_
 	struct pl_config *config = pl_config_load(file, region, problems);
 	if (!config)
 		return NULL;
-	struct pl_loaded *loaded = pl_calloc(1, sizeof(*loaded));
-	loaded->config = config;
-	loaded->arena = pl_arena_new(0);
+	struct pl_loaded *loaded = loaded_of(config);
+	bool handlers = load_handlers(config, problems), policies = load_policies(loaded, problems);
 	// A policy is probed only when everything can be loaded: what the loading says comes first.
-	if (!load_scripts(loaded, problems) || pl_gate_policies(config, problems) > 0)
+	if (!handlers || !policies || pl_gate_policies(config, problems) > 0)
 		pl_loaded_free(&loaded);
 	return loaded;
 }
@@ -79,8 +101,24 @@ void pl_loaded_free(struct pl_loaded **loaded_r)
 
 // ---- publishing
 
+// A policy that was activated by hand lasts until now.
+static void tell_deactivated(struct pl_daemon *daemon, const struct pl_config *to)
+{
+	struct pl_config *config = pl_daemon_config(daemon);
+	const struct pl_config *as_loaded = pl_config_as_loaded(config);
+	for (int i = 0; i < config->nresources && config != as_loaded; i++) {
+		const struct pl_script_source *was = pl_config_source(config, config->resources[i].policy);
+		const struct pl_resource *resource = pl_config_resource(to, config->resources[i].name);
+		const struct pl_script_source *is = resource ? pl_config_source(to, resource->policy) : NULL;
+		if (was && is && strcmp(was->sha256, is->sha256) != 0)
+			pl_notice("reload: %s is decided by %s again; the activated %s is out of force", resource->name, is->path, was->path);
+	}
+	pl_config_unref(&config);
+}
+
 static void publish(struct pl_daemon *daemon, struct pl_loaded *loaded)
 {
+	tell_deactivated(daemon, loaded->config);
 	const struct pl_config *config = loaded->config;
 	const struct pl_region *region = pl_config_region(config, daemon->region, strlen(daemon->region));
 	pl_log_init(config->log.level, config->log.format);
@@ -133,7 +171,7 @@ static void list(struct pl_buf *members, const char *name, const char *const *te
 	pl_buf_addc(members, ']');
 }
 
-static void list_problems(struct pl_buf *members, const char *name, const struct pl_problems *problems, bool warnings)
+void pl_daemon_list_problems(struct pl_buf *members, const char *name, const struct pl_problems *problems, bool warnings)
 {
 	const char **texts = pl_calloc((size_t)problems->n + 1, sizeof(texts[0]));
 	int n = 0;
@@ -182,9 +220,9 @@ int pl_daemon_reload(struct pl_daemon *daemon, struct pl_buf *members, struct pl
 	} else
 		code = refuse(daemon, &problems, err);
 	if (members) {
-		list_problems(members, "warnings", &problems, true);
+		pl_daemon_list_problems(members, "warnings", &problems, true);
 		if (code != 0)
-			list_problems(members, "problems", &problems, false);
+			pl_daemon_list_problems(members, "problems", &problems, false);
 	}
 	pl_problems_fini(&problems);
 	pthread_mutex_unlock(&daemon->reloading);

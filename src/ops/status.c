@@ -92,12 +92,14 @@ static void print_apply(struct pl_buf *buf, struct pl_daemon *daemon)
 	pl_buf_printf(buf,
 	              ",\"apply\":{\"assigned\":%s,\"partitions\":%d,\"database_up\":%s,\"broker_up\":%s,\"applied\":%llu,\"stale\":%llu,\"own\":%llu,"
 	              "\"foreign\":%llu,\"dead_letters\":%llu,\"conflicts\":%llu,\"twins\":%llu,\"policy_errors\":%llu,\"retries\":%llu,"
-	              "\"shadow\":{\"same\":%llu,\"different\":%llu,\"failed\":%llu}}",
+	              "\"shadow\":{\"same\":%llu,\"different\":%llu,\"failed\":%llu},"
+	              "\"anew\":{\"pending\":%s,\"total\":%llu,\"seen\":%llu,\"changed\":%llu}}",
 	              truth(s.assigned), s.partitions, truth(s.database_up), truth(s.broker_up), (unsigned long long)s.applied,
 	              (unsigned long long)s.stale, (unsigned long long)s.own, (unsigned long long)s.foreign, (unsigned long long)s.dead_letters,
 	              (unsigned long long)s.conflicts, (unsigned long long)s.twins, (unsigned long long)s.policy_errors,
 	              (unsigned long long)s.retries, (unsigned long long)s.shadow_same, (unsigned long long)s.shadow_different,
-	              (unsigned long long)s.shadow_failed);
+	              (unsigned long long)s.shadow_failed, truth(s.anew_pending), (unsigned long long)s.anew_total, (unsigned long long)s.anew_seen,
+	              (unsigned long long)s.anew_changed);
 }
 
 static void print_lag(struct pl_buf *buf, struct pl_daemon *daemon)

@@ -83,6 +83,14 @@ void pl_apply_stats(struct pl_apply *apply, struct pl_apply_stats *stats_r)
 		stats_r->database_up &= s->database_up;
 		stats_r->broker_up &= s->broker_up;
 	}
+	if (apply->n > 0) {
+		const struct pl_lane_stats *s = pl_lane_stats(apply->lanes[0]);
+
+		stats_r->anew_pending = s->shown != s->given;
+		stats_r->anew_total = s->anew_total;
+		stats_r->anew_seen = s->anew_seen;
+		stats_r->anew_changed = s->anew_changed;
+	}
 }
 
 void pl_apply_lag(struct pl_apply *apply, struct pl_lag *lag_r)

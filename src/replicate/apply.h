@@ -14,6 +14,9 @@ struct pl_apply_stats {
 	bool assigned;               // has had an assignment since start and has one now
 	bool database_up, broker_up;
 	uint64_t shadow_same, shadow_different, shadow_failed;
+	// Showing records with siblings anew, after a start or a change of policies: whether it is under way; of how many, how many were asked about and changed.
+	bool anew_pending;
+	uint64_t anew_total, anew_seen, anew_changed;
 };
 
 struct pl_apply *pl_apply_start(const struct pl_config *config, const struct pl_region *region, struct pl_error *err);

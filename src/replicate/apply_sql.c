@@ -449,3 +449,14 @@ int pl_apply_sql_flagged(struct pl_apply_sql *sql, struct pl_session *session, s
 	PQclear(result);
 	return 0;
 }
+
+int pl_apply_sql_count_flagged(struct pl_session *session, int64_t *n_r, struct pl_error *err)
+{
+	PGresult *result = pl_session_exec_prepared(session, "apply_count_flagged", 0, NULL, err);
+
+	if (!result)
+		return err->code;
+	*n_r = strtoll(cell(result, 0, 0), NULL, 10);
+	PQclear(result);
+	return 0;
+}

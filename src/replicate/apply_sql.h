@@ -55,6 +55,7 @@ int pl_apply_sql_where(struct pl_apply_sql *sql, struct pl_session *session, str
                        struct pl_error *err);
 // Records that have siblings, ascending, after (resource, id); up to `limit`.
 struct pl_flagged { const char *resource; int64_t id; };
+int pl_apply_sql_count_flagged(struct pl_session *session, int64_t *n_r, struct pl_error *err);
 int pl_apply_sql_flagged(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, const struct pl_flagged *after, int limit,
                          struct pl_flagged **found_r, int *n_r, struct pl_error *err);
 

@@ -181,6 +181,8 @@ static const char *const fixed[] = {
 	"PREPARE apply_flagged (text, bigint, integer) AS SELECT DISTINCT resource, record_id FROM record_siblings "
 	"WHERE (resource, record_id) > ($1, $2) ORDER BY resource, record_id LIMIT $3",
 
+	"PREPARE apply_count_flagged AS SELECT count(*) FROM (SELECT DISTINCT resource, record_id FROM record_siblings) AS records",
+
 	"PREPARE apply_heartbeat (text, timestamptz, bigint, timestamptz, jsonb) AS INSERT INTO region_heartbeats (region, sent_at, heard_at, "
 	"outbox_events, outbox_oldest_at, policies) VALUES ($1, $2, now(), $3, $4, $5) ON CONFLICT (region) DO UPDATE SET sent_at = excluded.sent_at, "
 	"heard_at = excluded.heard_at, outbox_events = excluded.outbox_events, outbox_oldest_at = excluded.outbox_oldest_at, "

@@ -145,3 +145,8 @@ int pl_gate_policies(const struct pl_config *config, struct pl_problems *problem
 	}
 	return refused;
 }
+
+int pl_gate_policy(const struct pl_config *config, const struct pl_resource *resource, struct pl_problems *problems)
+{
+	return check(config, resource, resource->policy, false, problems);
+}

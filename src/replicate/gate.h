@@ -10,3 +10,5 @@
 // Checks the policy of each resource. A refused one is a problem, with its reason and the smallest input; a refused shadow is a warning. Returns
 // the number of refused policies.
 int pl_gate_policies(const struct pl_config *config, struct pl_problems *problems);
+// The same for the policy of one resource. 0 or 1.
+int pl_gate_policy(const struct pl_config *config, const struct pl_resource *resource, struct pl_problems *problems);

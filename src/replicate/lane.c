@@ -70,7 +70,7 @@ struct pl_lane {
 	struct pl_arena *beat_arenas[PL_REGIONS_MAX];
 	bool anew;                            // there are open siblings to be shown anew, after:
 	char anew_resource[64]; int64_t anew_id;
-	uint64_t anew_seen, anew_changed;
+	uint64_t anew_seen, anew_changed, taken; // and which configuration this is: the how manieth
 };
 
 #define NOTE(lane, what, value) atomic_store_explicit(&(lane)->stats.what, (value), memory_order_relaxed)
@@ -157,6 +157,9 @@ static void begin_anew(struct pl_lane *lane)
 	lane->anew_resource[0] = '\0';
 	lane->anew_id = 0;
 	lane->anew_seen = lane->anew_changed = 0;
+	NOTE(lane, anew_total, 0);
+	NOTE(lane, anew_seen, 0);
+	NOTE(lane, anew_changed, 0);
 }
 
 static void take_configuration(struct pl_lane *lane)
@@ -168,6 +171,8 @@ static void take_configuration(struct pl_lane *lane)
 	config = lane->next_config;
 	region = lane->next_region;
 	lane->next_config = NULL;
+	if (config)
+		lane->taken = atomic_load(&lane->stats.given);
 	pthread_mutex_unlock(&lane->mutex);
 	if (!config)
 		return;
@@ -536,6 +541,24 @@ static void flush(struct pl_lane *lane)
 		database_works(lane);
 }
 
+// How many there are to go through, for who watches. They are counted only when there are many.
+static int count_anew(struct pl_lane *lane, int n, struct pl_error *err)
+{
+	int64_t total = n;
+
+	if (n == ANEW_BATCH && pl_apply_sql_count_flagged(lane->tools.session, &total, err) < 0)
+		return err->code;
+	NOTE(lane, anew_total, (uint64_t)total);
+	return 0;
+}
+
+static void end_anew(struct pl_lane *lane)
+{
+	lane->anew = false;
+	NOTE(lane, anew_total, lane->anew_seen); // some came and went meanwhile
+	atomic_store(&lane->stats.shown, lane->taken);
+}
+
 // The next few records with siblings, shown with the policies as they are now.
 static void show_anew(struct pl_lane *lane)
 {
@@ -548,6 +571,7 @@ static void show_anew(struct pl_lane *lane)
 	pl_arena_reset(lane->arena);
 	if (pl_apply_sql_flagged(lane->tools.sql, lane->tools.session, lane->arena, &(struct pl_flagged){ lane->anew_resource, lane->anew_id },
 	                         ANEW_BATCH, &found, &n, &err) < 0 ||
+	    (lane->anew_seen == 0 && count_anew(lane, n, &err) < 0) ||
 	    (n > 0 && pl_apply_batch_show_anew(lane->batch, &lane->tools, found, n, &changed, &err) < 0)) {
 		if (!err.retryable || !pl_session_connected(lane->tools.session))
 			database_failed(lane, &err);
@@ -557,11 +581,14 @@ static void show_anew(struct pl_lane *lane)
 	lane->read = false; // the batch was used
 	lane->anew_seen += (uint64_t)n;
 	lane->anew_changed += (uint64_t)changed;
+	NOTE(lane, anew_seen, lane->anew_seen);
+	NOTE(lane, anew_changed, lane->anew_changed);
 	if (n > 0) {
 		snprintf(lane->anew_resource, sizeof lane->anew_resource, "%s", found[n - 1].resource);
 		lane->anew_id = found[n - 1].id;
 	}
-	lane->anew = n == ANEW_BATCH;
+	if (n < ANEW_BATCH)
+		end_anew(lane);
 	if (lane->anew_seen > 0 && (!lane->anew || lane->anew_seen % (50 * ANEW_BATCH) == 0))
 		pl_notice("%llu records with concurrent writes were shown anew, %llu of them changed%s", (unsigned long long)lane->anew_seen,
 		          (unsigned long long)lane->anew_changed, lane->anew ? "; there are more" : "");
@@ -690,6 +717,8 @@ struct pl_lane *pl_lane_start(const struct pl_config *config, const struct pl_re
 	pthread_mutex_init(&lane->mutex, NULL);
 	lane->board = board;
 	lane->index = index;
+	lane->taken = 1;
+	atomic_store(&lane->stats.given, 1);
 	lane->config = pl_config_ref(config);
 	lane->region = region;
 	lane->arena = pl_arena_new(16 * 1024);
@@ -711,6 +740,7 @@ void pl_lane_reconfigure(struct pl_lane *lane, const struct pl_config *config, c
 		pl_config_unref(&lane->next_config);
 	lane->next_config = pl_config_ref(config);
 	lane->next_region = region;
+	atomic_fetch_add(&lane->stats.given, 1);
 	pthread_mutex_unlock(&lane->mutex);
 }
 

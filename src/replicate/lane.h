@@ -15,6 +15,9 @@ struct pl_lane_stats {
 	_Atomic uint64_t shadow_same, shadow_different, shadow_failed;
 	_Atomic int partitions;
 	atomic_bool assigned, database_up, broker_up;
+	// Showing records with siblings anew, which the first lane does: the configurations that were given, and the one whose policies were asked about
+	// all of them; how many records there were, were asked about, were changed by it, with the one at hand.
+	_Atomic uint64_t given, shown, anew_total, anew_seen, anew_changed;
 };
 
 struct pl_lane *pl_lane_start(const struct pl_config *config, const struct pl_region *region, int index, struct pl_board *board,
