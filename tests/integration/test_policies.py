@@ -1,6 +1,9 @@
 """Policies that an operator can trust: refused before they go live, changed while writes go on, looked back on, undone."""
 
+import json
+import re
 import shutil
+import socket
 import subprocess
 from decimal import Decimal
 
@@ -8,7 +11,9 @@ import pytest
 
 from support import places
 from support.client import new_id
+from support.load import Load
 from support.process import wait_until
+from test_replication import apart, wait_conflict
 
 COUNTS_CALLS = """
 local policy = require "plist.policy"
@@ -18,6 +23,13 @@ return {
   resolve = function(rows) calls = calls + 1; return policy.take(calls % #rows + 1) end,
 }
 """
+
+
+@pytest.fixture(autouse=True)
+def _as_the_yaml_says(stack):
+    """An activated policy lasts until a reload: the next test begins with one."""
+    yield
+    stack.restore().reload()
 
 
 def write_policy(root, name, text):
@@ -92,3 +104,164 @@ def test_what_was_checked_once_is_not_checked_again(stack, lua):
     # Were it probed again it would not say this.
     added.pop().write_text("refused by what was remembered.")
     assert "by what was remembered." in stack.admin("config", "check", check=False).stderr
+
+
+# Going live without a stop.
+
+HIGHEST = """
+local policy = require "plist.policy"
+return {
+  name = "dearest", doc = "The highest price; the later of equals.",
+  resolve = function(rows)
+    local best = 1
+    for i = 2, #rows do
+      local row, top = rows[i], rows[best]
+      if not row.deleted and (top.deleted or row.fields.price >= top.fields.price) then best = i end
+    end
+    return policy.take(best)
+  end,
+}
+"""
+
+
+def file_with(folder, name, text):
+    path = folder / f"{name}.lua"
+    path.write_text(text)
+    return path
+
+
+def concurrent(stack, us_price, eu_price, **fields):
+    """A record that us and eu have written at the same time, eu later; its id."""
+    record = stack.new_record(**fields)
+    with apart(stack):
+        assert stack.client("us").put(record, price=Decimal(us_price), version=1).status == 200
+        assert stack.client("eu").put(record, price=Decimal(eu_price), version=1).status == 200
+    wait_conflict(stack, record)
+    stack.settle()
+    return record
+
+
+def price(stack, region, record):
+    return stack.database(region).property(record)["price"]
+
+
+def wait_price(stack, record, value):
+    for region in stack.regions:
+        wait_until(f"{region} shows {value}", lambda r=region: price(stack, r, record) == Decimal(value), 15)
+
+
+def activate(stack, file, *arguments, **options):
+    done = stack.admin("policy", "activate", file, "-o", "json", *arguments, **options)
+    return done, {row["region"]: row for row in json.loads(done.stdout)["activated"]} if done.stdout else {}
+
+
+def test_an_activated_policy_decides_open_conflicts_anew_and_holds_until_the_next_reload(stack, tmp_path):
+    record = concurrent(stack, "900.00", "800.00")
+    assert price(stack, "us", record) == Decimal("800.00")
+    done, rows = activate(stack, file_with(tmp_path, "dearest", HIGHEST))
+    assert set(rows) == {"us", "eu"}
+    for row in rows.values():
+        assert (row["policy"], row["was"], row["finished"], row["lasts"]) == ("dearest", "last_writer_wins", True, False), row
+        assert row["open_conflicts"] >= 1 and row["changed"] >= 1
+    assert "until the daemon's next reload" in done.stderr
+    assert re.search(r"plist\.yaml:\d+: resources\.properties\.policy: policies/dearest\.lua", done.stderr), done.stderr
+    # It was said to be finished, so nothing is waited for.
+    assert [price(stack, r, record) for r in stack.regions] == [Decimal("900.00")] * 2
+    for region in stack.regions:
+        assert 'policy="dearest"' in stack.client(region).get("/metrics").text
+        conflict = stack.database(region).conflicts(record)[0]
+        assert conflict["policy_name"] == "dearest"
+    assert price(stack, "us", concurrent(stack, "7.00", "6.00")) == Decimal("7.00")
+    for daemon in stack.plistd.values():
+        mark = daemon.log_mark()
+        daemon.reload()
+        assert "is out of force" in daemon.log_text(mark)
+    wait_price(stack, record, "800.00")
+    stack.check_consistent()
+
+
+def test_a_policy_that_the_yaml_names_is_activated_as_it_stands_and_lasts(stack, lua):
+    stack.reload(on(lua, "last_writer_wins"))
+    record = concurrent(stack, "900.00", "800.00")
+    write_policy(lua, "last_writer_wins", HIGHEST)
+    done, rows = activate(stack, lua / "policies" / "last_writer_wins.lua")
+    assert [row["lasts"] for row in rows.values()] == [True, True]
+    assert "next reload" not in done.stderr
+    assert [price(stack, r, record) for r in stack.regions] == [Decimal("900.00")] * 2
+    for daemon in stack.plistd.values():
+        daemon.reload()
+    stack.check_consistent()
+    assert price(stack, "us", record) == Decimal("900.00")
+
+
+def test_a_refused_policy_is_not_activated(stack, tmp_path):
+    before = stack.client("us").get("/metrics").text
+    done, rows = activate(stack, file_with(tmp_path, "counts_calls", COUNTS_CALLS), check=False)
+    assert (done.returncode, rows) == (1, {})
+    assert "refused (not_deterministic)" in done.stderr and "Nothing was changed" in done.stderr
+    now = stack.client("us").get("/metrics").text
+    assert [line for line in now.splitlines() if line.startswith("plist_policy_info")] == \
+        [line for line in before.splitlines() if line.startswith("plist_policy_info")]
+
+
+def ask(stack, region, request):
+    """One request on a region's operators' socket, as anything could send it."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(30)
+        s.connect(str(stack.folder / f"{region}.sock"))
+        s.sendall(json.dumps(request).encode() + b"\n")
+        line = b""
+        while not line.endswith(b"\n"):
+            line += s.recv(65536)
+    return json.loads(line)
+
+
+@pytest.mark.parametrize("member, value, sentence", [
+    ("text", COUNTS_CALLS, "is refused for properties"),
+    ("text", "return {", "counts.lua:1"),
+    ("path", "handlers/property_put.lua", "no name of a policy"),
+    ("path", "plist/spec.lua", "no name of a policy"),
+    ("path", "policies/x\u0007.lua", "no name of a policy"),
+    ("resource", "houses", "no resource"),
+    ("text", None, "are needed"),
+])
+def test_the_daemon_trusts_no_client(stack, member, value, sentence):
+    request = {"command": "activate", "resource": "properties", "path": "policies/counts.lua", "text": HIGHEST} | {member: value}
+    answer = ask(stack, "us", {k: v for k, v in request.items() if v is not None})
+    assert answer["ok"] is False
+    assert sentence in answer["error"], answer
+    assert 'policy="last_writer_wins"' in stack.client("us").get("/metrics").text
+
+
+def test_a_region_whose_daemon_is_away_is_told(stack, tmp_path):
+    file = file_with(tmp_path, "dearest", HIGHEST)
+    stack.plistd["eu"].stop()
+    done, rows = activate(stack, file, check=False)
+    assert (done.returncode, set(rows)) == (4, {"us"})
+    assert "eu: no daemon can be asked" in done.stderr
+    done, rows = activate(stack, file, "--region", "eu", check=False)
+    assert (done.returncode, rows) == (3, {})
+
+
+def test_regions_that_change_their_policy_at_different_times_end_equal_under_writes(stack, us, eu, tmp_path):
+    records = [stack.new_record(bedrooms=1) for _ in range(12)]
+    file = file_with(tmp_path, "dearest", HIGHEST)
+    with Load([us, eu], records) as load:
+        load.wait_accepted(100)
+        activate(stack, file, "--region", "us")
+        load.wait_accepted(300)
+        activate(stack, file, "--region", "eu")
+        load.wait_accepted(100)
+    assert not load.errors, load.errors
+    stack.check_consistent()
+    # There were siblings while they differed, and all that stands now was decided by the one policy.
+    for region in stack.regions:
+        database = stack.database(region)
+        assert database.value("SELECT count(*) FROM conflicts WHERE record_id = ANY(%s)", records) > 20
+        names = database.rows("SELECT DISTINCT policy_name FROM conflicts WHERE closed_at IS NULL AND record_id = ANY(%s)", records)
+        assert {n for n, in names} <= {"dearest"}
+        for record in records:
+            standing = [d for d, in database.rows(
+                "SELECT (fields->>'price')::numeric FROM record_siblings WHERE resource = 'properties' AND record_id = %s AND NOT deleted", record)]
+            if standing:
+                assert price(stack, region, record) == max(standing)
