@@ -2,6 +2,7 @@
 #include "admin/commands.h"
 
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "admin/lag_facts.h"
@@ -174,7 +175,7 @@ static int lag(struct pl_call *call)
 		rc = exit_of(call, &reaches, &facts, max_seconds);
 		if (!watch || fflush(stdout))
 			break;
-		usleep((useconds_t)interval_us);
+		nanosleep(&(struct timespec){ interval_us / 1000000, interval_us % 1000000 * 1000 }, NULL);
 		pl_reaches_again(&reaches);
 	}
 	pl_lag_facts_fini(&facts);

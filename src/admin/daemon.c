@@ -124,7 +124,7 @@ int pl_answer_parse(const char *text, size_t len, const char **body_r, size_t *b
 {
 	int status = 0, used = 0;
 	const char *end = len ? strstr(text, "\r\n\r\n") : NULL;
-	if (!end || sscanf(text, "HTTP/1.%*1[01] %3d%n", &status, &used) != 1 || status < 100 || used < 12)
+	if (!end || sscanf(text, "HTTP/1.%*1[01] %3d%n", &status, &used) != 1 || status < 100 || (text[used] != ' ' && text[used] != '\r'))
 		return -1;
 	if (header(text, end, "Transfer-Encoding"))
 		return -1; // the daemon's answers have a length

@@ -181,8 +181,6 @@ static void add_cell(struct libscols_line *line, int at, const struct pl_column 
 		text = column->type == PL_CELL_TEXT || column->type == PL_CELL_NUMBER ? "-" : "";
 	if (!json && cell->text && column->type == PL_CELL_BOOLEAN)
 		text = *cell->text == 't' ? "yes" : "no";
-	if (json && !text && column->type != PL_CELL_TEXT)
-		text = "null";
 	if (text && scols_line_set_data(line, (size_t)at, text))
 		abort();
 	const char *colour = json ? NULL : colour_of(cell->tone);

@@ -30,7 +30,7 @@ static void durations_have_units_and_seconds_need_none(void **state)
 		{ "500ms", 500000 }, { "10s", 10000000 }, { "5m", 300000000 }, { "24h", INT64_C(86400000000) }, { "90d", INT64_C(7776000000000) },
 		{ "3", 3000000 }, { "1.25", 1250000 }, { "0.000001", 1 }, { "0.0000001", 0 }, { "1.5h", INT64_C(5400000000) }, { "0", 0 },
 	};
-	static const char *const bad[] = { "", "s", "-1s", "1 s", "1w", "1.s", ".5s", "1ss", "99999999999999999d", "1e3" };
+	static const char *const bad[] = { "", "s", "-1s", "1 s", "1w", "1.s", ".5s", "1ss", "99999999999999999d", "200000000d", "1e3" };
 	int64_t us;
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
 		assert_int_equal(pl_parse_duration(good[i].text, &us), 0);
@@ -99,6 +99,9 @@ static void misspelt_words_find_the_nearest(void **state)
 	assert_string_equal(pl_nearest("sed", words), "seed");
 	assert_string_equal(pl_nearest("stauts", words), "status");
 	assert_string_equal(pl_nearest("mig", words), "migrate");
+	static const char *const twins[] = { "region", "regions", "reason", NULL };
+	assert_string_equal(pl_nearest("regio", twins), "region"); // the nearest, not the last that is near
+	assert_string_equal(pl_nearest("regionss", twins), "regions");
 	assert_null(pl_nearest("xyz", words));
 	assert_null(pl_nearest("", words));
 }

@@ -63,6 +63,7 @@ static void every_value_lies_within_its_bounds(void **state)
 		else
 			seen[atoi(cell[1 + ROOMS]) + 3]++;
 		assert_in_range(strlen(cell[1 + SHORT]), 1, 6);
+		assert_true(cell[1 + SHORT][strlen(cell[1 + SHORT]) - 1] != ' ');
 		assert_true(strcmp(cell[1 + SOLD], "t") == 0 || strcmp(cell[1 + SOLD], "f") == 0);
 		assert_int_equal(pl_decimal_cmp_text(cell[1 + TINY], "0.99", &sign), 0);
 		assert_true(sign <= 0);

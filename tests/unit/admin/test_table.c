@@ -118,10 +118,12 @@ static void tones_colour_only_where_colours_are_wanted(void **state)
 	struct pl_table *table = example();
 	pl_table_text(table, NAME, "eu");
 	pl_table_tone(table, NAME, PL_TONE_BAD);
-	char *plain = pl_tables_text(false, false, 1, &table), *json = pl_tables_text(true, true, 1, &table);
+	char *plain = pl_tables_text(false, false, 1, &table), *coloured = pl_tables_text(false, true, 1, &table), *json = pl_tables_text(true, true, 1, &table);
 	assert_null(strchr(plain, '\x1b'));
 	assert_null(strchr(json, '\x1b'));
+	assert_non_null(strstr(coloured, "\x1b[31m")); // red
 	free(plain);
+	free(coloured);
 	free(json);
 	pl_table_free(&table);
 }
