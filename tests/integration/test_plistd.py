@@ -113,7 +113,7 @@ def test_sigterm_answers_what_is_in_flight_and_ends_with_0(stack, apart):
         thread = threading.Thread(target=lambda: answers.append(client.put(record, price=5, version=1)))
         thread.start()
         wait_until("the request waits for the row", lambda: stack.database("us").value(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'plistd%%'"), 5)
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'plist'"), 5)
         daemon.signal(signal.SIGTERM)
         wait_until("nobody new is let in", lambda: refused(daemon.port), 5)
     finally:
@@ -188,7 +188,7 @@ def test_what_is_not_answered_within_the_drain_timeout_is_not_waited_for(stack, 
         thread = threading.Thread(target=lambda: answers.append(client.put(record, price=5, version=1)))
         thread.start()
         wait_until("the request waits for the row", lambda: stack.database("us").value(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'plistd%%'"), 5)
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'plist'"), 5)
         began = time.monotonic()
         daemon.signal(signal.SIGTERM)
         daemon.wait_ended(15)
