@@ -8,11 +8,11 @@ _plist_admin() {
     --diff) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --folder) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --file) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    -c|--config|-r|--region|--timeout|-o|--output|--diff|--folder|--file|--rows|--resource|--max-seconds|--interval|--seed|--cases|--histories|--since|--samples|--until|--key|--policy|--type|--limit|--take|--reason|--by) return ;;
+    -c|--config|-r|--region|--timeout|-o|--output|--diff|--folder|--file|--rows|--resource|--max-seconds|--interval|--seed|--cases|--histories|--since|--samples|--until|--key|--policy|--type|--limit|--take|--reason|--by|--listen) return ;;
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
-    -c|--config|-r|--region|--timeout|-o|--output|--diff|--folder|--file|--rows|--resource|--max-seconds|--interval|--seed|--cases|--histories|--since|--samples|--until|--key|--policy|--type|--limit|--take|--reason|--by) ((i++)) ;;
+    -c|--config|-r|--region|--timeout|-o|--output|--diff|--folder|--file|--rows|--resource|--max-seconds|--interval|--seed|--cases|--histories|--since|--samples|--until|--key|--policy|--type|--limit|--take|--reason|--by|--listen) ((i++)) ;;
     -*) ;;
     *)
       if [[ -z $noun ]]; then noun=${COMP_WORDS[i]}
@@ -21,10 +21,10 @@ _plist_admin() {
     esac
   done
   case $noun in
-    nginx|migrate|routes|seed|status|lag|version|completion) verb='' ;; # the words after these are no commands
+    nginx|migrate|routes|seed|status|lag|broker|version|completion) verb='' ;; # the words after these are no commands
   esac
   case "$noun${verb:+ $verb}" in
-    '') words='config nginx migrate routes seed status lag policy conflicts dead-letters version help --help --version' ;;
+    '') words='config nginx migrate routes seed status lag policy conflicts dead-letters broker version help --help --version' ;;
     'config check') words='--config --region --output --help' files=1 ;;
     'config show') words='--defaults --config --region --output --help' ;;
     'config schema') words='--help' ;;
@@ -37,18 +37,20 @@ _plist_admin() {
     'policy list') words='--config --output --help' ;;
     'policy check') words='--resource --seed --cases --histories --config --output --help' files=1 ;;
     'policy replay') words='--since --resource --samples --config --region --timeout --output --help' files=1 ;;
+    'policy activate') words='--resource --config --region --timeout --output --help' files=1 ;;
     'conflicts list') words='--since --until --resource --key --policy --type --open --closed --limit --config --region --timeout --output --help' ;;
     'conflicts show') words='--config --region --timeout --output --help' ;;
     'conflicts restore') words='--take --reason --by --yes --config --region --timeout --help' ;;
     'dead-letters list') words='--limit --config --region --timeout --output --help' ;;
     'dead-letters show') words='--config --region --timeout --output --help' ;;
     'dead-letters drop') words='--yes --config --region --timeout --help' ;;
+    'broker') words='--listen --config --help' ;;
     'version') words='--output --help' ;;
     'config'|'help config') words='check show schema' ;;
-    'policy'|'help policy') words='list check replay' ;;
+    'policy'|'help policy') words='list check replay activate' ;;
     'conflicts'|'help conflicts') words='list show restore' ;;
     'dead-letters'|'help dead-letters') words='list show drop' ;;
-    'help') words='config nginx migrate routes seed status lag policy conflicts dead-letters version help' ;;
+    'help') words='config nginx migrate routes seed status lag policy conflicts dead-letters broker version help' ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
   if [[ -n $files && $cur != -* ]]; then

@@ -21,6 +21,7 @@ const struct pl_command *const pl_commands[] = {
 	&pl_cmd_dead_letters_list,
 	&pl_cmd_dead_letters_show,
 	&pl_cmd_dead_letters_drop,
+	&pl_cmd_broker,
 	&pl_cmd_version,
 	&pl_cmd_completion,
 	NULL,

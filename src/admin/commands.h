@@ -3,6 +3,7 @@
 
 #include "admin/command.h"
 
+extern const struct pl_command pl_cmd_broker;
 extern const struct pl_command pl_cmd_completion;
 extern const struct pl_command pl_cmd_config_check, pl_cmd_config_schema, pl_cmd_config_show;
 extern const struct pl_command pl_cmd_conflicts_list, pl_cmd_conflicts_show;
