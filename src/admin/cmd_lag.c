@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "admin/lag_facts.h"
+#include "admin/policies_seen.h"
 #include "admin/table.h"
 #include "admin/talk.h"
 
@@ -114,17 +115,17 @@ static void add_partitions(struct pl_table *table, const struct pl_lag_of_region
 	}
 }
 
-static void print(const struct pl_call *call, const struct pl_lag_facts *facts)
+static void print(const struct pl_call *call, const struct pl_lag_facts *facts, const struct pl_policies_seen *seen)
 {
 	struct pl_table *tables[] = { pl_table_new("regions", region_columns), pl_table_new("origins", origin_columns),
-	                              pl_table_new("partitions", partition_columns) };
+	                              pl_table_new("partitions", partition_columns), pl_policies_table(seen) };
 	for (int i = 0; i < facts->n; i++) {
 		add_region(tables[0], &facts->each[i]);
 		add_origins(tables[1], &facts->each[i]);
 		add_partitions(tables[2], &facts->each[i]);
 	}
-	pl_tables_print(call, 3, tables, NULL);
-	for (int i = 0; i < 3; i++)
+	pl_tables_print(call, 4, tables, NULL);
+	for (int i = 0; i < 4; i++)
 		pl_table_free(&tables[i]);
 }
 
@@ -136,6 +137,20 @@ static void say_missing(const struct pl_lag_facts *facts)
 	for (int i = 0; i < facts->n; i++)
 		if (!facts->each[i].daemon)
 			pl_warn("%s: its daemon does not answer: %s", facts->each[i].reach->region->name, facts->each[i].daemon_err.text);
+}
+
+static void warn(void *arg, const char *sentence)
+{
+	pl_warn("%s", sentence);
+}
+
+// Each region's policy as the heartbeats tell it: rows that differ for that reason are not behind, and no waiting makes them equal.
+static void look_at_policies(struct pl_call *call, struct pl_reaches *reaches, struct pl_policies_seen *seen)
+{
+	pl_policies_seen_fini(seen);
+	seen->arena = call->arena;
+	for (int i = 0; i < reaches->n; i++)
+		pl_policies_from_heartbeats(seen, &reaches->each[i]);
 }
 
 static int exit_of(const struct pl_call *call, const struct pl_reaches *reaches, const struct pl_lag_facts *facts, double max_seconds)
@@ -161,6 +176,7 @@ static int lag(struct pl_call *call)
 	bool watch = pl_call_has(call, "watch") || pl_call_has(call, "interval");
 	struct pl_reaches reaches;
 	struct pl_lag_facts facts = { 0 };
+	struct pl_policies_seen seen = { 0 };
 	int rc = pl_call_regions(call);
 	if (rc)
 		return rc;
@@ -170,8 +186,10 @@ static int lag(struct pl_call *call)
 		pl_lag_look(call, &reaches, offsets, max_seconds, &facts);
 		if (watch && !call->json && isatty(STDOUT_FILENO))
 			fputs("\033[H\033[J", stdout); // from the top left, on an empty screen
-		print(call, &facts);
+		look_at_policies(call, &reaches, &seen);
+		print(call, &facts, &seen);
 		say_missing(&facts);
+		pl_policies_compare(&seen, warn, NULL);
 		rc = exit_of(call, &reaches, &facts, max_seconds);
 		if (!watch || fflush(stdout))
 			break;
@@ -179,6 +197,7 @@ static int lag(struct pl_call *call)
 		pl_reaches_again(&reaches);
 	}
 	pl_lag_facts_fini(&facts);
+	pl_policies_seen_fini(&seen);
 	pl_offsets_free(&offsets);
 	pl_reaches_close(&reaches);
 	return rc;
@@ -187,8 +206,8 @@ static int lag(struct pl_call *call)
 const struct pl_command pl_cmd_lag = {
 	.noun = "lag",
 	.summary = "how far every region is behind the others",
-	.help = "Shows for every region how far it is behind: against each of the others (origins), and in each partition of Kafka. It asks the "
-	        "databases, Kafka, and the daemons that answer; a dash means that nobody could be asked.\n\n"
+	.help = "Shows for every region how far it is behind: against each of the others (origins), and in each partition of Kafka; and which policy each decides "
+	        "by, with a warning where regions differ. It asks the databases, Kafka, and the daemons that answer; a dash means that nobody could be asked.\n\n"
 	        "Verdicts:\n"
 	        "ok: nothing waits.\n"
 	        "catching-up: something waits, for less than the limit.\n"

@@ -10,6 +10,7 @@
 #include "admin/daemon.h"
 #include "admin/lag_facts.h"
 #include "admin/metrics_text.h"
+#include "admin/policies_seen.h"
 #include "admin/table.h"
 #include "admin/talk.h"
 #include "base/json.h"
@@ -46,31 +47,15 @@ static const struct pl_column daemon_columns[] = {
 	{ NULL },
 };
 
-enum { P_RESOURCE, P_REGION, P_POLICY, P_HASH, P_HASH_WHOLE, P_SOURCE };
-
-static const struct pl_column policy_columns[] = {
-	[P_RESOURCE] = { "resource", PL_CELL_TEXT },
-	[P_REGION] = { "region", PL_CELL_TEXT },
-	[P_POLICY] = { "policy", PL_CELL_TEXT },
-	[P_HASH] = { "sha256", PL_CELL_TEXT, PL_COLUMN_PEOPLE },
-	[P_HASH_WHOLE] = { "policy_sha256", PL_CELL_TEXT, PL_COLUMN_DETAIL },
-	[P_SOURCE] = { "told_by", PL_CELL_TEXT },
-	{ NULL },
-};
-
 static const struct pl_column warning_columns[] = { { "warning", PL_CELL_TEXT }, { NULL } };
-
-// A policy that a region was found to run.
-struct running { const char *resource, *region, *name, *sha256, *told_by; };
 
 struct status {
 	struct pl_call *call;
 	struct pl_reaches reaches;
 	struct pl_lag_facts lag;
-	struct pl_table *regions, *daemons, *policies, *warnings;
+	struct pl_table *regions, *daemons, *warnings;
 	int daemons_up;
-	int nrunning;
-	struct running *running;
+	struct pl_policies_seen seen;
 	bool wrong; // something is reached and not as it should be
 };
 
@@ -90,30 +75,11 @@ static void warning(struct status *status, const char *fmt, ...)
 	status->wrong = true;
 }
 
-static const char *copy(struct status *status, const char *text)
-{
-	return pl_arena_strdup(status->call->arena, text);
-}
-
 // ---- daemons
-
-static void note_policy(struct status *status, const char *resource, const char *region, const char *name, const char *sha256, const char *told_by)
-{
-	for (int i = 0; i < status->nrunning; i++) {
-		const struct running *r = &status->running[i];
-		// A daemon's own word comes before what a heartbeat said of it; the same thing twice is said once.
-		if (strcmp(r->resource, resource) == 0 && strcmp(r->region, region) == 0 &&
-		    (strcmp(told_by, "heartbeat") == 0 || strcmp(r->sha256, sha256) == 0))
-			return;
-	}
-	status->running = pl_realloc(status->running, (size_t)(status->nrunning + 1) * sizeof *status->running);
-	status->running[status->nrunning++] =
-		(struct running){ copy(status, resource), copy(status, region), copy(status, name), copy(status, sha256), told_by };
-}
 
 static void take_metrics(struct status *status, const struct pl_region *region, const char *address, const char *text)
 {
-	char value[256], name[256], hash[80];
+	char value[256], hash[80];
 	const char *next = text, *line = pl_metrics_find(text, "plist_build_info", &next);
 	if (line && pl_metrics_label(line, "version", value, sizeof value))
 		pl_table_text(status->daemons, D_VERSION, value);
@@ -127,13 +93,7 @@ static void take_metrics(struct status *status, const struct pl_region *region, 
 			        region->name, address, SHORT_HASH, hash, status->call->config->file, SHORT_HASH, status->call->config->sha256);
 		}
 	}
-	for (next = text; (line = pl_metrics_find(next, "plist_policy_info", &next));) {
-		char shadow[8] = "";
-		pl_metrics_label(line, "shadow", shadow, sizeof shadow);
-		if (strcmp(shadow, "true") != 0 && pl_metrics_label(line, "resource", value, sizeof value) &&
-		    pl_metrics_label(line, "policy", name, sizeof name) && pl_metrics_label(line, "sha256", hash, sizeof hash))
-			note_policy(status, value, region->name, name, hash, "daemon");
-	}
+	pl_policies_from_metrics(&status->seen, region, text);
 }
 
 // "a; b" of the reasons that a daemon gives for not being ready.
@@ -203,18 +163,6 @@ static int64_t ask_number(struct pl_reach *reach, const char *sql)
 	return number;
 }
 
-static void look_at_heartbeats(struct status *status, struct pl_reach *reach)
-{
-	PGresult *result = pl_reach_query(reach,
-		"SELECT region, resource, policy ->> 'name', policy ->> 'sha256' FROM region_heartbeats, jsonb_each(policies) AS p (resource, policy)"
-		" WHERE heard_at > now() - interval '1 minute'", 0, NULL);
-	for (int i = 0; result && i < PQntuples(result); i++)
-		// A region that was taken out of the configuration is still in the table.
-		if (pl_cell(result, i, 2) && pl_cell(result, i, 3) && pl_config_region(status->call->config, pl_cell(result, i, 0), strlen(pl_cell(result, i, 0))))
-			note_policy(status, pl_cell(result, i, 1), pl_cell(result, i, 0), pl_cell(result, i, 2), pl_cell(result, i, 3), "heartbeat");
-	PQclear(result);
-}
-
 static void look_at_migrations(struct status *status, struct pl_reach *reach)
 {
 	struct pl_call *call = status->call;
@@ -262,42 +210,9 @@ static void look_at_region(struct status *status, struct pl_lag_of_region *lag)
 	}
 }
 
-// ---- policies
-
-// Regions that decide by different policies may show different rows, so each pair is told, with both hashes.
-static void compare_policies(struct status *status)
+static void warn_of_policies(void *arg, const char *sentence)
 {
-	for (int i = 0; i < status->nrunning; i++)
-		for (int j = 0; j < i; j++) {
-			const struct running *a = &status->running[j], *b = &status->running[i];
-			if (strcmp(a->resource, b->resource) == 0 && strcmp(a->sha256, b->sha256) != 0)
-				warning(status, "%s: %s decides by the policy %s %.*s, %s by %s %.*s; until they agree they may show different rows",
-				        a->resource, a->region, a->name, SHORT_HASH, a->sha256, b->region, b->name, SHORT_HASH, b->sha256);
-		}
-}
-
-static bool differs(const struct status *status, const struct running *one)
-{
-	for (int i = 0; i < status->nrunning; i++)
-		if (strcmp(status->running[i].resource, one->resource) == 0 && strcmp(status->running[i].sha256, one->sha256) != 0)
-			return true;
-	return false;
-}
-
-static void list_policies(struct status *status)
-{
-	for (int i = 0; i < status->nrunning; i++) {
-		const struct running *r = &status->running[i];
-		pl_table_row(status->policies);
-		pl_table_text(status->policies, P_RESOURCE, r->resource);
-		pl_table_text(status->policies, P_REGION, r->region);
-		pl_table_text(status->policies, P_POLICY, r->name);
-		pl_table_printf(status->policies, P_HASH, "%.*s", SHORT_HASH, r->sha256);
-		pl_table_text(status->policies, P_HASH_WHOLE, r->sha256);
-		pl_table_text(status->policies, P_SOURCE, r->told_by);
-		pl_table_tone(status->policies, P_HASH, differs(status, r) ? PL_TONE_BAD : PL_TONE_PLAIN);
-	}
-	compare_policies(status);
+	warning(arg, "%s", sentence);
 }
 
 // ---- the command
@@ -324,7 +239,7 @@ static int status_of_all(struct pl_call *call)
 		return rc;
 	struct status status = {
 		.call = call, .regions = pl_table_new("regions", region_columns), .daemons = pl_table_new("daemons", daemon_columns),
-		.policies = pl_table_new("policies", policy_columns), .warnings = pl_table_new("warnings", warning_columns),
+		.seen = { .arena = call->arena }, .warnings = pl_table_new("warnings", warning_columns),
 	};
 	struct pl_offsets *offsets = pl_offsets_new(call->config, pl_call_timeout_us(call));
 	pl_reaches_open(call, &status.reaches, pl_call_timeout_us(call));
@@ -334,14 +249,14 @@ static int status_of_all(struct pl_call *call)
 	for (int i = 0; i < status.lag.n; i++)
 		look_at_region(&status, &status.lag.each[i]);
 	for (int i = 0; i < status.reaches.n; i++) // after all daemons have had their own word
-		look_at_heartbeats(&status, &status.reaches.each[i]);
-	list_policies(&status);
-	struct pl_table *tables[] = { status.regions, status.daemons, status.policies, status.warnings };
+		pl_policies_from_heartbeats(&status.seen, &status.reaches.each[i]);
+	pl_policies_compare(&status.seen, warn_of_policies, &status);
+	struct pl_table *tables[] = { status.regions, status.daemons, pl_policies_table(&status.seen), status.warnings };
 	pl_tables_print(call, call->json ? 4 : 3, tables, NULL); // people have read the warnings
 	rc = exit_of(&status);
 	for (int i = 0; i < 4; i++)
 		pl_table_free(&tables[i]);
-	free(status.running);
+	pl_policies_seen_fini(&status.seen);
 	pl_lag_facts_fini(&status.lag);
 	pl_offsets_free(&offsets);
 	pl_reaches_close(&status.reaches);

@@ -147,6 +147,7 @@ static void print_apply(struct pl_buf *buf, const struct pl_apply_stats *s)
 	counter(buf, "plist_apply_twins_total", "Writes recognised as a second execution of one request.", s->twins);
 	counter(buf, "plist_apply_batches_total", "Transactions of the applier.", s->batches);
 	counter(buf, "plist_apply_retries_total", "Transactions of the applier that were done again.", s->retries);
+	gauge(buf, "plist_apply_anew_pending", "Whether records with siblings are still to be shown anew, after a start or a change of policies.", s->anew_pending);
 	gauge(buf, "plist_apply_partitions", "Partitions assigned to this daemon.", s->partitions);
 	counter(buf, "plist_conflicts_total", "Concurrent writes detected.", s->conflicts);
 	counter(buf, "plist_policy_errors_total", "Conflicts that fell back to last_writer_wins because the policy failed.", s->policy_errors);
@@ -181,6 +182,65 @@ static void print_lag(struct pl_buf *buf, struct pl_daemon *daemon)
 	free(lag);
 }
 
+// ---- policies
+
+// A label's value: a script, or another region, chose it.
+static void label_text(struct pl_buf *buf, const char *text)
+{
+	for (const char *c = text; *c; c++) {
+		if (*c == '"' || *c == '\\')
+			pl_buf_addc(buf, '\\');
+		pl_buf_addc(buf, (unsigned char)*c < 0x20 ? ' ' : *c);
+	}
+}
+
+static const char *own_hash(const struct pl_loaded *loaded, const char *resource)
+{
+	for (int i = 0; i < loaded->npolicies; i++)
+		if (!loaded->policies[i].shadow && strcmp(loaded->policies[i].resource, resource) == 0)
+			return loaded->policies[i].sha256;
+	return NULL;
+}
+
+// What another region says it decides by; resources that we do not have are passed over. As two families, one after the other.
+static void print_peer(struct pl_buf *info, struct pl_buf *mismatch, const struct pl_loaded *loaded, const char *region, const cJSON *policies)
+{
+	const cJSON *policy;
+	cJSON_ArrayForEach(policy, policies) {
+		const char *name = pl_json_string(policy, "name"), *hash = pl_json_string(policy, "sha256"), *own = own_hash(loaded, policy->string);
+		if (!name || !hash || !own)
+			continue;
+		pl_buf_printf(info, "plist_policy_region_info{resource=\"%s\",region=\"%s\",policy=\"", policy->string, region);
+		label_text(info, name);
+		pl_buf_adds(info, "\",sha256=\"");
+		label_text(info, hash);
+		pl_buf_adds(info, "\"} 1\n");
+		pl_buf_printf(mismatch, "plist_policy_mismatch{resource=\"%s\",region=\"%s\",sha256=\"", policy->string, region);
+		label_text(mismatch, hash);
+		pl_buf_printf(mismatch, "\",own_sha256=\"%s\"} %d\n", own, strcmp(hash, own) != 0);
+	}
+}
+
+static void print_peers(struct pl_buf *buf, struct pl_daemon *daemon)
+{
+	struct pl_arena *arena = pl_arena_new(0);
+	struct pl_board_policies said[PL_REGIONS_MAX];
+	int n = pl_apply_policies(daemon->apply, arena, said);
+	struct pl_buf mismatch = {0};
+	family(buf, "plist_policy_region_info", "gauge", "The conflict policies that the other regions say they have in force.");
+	pthread_mutex_lock(&daemon->lock);
+	for (int i = 0; i < n; i++) {
+		cJSON *policies = pl_json_parse(said[i].policies, strlen(said[i].policies), &pl_json_default_limits, NULL);
+		print_peer(buf, &mismatch, daemon->loaded, said[i].region, policies);
+		cJSON_Delete(policies);
+	}
+	pthread_mutex_unlock(&daemon->lock);
+	family(buf, "plist_policy_mismatch", "gauge", "Whether another region decides by another policy than this one; both hashes are named.");
+	pl_buf_add(buf, mismatch.data ? mismatch.data : "", mismatch.len);
+	pl_buf_fini(&mismatch);
+	pl_arena_free(&arena);
+}
+
 // ---- the daemon
 
 static void print_config(struct pl_buf *buf, struct pl_daemon *daemon)
@@ -197,11 +257,7 @@ static void print_config(struct pl_buf *buf, struct pl_daemon *daemon)
 	for (int i = 0; i < loaded->npolicies; i++) {
 		const struct pl_policy_facts *p = &loaded->policies[i];
 		pl_buf_printf(buf, "plist_policy_info{resource=\"%s\",policy=\"", p->resource);
-		for (const char *c = p->name; *c; c++) { // a script chose it
-			if (*c == '"' || *c == '\\')
-				pl_buf_addc(buf, '\\');
-			pl_buf_addc(buf, (unsigned char)*c < 0x20 ? ' ' : *c);
-		}
+		label_text(buf, p->name);
 		pl_buf_printf(buf, "\",sha256=\"%s\",shadow=\"%s\"} 1\n", p->sha256, p->shadow ? "true" : "false");
 	}
 	pthread_mutex_unlock(&daemon->lock);
@@ -269,6 +325,7 @@ void pl_metrics_print(struct pl_buf *buf, struct pl_daemon *daemon)
 	print_up(buf, &relay, &apply);
 	print_lag(buf, daemon);
 	print_config(buf, daemon);
+	print_peers(buf, daemon);
 	print_housekeep(buf, daemon);
 	print_process(buf, daemon);
 }

@@ -97,3 +97,8 @@ void pl_apply_lag(struct pl_apply *apply, struct pl_lag *lag_r)
 {
 	pl_board_read(apply->board, lag_r, pl_now_us());
 }
+
+int pl_apply_policies(struct pl_apply *apply, struct pl_arena *arena, struct pl_board_policies policies_r[PL_REGIONS_MAX])
+{
+	return pl_board_policies(apply->board, arena, policies_r);
+}

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "replicate/board.h"
 #include "replicate/lag.h"
 
 struct pl_apply;
@@ -24,4 +25,6 @@ struct pl_apply *pl_apply_start(const struct pl_config *config, const struct pl_
 void pl_apply_reconfigure(struct pl_apply *apply, const struct pl_config *config, const struct pl_region *region);
 void pl_apply_stop(struct pl_apply **apply);
 void pl_apply_stats(struct pl_apply *apply, struct pl_apply_stats *stats_r);
+// What the other regions say of their policies: see replicate/board.h.
+int pl_apply_policies(struct pl_apply *apply, struct pl_arena *arena, struct pl_board_policies policies_r[PL_REGIONS_MAX]);
 void pl_apply_lag(struct pl_apply *apply, struct pl_lag *lag_r);

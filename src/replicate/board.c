@@ -38,6 +38,7 @@ struct origin {
 	char region[PL_REGION_MAX + 1];
 	int64_t outbox_events, outbox_age_us, heartbeat_us, last_event_us; // heartbeat_us: when it was heard
 	int64_t hand[PL_LANES_MAX], oldest_us[PL_LANES_MAX];
+	char *policies;            // NULL: not heard
 };
 
 struct pl_board {
@@ -102,6 +103,8 @@ void pl_board_free(struct pl_board **at)
 	for (int i = 0; i < (*at)->ntopics; i++)
 		free((*at)->topics[i]);
 	free((*at)->topics);
+	for (int i = 0; i < (*at)->norigins; i++)
+		free((*at)->origins[i].policies);
 	pthread_mutex_destroy(&(*at)->mutex);
 	free(*at);
 	*at = NULL;
@@ -198,8 +201,23 @@ void pl_board_heartbeat(struct pl_board *board, const struct pl_heartbeat *heart
 		origin->outbox_events = heartbeat->outbox_events;
 		origin->outbox_age_us = heartbeat->outbox_events && heartbeat->outbox_oldest_us ? heartbeat->sent_at_us - heartbeat->outbox_oldest_us : 0;
 		origin->heartbeat_us = now_us;
+		free(origin->policies);
+		origin->policies = pl_strdup(heartbeat->policies);
 	}
 	pthread_mutex_unlock(&board->mutex);
+}
+
+int pl_board_policies(struct pl_board *board, struct pl_arena *arena, struct pl_board_policies policies_r[PL_REGIONS_MAX])
+{
+	int n = 0;
+
+	pthread_mutex_lock(&board->mutex);
+	for (int i = 0; i < board->norigins; i++)
+		if (board->origins[i].policies)
+			policies_r[n++] = (struct pl_board_policies){ pl_arena_strdup(arena, board->origins[i].region),
+			                                              pl_arena_strdup(arena, board->origins[i].policies) };
+	pthread_mutex_unlock(&board->mutex);
+	return n;
 }
 
 static bool is_level(const struct pl_board *board)

@@ -25,6 +25,9 @@ struct pl_board_hand { char region[PL_REGION_MAX + 1]; int64_t events, oldest_us
 void pl_board_holds(struct pl_board *board, int lane, const struct pl_board_hand *hand, int n);
 void pl_board_applied(struct pl_board *board, const char *origin, int64_t event_us);
 void pl_board_heartbeat(struct pl_board *board, const struct pl_heartbeat *heartbeat, int64_t now_us);
+// What the regions said of their policies in their last heartbeats: JSON objects, copied into `arena`. Regions never heard of are left out.
+struct pl_board_policies { const char *region, *policies; };
+int pl_board_policies(struct pl_board *board, struct pl_arena *arena, struct pl_board_policies policies_r[PL_REGIONS_MAX]);
 // The broker was heard of; or it is known to be away.
 void pl_board_contact(struct pl_board *board, bool up, int64_t now_us);
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "script/policy.h"
+
 struct pl_policies {
 	struct pl_arena *arena;
 	int n;
@@ -25,17 +27,24 @@ struct pl_policies *pl_policies_new(const struct pl_config *config)
 {
 	struct pl_policies *policies = pl_calloc(1, sizeof *policies + sizeof policies->of[0] * (size_t)config->nresources);
 
+	struct pl_problems problems = { 0 };
+	struct pl_vm *vm = pl_vm_new(config, PL_WORLD_POLICY, &problems);
+
 	policies->arena = pl_arena_new(0);
 	policies->n = config->nresources;
 	for (int i = 0; i < config->nresources; i++) {
 		const struct pl_resource *resource = &config->resources[i];
 		const struct pl_script_source *source = pl_config_source(config, resource->policy);
 
+		const struct pl_policy *policy = vm ? pl_policy_find(vm, resource->policy) : NULL;
+
 		policies->of[i].resource = pl_arena_strdup(policies->arena, resource->name);
-		policies->of[i].sha256 = pl_arena_strdup(policies->arena, source ? source->sha256 : "");
-		policies->of[i].name = base_name(policies->arena, resource->policy);
+		policies->of[i].sha256 = pl_arena_strdup(policies->arena, policy ? pl_policy_sha256(policy) : source ? source->sha256 : "");
+		policies->of[i].name = policy ? pl_arena_strdup(policies->arena, pl_policy_name(policy)) : base_name(policies->arena, resource->policy);
 		policies->of[i].header = pl_arena_printf(policies->arena, "%s sha256:%s", policies->of[i].name, policies->of[i].sha256);
 	}
+	pl_vm_free(&vm);
+	pl_problems_fini(&problems);
 	return policies;
 }
 

@@ -6,7 +6,7 @@
 
 struct pl_policies;
 
-// Loads the policies once to learn their names. The texts are the object's own.
+// Loads the policies once to learn their names, and their hashes with the modules that they require. The texts are the object's own.
 struct pl_policies *pl_policies_new(const struct pl_config *config);
 void pl_policies_free(struct pl_policies **policies);
 // "last_writer_wins sha256:9f…", by the resource's index.

@@ -265,3 +265,33 @@ def test_regions_that_change_their_policy_at_different_times_end_equal_under_wri
                 "SELECT (fields->>'price')::numeric FROM record_siblings WHERE resource = 'properties' AND record_id = %s AND NOT deleted", record)]
             if standing:
                 assert price(stack, region, record) == max(standing)
+
+
+def mismatch(stack, region):
+    """The values of plist_policy_mismatch, by the other region."""
+    return {re.search(r'region="(\w+)"', name)[1]: (value, name) for name, value in stack.plistd[region].metrics().items()
+            if name.startswith("plist_policy_mismatch{")}
+
+
+def test_regions_with_different_policies_are_seen_and_gone_when_they_agree(stack, tmp_path):
+    wait_until("both have heard of each other", lambda: mismatch(stack, "us") and mismatch(stack, "eu"), 15)
+    file = file_with(tmp_path, "dearest", HIGHEST)
+    activate(stack, file, "--region", "us")
+    for region, other in (("us", "eu"), ("eu", "us")):
+        wait_until(f"{region} sees the mismatch", lambda r=region, o=other: mismatch(stack, r)[o][0] == 1, 15)
+    hashes = set(re.findall(r'sha256="([0-9a-f]{64})"', mismatch(stack, "us")["eu"][1]))
+    assert len(hashes) == 2
+    for command in ("status", "lag"):
+        def told(name=command):
+            done = stack.admin(name, "-o", "json", check=False)
+            warned = "until they agree they may show different rows" in done.stderr and all(h[:12] in done.stderr for h in hashes)
+            return done if warned else None
+        done = wait_until(f"{command} warns with both hashes", told, 15)
+        rows = json.loads(done.stdout)["policies"]
+        assert {(r["region"], r["policy"], r["agrees"]) for r in rows} == {("us", "dearest", False), ("eu", "last_writer_wins", False)}
+        assert {r["policy_sha256"] for r in rows} == hashes
+    activate(stack, file, "--region", "eu")
+    for region, other in (("us", "eu"), ("eu", "us")):
+        wait_until(f"{region} sees that they agree", lambda r=region, o=other: mismatch(stack, r)[o][0] == 0, 15)
+    for command in ("status", "lag"):
+        wait_until(f"{command} is content", lambda c=command: "until they agree" not in stack.admin(c, check=False).stderr, 15)
