@@ -120,9 +120,9 @@ static int make_partition(struct round *round, struct month m, struct pl_error *
 		return there < 0 ? there : 0;
 	snprintf(from, sizeof(from), "'%04d-%02d-01 00:00:00+00'", m.year, m.month);
 	snprintf(to, sizeof(to), "'%04d-%02d-01 00:00:00+00'", end.year, end.month);
-	// Nothing may come into the default partition between the moving and the attaching.
-	snprintf(sql, sizeof(sql), "LOCK TABLE ONLY conflicts_default IN ACCESS EXCLUSIVE MODE");
-	int code = pl_session_do(round->session, sql, err);
+	// Who inserts has chosen a partition before it waits for that one's lock, and would then be refused by the default partition's new
+	// bounds. So inserts are held at the parent, before they choose.
+	int code = pl_session_do(round->session, "LOCK TABLE ONLY conflicts IN SHARE ROW EXCLUSIVE MODE", err);
 	snprintf(sql, sizeof(sql), "CREATE TABLE %s (LIKE conflicts INCLUDING DEFAULTS INCLUDING CONSTRAINTS)", name);
 	if (code == 0)
 		code = pl_session_do(round->session, sql, err);
