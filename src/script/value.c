@@ -234,35 +234,76 @@ static void print_members(lua_State *L, int index, int known, struct pl_buf *buf
 	lua_settop(L, keys - 1);
 }
 
-// A member of a record; absent ones are null for fields, and left out otherwise.
-static void print_known(lua_State *L, int index, int known, const char *name, bool field, struct pl_buf *buf, int depth)
+// What a record prints before anything that a script has put into it.
+struct known {
+	const struct pl_resource *resource;
+	int i; // counts from 0: id, the fields, the three that follow them
+};
+
+// The next name, in order; NULL behind the last. *field_r: absent, it is null; others are left out.
+static const char *known_next(struct known *known, bool *field_r)
 {
-	lua_pushstring(L, name);
-	lua_pushvalue(L, -1);
+	static const char *const after[] = {"region_origin", "version", "updated_at"};
+	int i = known->i++, fields = known->resource->nfields;
+
+	*field_r = i >= 1 && i <= fields;
+	if (i == 0)
+		return "id";
+	if (*field_r)
+		return known->resource->fields[i - 1].name;
+	return i <= fields + 3 ? after[i - fields - 1] : NULL;
+}
+
+// Pushes the set of the names that are known; `etag` is one of them, it is a header.
+static void push_known(lua_State *L, const struct pl_resource *resource)
+{
+	struct known known = {.resource = resource};
+	const char *name;
+	bool field;
+
+	lua_createtable(L, 0, resource->nfields + 5);
 	lua_pushboolean(L, 1);
-	lua_rawset(L, known);
-	if (lua_rawget(L, index) == LUA_TNIL && !field)
-		lua_pop(L, 1);
-	else
-		print_member(L, name, strlen(name), buf, depth);
+	lua_setfield(L, -2, "etag");
+	while ((name = known_next(&known, &field))) {
+		lua_pushboolean(L, 1);
+		lua_setfield(L, -2, name);
+	}
+}
+
+static int count_members(lua_State *L, int index)
+{
+	int n = 0;
+
+	for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+		n++;
+	return n;
 }
 
 static void print_record(lua_State *L, int index, const struct pl_resource *resource, struct pl_buf *buf, int depth)
 {
-	static const char *const after[] = {"region_origin", "version", "updated_at"};
-	int known;
+	struct known known = {.resource = resource};
+	const char *name;
+	int seen;
+	bool field;
 
-	lua_newtable(L);
-	known = lua_gettop(L);
-	lua_pushboolean(L, 1);
-	lua_setfield(L, known, "etag"); // a header
-	print_known(L, index, known, "id", false, buf, depth);
-	for (int i = 0; i < resource->nfields; i++)
-		print_known(L, index, known, resource->fields[i].name, true, buf, depth);
-	for (size_t i = 0; i < sizeof after / sizeof after[0]; i++)
-		print_known(L, index, known, after[i], false, buf, depth);
-	print_members(L, index, known, buf, depth);
-	lua_settop(L, known - 1);
+	lua_pushliteral(L, "etag");
+	seen = lua_rawget(L, index) != LUA_TNIL;
+	lua_pop(L, 1);
+	while ((name = known_next(&known, &field))) {
+		lua_pushstring(L, name);
+		if (lua_rawget(L, index) != LUA_TNIL)
+			seen++;
+		else if (!field) {
+			lua_pop(L, 1);
+			continue;
+		}
+		print_member(L, name, strlen(name), buf, depth);
+	}
+	if (count_members(L, index) == seen)
+		return;
+	push_known(L, resource);
+	print_members(L, index, lua_gettop(L), buf, depth);
+	lua_pop(L, 1);
 }
 
 static void print_array(lua_State *L, int index, struct pl_buf *buf, int depth)
