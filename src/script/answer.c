@@ -206,19 +206,13 @@ static void set_faults(lua_State *L, int table, struct pl_run *run, struct pl_pr
 // Further members that a handler gives a problem.
 static void set_extra(lua_State *L, int table, struct pl_run *run, struct pl_problem *problem)
 {
-	struct pl_buf *text = &run->vm->text;
-	struct pl_error err;
-	cJSON *tree;
+	const char *fault;
 
 	lua_pushliteral(L, "extra");
 	if (lua_rawget(L, table) == LUA_TTABLE) {
-		pl_buf_reset(text);
-		pl_value_print(L, -1, text);
-		tree = pl_json_parse(text->data, text->len, &pl_json_default_limits, &err);
-		if (!tree)
-			luaL_error(L, "a problem's further members: %s", err.text);
-		problem->extra = copy_tree(run->request->arena, tree);
-		cJSON_Delete(tree);
+		problem->extra = pl_value_tree(L, -1, run->request->arena, &fault);
+		if (!problem->extra)
+			luaL_error(L, "a problem's further members: %s", fault);
 	}
 	lua_pop(L, 1);
 }

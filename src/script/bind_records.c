@@ -186,27 +186,21 @@ static void check_id(struct pl_write *write, const cJSON *fields, struct pl_faul
 		add_fault(write->arena, faults, "/id", "must be the id of the path");
 }
 
-// The fields at `index`, checked: through JSON, which is what the check knows. Raises nothing while the tree is there.
+// The fields at `index`, checked: through a tree of JSON, which is what the check knows.
 static void set_fields(lua_State *L, int index, struct pl_write *write, struct pl_fault **faults)
 {
 	static const char *const with_create[] = {"id", NULL}, *const with_update[] = {"id", "version", NULL};
-	struct pl_buf *text = &pl_vm_of(L)->text;
 	bool create = write->op == PL_WRITE_CREATE;
-	struct pl_error err;
-	cJSON *tree;
+	const char *fault;
+	const cJSON *tree = pl_value_tree(L, index, write->arena, &fault);
 
-	pl_buf_reset(text);
-	pl_value_print(L, index, text);
-	pl_charge(L, (int64_t)text->len / 4);
-	tree = pl_json_parse(text->data, text->len, &pl_json_default_limits, &err);
 	if (!tree) {
-		add_fault(write->arena, faults, "", pl_arena_strdup(write->arena, err.text));
+		add_fault(write->arena, faults, "", fault);
 		return;
 	}
 	pl_changes_parse(write->arena, write->resource, create ? PL_BODY_CREATE : PL_BODY_UPDATE, tree,
 	                 create ? with_create : with_update, &write->changes, faults);
 	check_id(write, tree, faults);
-	cJSON_Delete(tree);
 }
 
 static int written(lua_State *L, int status, lua_KContext context)

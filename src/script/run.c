@@ -134,14 +134,22 @@ static void free_now(struct pl_run *run)
 	pl_vm_release(vm);
 }
 
-// The coroutine is let go, and `req` forgets the request.
+// The coroutine is let go, or kept for another run if it has returned; and `req` forgets the request.
 static void drop_coroutine(struct pl_run *run)
 {
+	struct pl_vm *vm = run->vm;
+
 	if (run->box)
 		*run->box = NULL;
 	run->box = NULL;
-	if (run->co)
-		luaL_unref(run->vm->L, LUA_REGISTRYINDEX, run->ref_co); // allocates nothing
+	if (run->co && run->returned && vm->nidle < PL_IDLE_MAX) {
+		lua_settop(run->co, 0);
+		vm->idle[vm->nidle].co = run->co;
+		vm->idle[vm->nidle].ref = run->ref_co;
+		vm->nidle++;
+	} else if (run->co) {
+		luaL_unref(vm->L, LUA_REGISTRYINDEX, run->ref_co); // allocates nothing
+	}
 	run->co = NULL;
 }
 
@@ -392,6 +400,7 @@ static void go_on(struct pl_run *run, int nargs)
 		send_op(run, needs_lookup(run) ? lookup_new(run) : run->op);
 		return;
 	}
+	run->returned = end == PL_CALL_DONE;
 	if (end == PL_CALL_DONE) {
 		end = pl_call(vm, pl_answer_take, &answering, NULL, &err);
 		pl_buf_reset(&vm->trace); // no line of the script is to blame
@@ -408,9 +417,16 @@ static void go_on(struct pl_run *run, int nargs)
 static int make_coroutine(lua_State *L)
 {
 	struct pl_run *run = lua_touserdata(L, 1);
+	struct pl_vm *vm = run->vm;
 
-	run->co = lua_newthread(L);
-	run->ref_co = luaL_ref(L, LUA_REGISTRYINDEX);
+	if (vm->nidle > 0) {
+		vm->nidle--;
+		run->co = vm->idle[vm->nidle].co;
+		run->ref_co = vm->idle[vm->nidle].ref;
+	} else {
+		run->co = lua_newthread(L);
+		run->ref_co = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, run->script->function);
 	pl_request_push(L, run);
 	lua_xmove(L, run->co, 2);

@@ -43,6 +43,7 @@ struct pl_run {
 	struct pl_op *written;    // the one write, once it is done
 	bool wrote;               // it has been asked for
 
+	bool returned;            // the coroutine has come to its end
 	bool over;                // answered
 	bool busy;                // inside one of run.c's functions or in `done`: freeing waits
 	bool freed;

@@ -347,8 +347,9 @@ static int env_index(lua_State *L)
 	lua_pushvalue(L, 2);
 	switch (lua_rawget(L, 3)) {
 	case LUA_TNIL:
-		return luaL_error(L, "%s",
-		                  pl_sandbox_push_missing(L, lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2)));
+		if (lua_type(L, 2) != LUA_TSTRING) // _ENV[5]
+			return 1;
+		return luaL_error(L, "%s", pl_sandbox_push_missing(L, lua_tostring(L, 2)));
 	case LUA_TTABLE: // 4: a library's functions; 5: this environment's own table of them
 		lua_newtable(L);
 		lua_pushnil(L);

@@ -13,6 +13,8 @@
 
 #define PL_REQUIRES_MAX 32 // modules in Lua that one file requires
 
+#define PL_IDLE_MAX 32 // coroutines that are kept for the next runs
+
 // A file that was loaded.
 struct pl_script {
 	const struct pl_script_source *source;
@@ -57,6 +59,8 @@ struct pl_vm {
 	int ref_modules;            // registry: path -> value of a module in Lua; policies: of this call
 
 	struct pl_run *run;         // whose coroutine runs
+	struct { lua_State *co; int ref; } idle[PL_IDLE_MAX]; // coroutines that have returned, with empty stacks
+	int nidle;
 
 	struct pl_decimal result, operand[2]; // scratch of bind_decimal
 	struct pl_buf text;         // scratch: C functions may raise while it is in use, and nothing is lost

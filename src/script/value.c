@@ -15,10 +15,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "script/bind.h"
 #include "script/sandbox.h"
 
 #define DEPTH_MAX 32
+#define NO_JSON_KEY "a table with a key that is a %s is neither an array nor an object of JSON"
+#define TOO_DEEP "a table is nested too deep for JSON, or contains itself"
 #define META_ARRAY "plist.array"
 #define META_RECORD "plist.record"
 #define META_TREE "plist.tree"
@@ -156,6 +159,12 @@ bool pl_value_print_number(lua_State *L, int index, struct pl_buf *buf)
 	return lua_type(L, index) == LUA_TNUMBER && print_float(lua_tonumber(L, index), buf);
 }
 
+static void no_json(lua_State *L, int index)
+{
+	luaL_error(L, "a %s has no JSON",
+	           lua_type(L, index) == LUA_TNUMBER ? "number that is not finite" : luaL_typename(L, index));
+}
+
 static void print(lua_State *L, int index, struct pl_buf *buf, int depth);
 
 const struct pl_resource *pl_value_record_resource(lua_State *L, int index)
@@ -224,8 +233,7 @@ static void print_members(lua_State *L, int index, int known, struct pl_buf *buf
 			lua_pop(L, 1);
 		}
 		if (lua_type(L, -1) != LUA_TSTRING)
-			luaL_error(L, "a table with a key that is a %s is neither an array nor an object of JSON",
-			           luaL_typename(L, -1));
+			luaL_error(L, NO_JSON_KEY, luaL_typename(L, -1));
 		const char *name = lua_tolstring(L, -1, &len); // stays: the key is in the list
 
 		lua_rawget(L, index);
@@ -326,7 +334,7 @@ static void print_table(lua_State *L, int index, struct pl_buf *buf, int depth)
 	const struct pl_resource *resource;
 
 	if (depth == 0)
-		luaL_error(L, "a table is nested too deep for JSON, or contains itself");
+		luaL_error(L, TOO_DEEP);
 	luaL_checkstack(L, 12, "nested too deep");
 	resource = pl_value_record_resource(L, index);
 	if (!resource && is_array(L, index)) {
@@ -365,14 +373,142 @@ static void print(lua_State *L, int index, struct pl_buf *buf, int depth)
 		return;
 	default:
 		if (!pl_value_print_number(L, index, buf))
-			luaL_error(L, "a %s has no JSON",
-			           lua_type(L, index) == LUA_TNUMBER ? "number that is not finite" : luaL_typename(L, index));
+			no_json(L, index);
 	}
 }
 
 void pl_value_print(lua_State *L, int index, struct pl_buf *buf)
 {
 	print(L, lua_absindex(L, index), buf, DEPTH_MAX);
+}
+
+// Trees. Nodes live in the arena, so nothing is lost when something raises. As large as a body may be, and no larger.
+
+struct maker {
+	lua_State *L;
+	struct pl_arena *arena;
+	int nodes;
+	size_t bytes;
+	const char *fault;
+};
+
+static cJSON *tree(struct maker *m, int index, int depth);
+
+static char *tree_text(struct maker *m, const char *text, size_t len)
+{
+	m->bytes += len;
+	if (m->bytes > pl_json_default_limits.bytes)
+		luaL_error(m->L, "a value of more than %d bytes of text", (int)pl_json_default_limits.bytes);
+	pl_charge(m->L, (int64_t)len / 8);
+	if (strlen(text) != len || !pl_utf8_valid(text, len))
+		m->fault = "a string in it is not UTF-8, or has a NUL in it";
+	return pl_arena_strndup(m->arena, text, len);
+}
+
+// Into its place by name. Bodies have few members; a script that makes many pays for the search.
+static void tree_add(lua_State *L, cJSON *object, cJSON *item)
+{
+	cJSON **place = &object->child;
+
+	while (*place && strcmp((*place)->string, item->string) < 0) {
+		place = &(*place)->next;
+		pl_charge(L, 1);
+	}
+	item->next = *place;
+	*place = item;
+}
+
+static void tree_members(struct maker *m, int index, int depth, cJSON *object)
+{
+	lua_State *L = m->L;
+	const char *name;
+	size_t len;
+
+	for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+		cJSON *item;
+
+		if (lua_type(L, -2) != LUA_TSTRING)
+			luaL_error(L, NO_JSON_KEY, luaL_typename(L, -2));
+		name = lua_tolstring(L, -2, &len);
+		item = tree(m, lua_gettop(L), depth);
+		item->string = tree_text(m, name, len);
+		tree_add(L, object, item);
+	}
+}
+
+static void tree_table(struct maker *m, int index, int depth, cJSON *node)
+{
+	lua_State *L = m->L;
+	lua_Integer n = (lua_Integer)lua_rawlen(L, index);
+	cJSON **end = &node->child;
+
+	if (depth == 0)
+		luaL_error(L, TOO_DEEP);
+	luaL_checkstack(L, 8, "nested too deep");
+	if (!is_array(L, index)) {
+		node->type = cJSON_Object;
+		tree_members(m, index, depth - 1, node);
+		return;
+	}
+	node->type = cJSON_Array;
+	for (lua_Integer i = 1; i <= n; i++) {
+		lua_rawgeti(L, index, i);
+		*end = tree(m, lua_gettop(L), depth - 1);
+		end = &(*end)->next;
+		lua_pop(L, 1);
+	}
+}
+
+static void tree_number(struct maker *m, int index, cJSON *node)
+{
+	struct pl_buf *text = &pl_vm_of(m->L)->text;
+
+	pl_buf_reset(text);
+	if (!pl_value_print_number(m->L, index, text))
+		no_json(m->L, index);
+	node->type = cJSON_Raw;
+	node->valuestring = tree_text(m, text->data, text->len);
+}
+
+static cJSON *tree(struct maker *m, int index, int depth)
+{
+	cJSON *node = pl_arena_alloc(m->arena, sizeof *node);
+	lua_State *L = m->L;
+	const char *text;
+	size_t len;
+
+	pl_charge(L, 4);
+	if (++m->nodes > pl_json_default_limits.nodes)
+		luaL_error(L, "a value of more than %d parts", pl_json_default_limits.nodes);
+	switch (lua_type(L, index)) {
+	case LUA_TNIL:
+	case LUA_TLIGHTUSERDATA:
+		node->type = cJSON_NULL;
+		break;
+	case LUA_TBOOLEAN:
+		node->type = lua_toboolean(L, index) ? cJSON_True : cJSON_False;
+		break;
+	case LUA_TSTRING:
+		text = lua_tolstring(L, index, &len);
+		node->type = cJSON_String;
+		node->valuestring = tree_text(m, text, len);
+		break;
+	case LUA_TTABLE:
+		tree_table(m, index, depth, node);
+		break;
+	default:
+		tree_number(m, index, node);
+	}
+	return node;
+}
+
+cJSON *pl_value_tree(lua_State *L, int index, struct pl_arena *arena, const char **fault_r)
+{
+	struct maker m = {.L = L, .arena = arena};
+	cJSON *root = tree(&m, lua_absindex(L, index), DEPTH_MAX);
+
+	*fault_r = m.fault;
+	return m.fault ? NULL : root;
 }
 
 void pl_value_push_field(lua_State *L, const struct pl_field *field, const char *text)

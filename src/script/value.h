@@ -18,6 +18,10 @@ int pl_value_decode(lua_State *L, const char *text, size_t len);
 // Appends the value at `index` as JSON. Runs no function of a script. Raises for what has no JSON: functions, NaN, cycles,
 // invalid UTF-8 is mended.
 void pl_value_print(lua_State *L, int index, struct pl_buf *buf);
+// The value at `index` as a tree in an arena: to be read, never deleted. NULL with a sentence when a string in it is no JSON's (a
+// NUL, bytes that are no UTF-8). Raises for what has no JSON, as above, and for more than a body may have. Members of objects
+// come in the order of their bytes.
+cJSON *pl_value_tree(lua_State *L, int index, struct pl_arena *arena, const char **fault_r);
 // Marks the table on top as an array, so that an empty one is [] and not {}.
 void pl_value_mark_array(lua_State *L);
 

@@ -114,7 +114,8 @@ static void error_and_overrun_have_their_codes_and_the_next_call_works(void **st
 	bench_close(&b);
 }
 
-// The instructions that a call may take are the same in a VM that has just been made and in one that has been used, to the last one.
+// The instructions that a call may take are the same in a VM that has just been made and in one that has been used, to the last
+// one.
 static void budget_ends_at_the_same_instruction_in_every_vm(void **state)
 {
 	static const char text[] = "local policy = require 'plist.policy' return { resolve = function(rows) "

@@ -333,6 +333,43 @@ static void faults_of_a_body_are_listed_and_nothing_is_written(void **state)
 	bench_close(&b);
 }
 
+static void body_that_a_handler_made_too_large_raises(void **state)
+{
+	static const char *const bodies[] = {
+		"local t = {} for i = 1, 5000 do t['k' .. i] = i end", "local t = { note = ('x'):rep(70000) }",
+		"local t = { { } } for i = 1, 40 do t = { x = t } end", "local t = { note = string.rep }",
+	};
+
+	for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+		char text[600];
+		struct bench b;
+		struct talk t;
+
+		snprintf(text, sizeof text, HANDLER("%s return http.ok { pcall(records.create, 'properties', t) }"), bodies[i]);
+		bench_open(&b, "handlers/write.lua", text);
+		ask(&t, &b, "handlers/write.lua", "7", "{}");
+		assert_int_equal(t.answer.status, 200);
+		assert_non_null(strstr(t.answer.body.data, "false,"));
+		assert_int_equal(fake_store_writes(b.store), 0);
+		talk_end(&t);
+		bench_close(&b);
+	}
+}
+
+static void text_that_is_no_utf8_is_a_fault(void **state)
+{
+	struct bench b;
+	struct talk t;
+
+	bench_open(&b, "handlers/write.lua", HANDLER("local r, err = records.create('properties', { price = 1, note = '\\xff' }) "
+	                                             "return http.problem(err)"));
+	ask(&t, &b, "handlers/write.lua", "7", "{}");
+	assert_int_equal(t.answer.status, 400);
+	assert_string_equal(t.answer.problem->faults->detail, "a string in it is not UTF-8, or has a NUL in it");
+	talk_end(&t);
+	bench_close(&b);
+}
+
 static void second_write_of_a_request_raises(void **state)
 {
 	struct bench b;
@@ -524,6 +561,8 @@ int main(void)
 		cmocka_unit_test(answer_that_is_none_is_500),
 		cmocka_unit_test(update_is_written_once_and_answered),
 		cmocka_unit_test(faults_of_a_body_are_listed_and_nothing_is_written),
+		cmocka_unit_test(body_that_a_handler_made_too_large_raises),
+		cmocka_unit_test(text_that_is_no_utf8_is_a_fault),
 		cmocka_unit_test(second_write_of_a_request_raises),
 		cmocka_unit_test(retry_is_refused_or_replayed_without_the_handler),
 		cmocka_unit_test(handler_that_reads_first_recognises_a_retry_before_it_reads),
