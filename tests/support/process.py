@@ -267,11 +267,21 @@ class Server:
             try:
                 self.wait_ended(timeout or self.stop_timeout)
             except Timeout:
+                self._where_it_hangs()
                 self.kill()
                 raise Timeout(f"{self.name} did not end within {timeout or self.stop_timeout:g} s of SIG"
                               f"{signal.Signals(self.stop_signal).name[3:]}:\n{self.log_tail()}") from None
         self._forget()
         return self
+
+    def _where_it_hangs(self):
+        """The stacks of all its threads, into its log, where there is a debugger."""
+        if shutil.which("gdb"):
+            done = subprocess.run(["gdb", "-p", str(self.pid), "-batch", "-ex", "thread apply all bt 12"],
+                                  capture_output=True, text=True, timeout=60, check=False)
+            stacks = [line for line in done.stdout.splitlines() if line.startswith(("Thread", "#"))]
+            with open(self.log_path, "a", encoding="utf-8") as log:
+                log.write("\n".join(stacks) + "\n")
 
     def kill(self):
         """SIGKILL, to its children too: as when the machine fails."""
@@ -337,7 +347,7 @@ class Server:
     def wait_log(self, text, since=0, timeout=10.0):
         wait_until(f"the log of {self.name} says {text!r}", lambda: self.log_contains(text, since), timeout)
 
-    def log_tail(self, lines=25):
+    def log_tail(self, lines=40):
         return "\n".join(f"  {self.name}| {line}" for line in self.log_text().splitlines()[-lines:])
 
     # Its memory.
