@@ -30,7 +30,7 @@ struct restore {
 	struct pl_recorded recorded;
 	struct pl_vector vector;     // of the row as it is now
 	bool exists, deleted;
-	char *request_id;
+	const char *request_id;
 	struct pl_write write;
 	bool answered;
 };
@@ -111,19 +111,46 @@ static int turn(void *arg)
 	return 20;
 }
 
+// The same decision upon the same row is the same request: its id.
+static const char *id_upon(const struct restore *r, const struct pl_vector *vector, uint8_t digest[PL_SHA256_SIZE])
+{
+	struct pl_buf buf = { 0 };
+	char hex[PL_SHA256_HEX];
+	pl_buf_printf(&buf, "restore %s %" PRId64 " %d ", r->reach->region->name, r->conflict, r->take);
+	pl_vector_print(&buf, vector);
+	pl_sha256(buf.data, buf.len, digest);
+	pl_buf_fini(&buf);
+	return pl_arena_printf(r->call->arena, "restore-%s-%" PRId64 "-%.12s", r->reach->region->name, r->conflict, pl_sha256_hex(digest, hex));
+}
+
+// Whether the row stands as this very restore wrote it: then its request is remembered, upon the row as it was one write of this region ago. Once the
+// record was written again, the same restore is a new decision.
+static bool is_written(struct restore *r)
+{
+	struct pl_vector before = r->vector;
+	uint8_t digest[PL_SHA256_SIZE];
+	struct pl_buf now = { 0 };
+	int32_t own = pl_vector_get(&before, r->reach->region->name);
+	if (!r->exists || own < 1)
+		return false;
+	pl_vector_set(&before, r->reach->region->name, own - 1);
+	pl_vector_print(&now, &r->vector);
+	const char *id = id_upon(r, &before, digest), *params[] = { id, now.data };
+	PGresult *result = pl_reach_query(r->reach, "SELECT 1 FROM processed_requests WHERE request_id = $1 AND principal = 'plist-admin' AND vector = $2::jsonb",
+	                                  2, params);
+	bool found = result && PQntuples(result) > 0;
+	PQclear(result);
+	pl_buf_fini(&now);
+	r->request_id = found ? id : NULL;
+	return found;
+}
+
 static void fill_write(struct restore *r, const struct pl_sibling *chosen)
 {
 	struct pl_arena *arena = r->call->arena;
 	struct pl_write *w = &r->write;
-	struct pl_buf buf = { 0 };
 	uint8_t digest[PL_SHA256_SIZE];
-	char hex[PL_SHA256_HEX];
-	// The same decision upon the same row is the same request: a restore that is run again does not write twice.
-	pl_buf_printf(&buf, "restore %s %" PRId64 " %d ", r->reach->region->name, r->conflict, r->take);
-	pl_vector_print(&buf, &r->vector);
-	pl_sha256(buf.data, buf.len, digest);
-	pl_buf_fini(&buf);
-	r->request_id = pl_arena_printf(arena, "restore-%s-%" PRId64 "-%.12s", r->reach->region->name, r->conflict, pl_sha256_hex(digest, hex));
+	r->request_id = id_upon(r, &r->vector, digest);
 	*w = (struct pl_write){
 		.arena = arena, .resource = r->resource, .id = r->record, .request_id = r->request_id, .principal = "plist-admin",
 		.region_prefix = r->reach->region->name, .ttl_us = DAY_US, .deadline_us = pl_mono_us() + pl_call_timeout_us(r->call),
@@ -202,7 +229,9 @@ static int note(struct restore *r)
 	const char *params[] = { pl_arena_printf(arena, "%" PRId64, r->conflict), r->resource->name, pl_arena_printf(arena, "%" PRId64, r->record),
 	                         chosen_json(r), r->request_id, who(r->call), pl_call_text(r->call, "reason", "") };
 	PGresult *result = pl_reach_query(r->reach, "INSERT INTO restorations (conflict_id, resource, record_id, taken, request_id, restored_by, reason) "
-	                                            "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id", 7, params);
+	                                            "SELECT $1::bigint, $2, $3::bigint, $4::jsonb, $5::text, $6, $7 "
+	                                            "WHERE NOT EXISTS (SELECT FROM restorations WHERE request_id = $5::text)",
+	                                  7, params);
 	PQclear(result);
 	if (result)
 		return PL_EXIT_YES;
@@ -222,6 +251,10 @@ static int restore_one(struct restore *r)
 		return PL_EXIT_USAGE;
 	}
 	const struct pl_sibling *chosen = &r->recorded.rows[r->take - 1];
+	if (is_written(r)) {
+		pl_say("the record stands as this restore wrote it; nothing was written again");
+		return note(r); // which an interrupted run may have left out
+	}
 	if (chosen->deleted && (!r->exists || r->deleted)) {
 		pl_say("the record is deleted already; nothing was written");
 		return PL_EXIT_YES;
@@ -270,7 +303,7 @@ const struct pl_command pl_cmd_conflicts_restore = {
 	.summary = "put another of the concurrent writes in force",
 	.help = "Writes the chosen one of a conflict's writes as an ordinary new write, locked by the record as it stands: it has an event like any other and "
 	        "replaces what is shown in every region. ID is REGION/NUMBER, or the number with --region; N is the place of the write in `conflicts show`, "
-	        "from 1. Who did it and why is kept in the table restorations.",
+	        "from 1. Who did it and why is kept in the table restorations. Run again it writes nothing, as long as nobody else has written the record.",
 	.options = (const struct pl_option[]){
 		{ "take", 0, PL_OPTION_COUNT, "N", "which of the writes, from 1 (needed)" },
 		{ "reason", 0, PL_OPTION_TEXT, "TEXT", "why (needed)" },

@@ -1,11 +1,15 @@
 """Policies that an operator can trust: refused before they go live, changed while writes go on, looked back on, undone."""
 
 import json
+import os
+import pty
 import re
 import shutil
 import socket
+import statistics
 import subprocess
-from decimal import Decimal
+import time
+from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
 
@@ -13,7 +17,7 @@ from support import places
 from support.client import new_id
 from support.load import Load
 from support.process import wait_until
-from test_replication import apart, wait_conflict
+from test_replication import apart, at_once, wait_conflict
 
 COUNTS_CALLS = """
 local policy = require "plist.policy"
@@ -295,3 +299,248 @@ def test_regions_with_different_policies_are_seen_and_gone_when_they_agree(stack
         wait_until(f"{region} sees that they agree", lambda r=region, o=other: mismatch(stack, r)[o][0] == 0, 15)
     for command in ("status", "lag"):
         wait_until(f"{command} is content", lambda c=command: "until they agree" not in stack.admin(c, check=False).stderr, 15)
+
+
+# Looking back: what another rule would have decided.
+
+MEAN_OF_THE_LIVING = """
+local policy = require "plist.policy"
+local decimal = require "plist.decimal"
+return {
+  name = "mean", doc = "The mean of the prices that stand; deleted when none does.",
+  resolve = function(rows)
+    local sum, n, last = decimal "0", 0, nil
+    for i, row in ipairs(rows) do
+      if not row.deleted then sum, n, last = sum + row.fields.price, n + 1, i end
+    end
+    if n < 2 then return policy.take(last or #rows) end
+    local fields = {}
+    for name, value in pairs(rows[last].fields) do fields[name] = value end
+    fields.price = sum:div(n, 2)
+    return policy.merge(fields)
+  end,
+}
+"""
+
+
+def mean_by_hand(siblings):
+    """The same rule in Python over a row of the conflicts table: (fields, deleted) as they would be shown."""
+    living = [s for s in siblings if not s["deleted"]]
+    if len(living) < 2:
+        shown = living[0] if living else siblings[-1]
+        return shown["fields"], shown["deleted"]
+    mean = sum(Decimal(s["fields"]["price"]) for s in living) / len(living)
+    return living[-1]["fields"] | {"price": mean.quantize(Decimal("0.01"), ROUND_HALF_EVEN)}, False
+
+
+def exact(text):
+    return json.loads(text, parse_float=Decimal)
+
+
+def test_replay_agrees_with_an_independent_computation(stack, us, eu, tmp_path):
+    records = [stack.new_record(bedrooms=1) for _ in range(6)]
+    with Load([us, eu], records, deletes=True) as load:
+        load.wait_accepted(250)
+    stack.settle()
+    file = file_with(tmp_path, "mean", MEAN_OF_THE_LIVING)
+    expected = {}
+    for region in stack.regions:
+        different = same = 0
+        for siblings, visible in stack.database(region).rows("SELECT siblings::text, visible::text FROM conflicts WHERE resource = 'properties'"):
+            siblings, visible = exact(siblings), exact(visible)
+            fields, deleted = mean_by_hand(siblings) if len(siblings) > 1 else (visible["fields"], visible["deleted"])
+            if deleted and visible["deleted"] or not deleted and not visible["deleted"] and fields == visible["fields"]:
+                same += 1
+            else:
+                different += 1
+        expected[region] = (different, same)
+    done = stack.admin("policy", "replay", file, "-o", "json", check=False)
+    told = {r["region"]: (r["different"], r["same"]) for r in json.loads(done.stdout)["regions"]}
+    assert told == expected
+    assert done.returncode == 1 and expected["us"][0] > 10, expected
+    assert len(json.loads(done.stdout)["samples"]) == 10
+    # What was decided by the rule that is in force would not change by it.
+    done = stack.admin("policy", "replay", places.TOP / "lua/policies/last_writer_wins.lua", "--since", "1h", "-o", "json", check=False)
+    latest = json.loads(done.stdout)["regions"]
+    assert all(r["failed"] == 0 and r["unreadable"] == 0 for r in latest)
+
+
+# Beside the live one: shadows.
+
+LOOPS = """
+local policy = require "plist.policy"
+local decimal = require "plist.decimal"
+return {
+  name = "loops", doc = "Never ends for one price.",
+  resolve = function(rows)
+    for _, row in ipairs(rows) do
+      while row.fields.price == decimal "6666.66" do end
+    end
+    return policy.take(1)
+  end,
+}
+"""
+
+
+def shadow_counts(stack, region):
+    metrics = stack.plistd[region].metrics()
+    return {v: metrics[f'plist_policy_shadow_total{{verdict="{v}"}}'] for v in ("same", "different", "failed")}
+
+
+def test_a_shadow_counts_differences_and_touches_no_result(stack, lua):
+    write_policy(lua, "loops", LOOPS)
+    stack.reload(on(lua, shadow="policies/highest_price.lua"))
+    before = {r: shadow_counts(stack, r) for r in stack.regions}
+    different = concurrent(stack, "900.00", "800.00")
+    same = concurrent(stack, "700.00", "750.00")
+    for region in stack.regions:
+        now = shadow_counts(stack, region)
+        assert (now["different"] - before[region]["different"], now["same"] - before[region]["same"]) == (1, 1)
+        assert price(stack, region, different) == Decimal("800.00")
+        assert price(stack, region, same) == Decimal("750.00")
+        assert stack.database(region).conflicts(different)[0]["policy_error"] is None
+    # One that never ends costs its budget and nothing else.
+    stack.reload(on(lua, shadow="policies/loops.lua"))
+    record = concurrent(stack, "6666.66", "5.00")
+    for region in stack.regions:
+        assert shadow_counts(stack, region)["failed"] >= before[region]["failed"] + 1
+        assert price(stack, region, record) == Decimal("5.00")
+        conflict = stack.database(region).conflicts(record)[0]
+        assert (conflict["policy_name"], conflict["policy_error"]) == ("last_writer_wins", None)
+    stack.check_consistent()
+
+
+# Failing while live.
+
+
+def test_a_policy_that_raises_for_some_input_is_marked_and_a_corrected_one_decides_anew(stack, lua, tmp_path):
+    raises = HIGHEST.replace("local row, top = rows[i], rows[best]",
+                             'local row, top = rows[i], rows[best]\n      if tostring(row.fields.price) == "4321.01" then error("not this one") end')
+    assert raises != HIGHEST
+    write_policy(lua, "raises", raises)
+    stack.reload(on(lua, "raises"))
+    record = concurrent(stack, "9000.00", "4321.01")
+    for region in stack.regions:
+        conflict = stack.database(region).conflicts(record)[0]
+        assert "not this one" in conflict["policy_error"]
+        assert price(stack, region, record) == Decimal("4321.01")
+        assert stack.plistd[region].metrics()["plist_policy_errors_total"] >= 1
+    activate(stack, file_with(tmp_path, "dearest", HIGHEST))
+    for region in stack.regions:
+        conflict = stack.database(region).conflicts(record)[0]
+        assert (conflict["policy_name"], conflict["policy_error"]) == ("dearest", None)
+        assert price(stack, region, record) == Decimal("9000.00")
+    stack.check_consistent()
+
+
+def travel_seconds(stack, us, record, version):
+    """From the answer of a write in us to its being in eu's database."""
+    assert us.put(record, price=Decimal("3.00"), version=version).status == 200
+    begun = time.monotonic()
+    while stack.database("eu").property(record)["version"] <= version:
+        assert time.monotonic() < begun + 15
+    return time.monotonic() - begun
+
+
+def test_a_policy_that_loops_costs_the_others_less_than_100_ms(stack, us, eu, lua):
+    write_policy(lua, "loops", LOOPS)
+    stack.reload(on(lua, "loops"))
+    stack.wait_ready()
+    quiet = stack.new_record()
+    before, beside = [], []
+    for n in range(12):
+        before.append(travel_seconds(stack, us, quiet, n + 1))
+    for n in range(12):
+        noisy = stack.new_record()
+        at_once(lambda r=noisy: us.put(r, price=Decimal("6666.66"), version=1), lambda r=noisy: eu.put(r, price=Decimal("6666.66"), bedrooms=2, version=1))
+        beside.append(travel_seconds(stack, us, quiet, 13 + n))
+    errors = stack.database("eu").value("SELECT count(*) FROM conflicts WHERE policy_name = 'loops' AND policy_error IS NOT NULL")
+    assert errors >= 6
+    assert statistics.median(beside) - statistics.median(before) < 0.1, (before, beside)
+    stack.check_consistent()
+
+
+# Undoing a decision.
+
+
+def restore(stack, conflict, *arguments, **options):
+    return stack.admin("conflicts", "restore", f"us/{conflict}", "--reason", "a typing error", "--by", "ann", *arguments, **options)
+
+
+def conflict_of(stack, record):
+    return stack.database("us").value("SELECT id FROM conflicts WHERE record_id = %s ORDER BY id DESC", record)
+
+
+def test_a_restored_write_is_an_ordinary_write_made_once(stack, us):
+    record = concurrent(stack, "900.00", "800.00")
+    conflict = conflict_of(stack, record)
+    assert us.read(record).json["version"] == 3
+    done = restore(stack, conflict, "--take", "1", "--yes")
+    assert "written as version 4" in done.stderr
+    row = stack.wait_version("eu", record, 4)
+    assert (row["price"], row["version"], row["siblings"]) == (Decimal("900.00"), 4, False)
+    stack.check_consistent()
+    kept = stack.database("us").rows("SELECT conflict_id, record_id, taken->>'origin', restored_by, reason FROM restorations WHERE record_id = %s", record)
+    assert kept == [(conflict, record, "us", "ann", "a typing error")]
+    assert all(c["closed_at"] for c in stack.database("us").conflicts(record))
+    done = restore(stack, conflict, "--take", "1", "--yes")
+    assert "nothing was written again" in done.stderr
+    assert us.read(record).json["version"] == 4
+    assert stack.database("us").value("SELECT count(*) FROM restorations WHERE record_id = %s", record) == 1
+    # Somebody writes it; the same restore is then a new decision.
+    assert us.put(record, price=Decimal("1.00"), version=4).status == 200
+    assert "written as version 6" in restore(stack, conflict, "--take", "1", "--yes").stderr
+    stack.wait_version("eu", record, 6)
+    stack.check_consistent()
+
+
+def test_a_restore_that_was_interrupted_before_its_note_is_completed(stack, us):
+    record = concurrent(stack, "900.00", "800.00")
+    conflict = conflict_of(stack, record)
+    restore(stack, conflict, "--take", "1", "--yes")
+    stack.database("us").execute("DELETE FROM restorations WHERE record_id = %s", record)
+    restore(stack, conflict, "--take", "1", "--yes")
+    assert us.read(record).json["version"] == 4
+    assert stack.database("us").value("SELECT count(*) FROM restorations WHERE record_id = %s", record) == 1
+
+
+def test_a_deleted_sibling_can_be_restored_and_a_missing_one_is_refused(stack, us, eu):
+    record = stack.new_record()
+    with apart(stack):
+        assert us.delete(record, version=1).status == 204
+        assert eu.put(record, price=Decimal("5.00"), version=1).status == 200
+    wait_conflict(stack, record)
+    conflict = conflict_of(stack, record)
+    assert restore(stack, conflict, "--take", "3", "--yes", check=False).returncode == 2
+    restore(stack, conflict, "--take", "1", "--yes")
+    stack.wait_version("eu", record, 4)
+    assert us.read(record).status == eu.read(record).status == 404
+    stack.check_consistent()
+
+
+def test_a_row_that_was_written_while_the_operator_thought_is_not_overwritten(stack, us):
+    record = concurrent(stack, "900.00", "800.00")
+    terminal, other = pty.openpty()
+    argv = [places.program("plist-admin"), "--config", str(stack.config), "conflicts", "restore", f"us/{conflict_of(stack, record)}", "--take", "1",
+            "--reason", "a typing error"]
+    child = subprocess.Popen(argv, stdin=other, stderr=other, stdout=subprocess.DEVNULL, env={**os.environ, **stack.environment()})
+    os.close(other)
+    said = b""
+    while b"[y/N]" not in said:
+        said += os.read(terminal, 4096)
+    assert us.put(record, price=Decimal("1.00"), version=3).status == 200
+    os.write(terminal, b"y\n")
+    try:
+        while piece := os.read(terminal, 4096):
+            said += piece
+    except OSError:  # the other side is closed
+        pass
+    assert child.wait(30) == 1
+    assert b"was written meanwhile" in said, said
+    os.close(terminal)
+    stack.check_consistent()
+    assert price(stack, "us", record) == Decimal("1.00")
+    assert not stack.database("us").value("SELECT count(*) FROM restorations WHERE record_id = %s", record)
+
+
+# Conflicts are kept by months, as long as the YAML says: tests/integration/test_housekeeping.py.
