@@ -6,6 +6,7 @@ conf/plist.yaml itself (a copy, so that the tour may change a line), and is seed
 """
 
 import json
+import os
 import pathlib
 import shlex
 import sys
@@ -39,6 +40,7 @@ class Demo(Stack):
     durable = True
 
     def __init__(self, broker=None):
+        os.environ.setdefault("PLIST_BUILD", str(FOLDER.parent / "build"))
         FOLDER.mkdir(parents=True, exist_ok=True)
         self.kept = FOLDER / "demo.json"
         try:

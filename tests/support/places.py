@@ -16,12 +16,12 @@ class Missing(Exception):
 
 
 def program(name):
-    """The path of plistd or plist-admin."""
-    candidates = [os.environ.get("PLIST_BUILD"), STATE / "build-test", STATE / "build", TOP / "build", TOP]
-    for folder in candidates:
-        if folder and os.access(pathlib.Path(folder) / name, os.X_OK):
-            return str(pathlib.Path(folder).resolve() / name)
-    raise Missing(f"{name} is not built: run ./run test, or set PLIST_BUILD")
+    """The path of plistd or plist-admin: of $PLIST_BUILD, else the one that was built last."""
+    folders = [os.environ["PLIST_BUILD"]] if os.environ.get("PLIST_BUILD") else [STATE / "build-test", STATE / "build", TOP / "build", TOP]
+    found = [path for path in (pathlib.Path(folder).resolve() / name for folder in folders) if os.access(path, os.X_OK)]
+    if not found:
+        raise Missing(f"{name} is not built: run ./run test, or set PLIST_BUILD")
+    return str(max(found, key=lambda path: path.stat().st_mtime))
 
 
 def source():
