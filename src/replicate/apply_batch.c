@@ -9,7 +9,7 @@
 //
 // The database runs in READ COMMITTED, and a row that is being written here may at the same moment be written by a client. What holds:
 //
-//   - The first statement of the transaction locks the rows of all records concerned, in the order of their ids (SELECT … FOR UPDATE).
+//   - The first statement of the transaction locks the rows of all records concerned, in the order of their ids (SELECT … FOR NO KEY UPDATE).
 //     Where a client's transaction holds the row, it waits, and then returns the row as that transaction left it, not as our snapshot saw
 //     it. From then on the row cannot change until we end. Everything is decided after this point, from what it returned.
 //   - Siblings and remembered requests are read by later statements. Each has a snapshot of its own, taken after the lock was had; and

@@ -9,17 +9,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-
-static void add_quoted(struct pl_buf *sql, const char *name)
-{
-	pl_buf_addc(sql, '"');
-	for (; *name; name++) {
-		if (*name == '"')
-			pl_buf_addc(sql, '"');
-		pl_buf_addc(sql, *name);
-	}
-	pl_buf_addc(sql, '"');
-}
+#include "record/statement.h"
 
 static const char *array_type(const struct pl_field *field)
 {
@@ -43,7 +33,7 @@ static void add_fields(struct pl_buf *sql, const struct pl_resource *resource, c
 		if (numbered)
 			pl_buf_printf(sql, "%sf%d, ", numbered, i);
 		else {
-			add_quoted(sql, resource->fields[i].name);
+			pl_statement_name(sql, resource->fields[i].name);
 			pl_buf_adds(sql, ", ");
 		}
 	}
@@ -60,8 +50,8 @@ static void lock_text(struct pl_buf *sql, const struct pl_resource *resource)
 	pl_buf_printf(sql, "PREPARE apply_lock_%d (bigint[]) AS SELECT id, ", resource->index);
 	add_fields(sql, resource, NULL);
 	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at IS NOT NULL, siblings, field_times FROM ");
-	add_quoted(sql, resource->table);
-	pl_buf_adds(sql, " WHERE id = ANY($1) ORDER BY id FOR UPDATE");
+	pl_statement_table(sql, resource);
+	pl_buf_adds(sql, " WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE");
 }
 
 #define REQUEST_TYPES "text[], text[], bytea[], text[], bigint[], smallint[], jsonb[], jsonb[], text[], jsonb[], timestamptz[]"
@@ -113,16 +103,16 @@ static void write_text(struct pl_buf *sql, const struct pl_resource *resource, b
 	pl_buf_adds(sql, ") AS t(id, fresh, ");
 	add_fields(sql, resource, "");
 	pl_buf_adds(sql, "origin, version, updated_at, vector, deleted, siblings, field_times)), u AS (UPDATE ");
-	add_quoted(sql, resource->table);
+	pl_statement_table(sql, resource);
 	pl_buf_adds(sql, " AS p SET ");
 	for (int i = 0; i < resource->nfields; i++) {
-		add_quoted(sql, resource->fields[i].name);
+		pl_statement_name(sql, resource->fields[i].name);
 		pl_buf_printf(sql, " = i.f%d, ", i);
 	}
 	pl_buf_adds(sql, "region_origin = i.origin, version = i.version, updated_at = i.updated_at, vector = i.vector, "
 	            "deleted_at = CASE WHEN i.deleted THEN i.updated_at END, siblings = i.siblings, field_times = i.field_times "
 	            "FROM i WHERE p.id = i.id AND NOT i.fresh RETURNING 1), n AS (INSERT INTO ");
-	add_quoted(sql, resource->table);
+	pl_statement_table(sql, resource);
 	pl_buf_adds(sql, " (id, ");
 	add_fields(sql, resource, NULL);
 	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at, siblings, field_times) SELECT id, ");
