@@ -16,7 +16,7 @@
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
 	if (level <= 2)
-		pl_err("kafka: %s: %s", facility, text);
+		pl_warning("kafka: %s: %s", facility, text);
 	else
 		pl_debug("kafka: %s: %s", facility, text);
 }

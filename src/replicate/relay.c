@@ -522,7 +522,7 @@ static bool finished(const struct pl_relay *relay, bool busy)
 		return false;
 	if (pl_mono_us() >= until_us || !busy || !relay->leader || !relay->producer || !pl_producer_up(relay->producer))
 		return true;
-	return relay->level && !relay->wanted && relay->flights.sent == 0 && relay->flights.done == 0;
+	return relay->level && !relay->wanted && !atomic_load(&relay->rung) && relay->flights.sent == 0 && relay->flights.done == 0;
 }
 
 static void *run(void *arg)
@@ -622,6 +622,7 @@ void pl_relay_stop(struct pl_relay **at, int64_t drain_us)
 	if (!relay)
 		return;
 	p = (struct pollfd){ .fd = pl_wake_fd(relay->ended), .events = POLLIN };
+	atomic_store(&relay->rung, true); // one more read, for what was committed last
 	atomic_store(&relay->drain_until_us, pl_mono_us() + (drain_us > 0 ? drain_us : 0));
 	pl_wake_ring(relay->wake);
 	poll(&p, 1, (int)(drain_us / 1000) + 1);

@@ -1,0 +1,369 @@
+// Whole regions against each other: relays and appliers on real databases and the embedded broker, clients that write the same few records in
+// all regions at once, send requests twice, delete; and everything that can fail, failing. At the end the regions are equal.
+//
+// LAB_SEED chooses the clients' dice, LAB_SECONDS how long they write.
+#include "lab.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "replicate/apply.h"
+#include "replicate/embedded.h"
+#include "replicate/relay.h"
+
+static struct lab lab;
+static struct pl_embedded *broker;
+static struct pl_relay *relays[LAB_REGIONS_MAX];
+static struct pl_apply *appliers[LAB_REGIONS_MAX];
+static unsigned seed = 1;
+static double seconds = 1.5;
+
+static void start_region(int region)
+{
+	struct pl_error err = { 0 };
+
+	relays[region] = pl_relay_start(lab.config, lab_region(&lab, region), &err);
+	if (!relays[region])
+		fail_msg("%s", err.text);
+	appliers[region] = pl_apply_start(lab.config, lab_region(&lab, region), &err);
+	if (!appliers[region])
+		fail_msg("%s", err.text);
+}
+
+static void stop_region(int region)
+{
+	if (relays[region])
+		pl_relay_stop(&relays[region], 0);
+	if (appliers[region])
+		pl_apply_stop(&appliers[region]);
+}
+
+static bool all_assigned(void)
+{
+	for (int i = 0; i < lab.nregions; i++) {
+		struct pl_apply_stats stats;
+
+		pl_apply_stats(appliers[i], &stats);
+		if (!stats.assigned || stats.partitions == 0)
+			return false;
+	}
+	return true;
+}
+
+static void wait_for(bool (*condition)(void), const char *what)
+{
+	int64_t deadline_us = pl_mono_us() + 40000000;
+
+	while (!condition()) {
+		if (pl_mono_us() > deadline_us)
+			fail_msg("waited in vain until %s", what);
+		usleep(10000);
+	}
+}
+
+static void start_cluster(int regions, const char *policy, const char *more)
+{
+	static const char *const topics[] = { "property-updates", "plist-heartbeats", NULL };
+	struct pl_error err = { 0 };
+	char kafka[256];
+
+	snprintf(kafka, sizeof kafka, "  partitions: 3\n  relay_batch: 100\n  apply_batch: 50\n%s", more ? more : "");
+	broker = pl_embedded_start(&(struct pl_embedded_options){ .partitions = 3, .topics = topics }, &err);
+	assert_non_null(broker);
+	lab_start(&lab, &(struct lab_options){ .regions = regions, .policy = policy, .brokers = pl_embedded_address(broker), .more = kafka });
+	for (int i = 0; i < regions; i++)
+		start_region(i);
+	wait_for(all_assigned, "all appliers have partitions");
+}
+
+static int stop_cluster(void **state)
+{
+	for (int i = 0; i < LAB_REGIONS_MAX; i++)
+		stop_region(i);
+	lab_stop(&lab);
+	pl_embedded_stop(&broker);
+	return 0;
+}
+
+// --- clients
+
+struct client { pthread_t thread; int region, number; _Atomic int *stop, *written; };
+
+static unsigned roll(unsigned *state, unsigned n)
+{
+	*state = *state * 1103515245u + 12345u;
+	return (*state >> 16) % n;
+}
+
+static void *run_client(void *arg)
+{
+	struct client *client = arg;
+	const char *region = lab_region(&lab, client->region)->name;
+	unsigned dice = seed * 31 + (unsigned)client->number;
+	PGconn *sql = PQconnectdb(lab.dsn[client->region]);
+
+	while (!atomic_load(client->stop)) {
+		char price[32], request[64], *shared = NULL;
+
+		if (PQstatus(sql) != CONNECTION_OK) { // its database is away
+			PQreset(sql);
+			usleep(20000);
+			continue;
+		}
+		snprintf(price, sizeof price, "%u.00", 1 + roll(&dice, 600));
+		if (roll(&dice, 4) == 0) { // requests that clients of other regions send, too: the same id, the same question
+			unsigned which = roll(&dice, 200), record = 1 + which % 12;
+
+			snprintf(request, sizeof request, "shared-%u", which);
+			snprintf(price, sizeof price, "%u.00", 1 + which);
+			shared = request;
+			*client->written += lab_write(&lab, sql, region, record, price, shared);
+		} else {
+			*client->written += lab_write(&lab, sql, region, 1 + roll(&dice, 12), roll(&dice, 12) ? price : NULL, NULL);
+		}
+		if (relays[client->region] && roll(&dice, 2))
+			pl_relay_wake(relays[client->region]);
+		usleep(roll(&dice, 3000));
+	}
+	PQfinish(sql);
+	return NULL;
+}
+
+// Clients write in all regions while `trouble` does its worst. The number of writes.
+static int write_everywhere(void (*trouble)(void))
+{
+	struct client clients[2 * LAB_REGIONS_MAX];
+	_Atomic int stop = 0, written = 0;
+	int n = 2 * lab.nregions;
+	int64_t end_us = pl_mono_us() + (int64_t)(seconds * 1e6);
+
+	for (int i = 0; i < n; i++) {
+		clients[i] = (struct client){ .region = i % lab.nregions, .number = i, .stop = &stop, .written = &written };
+		assert_int_equal(pthread_create(&clients[i].thread, NULL, run_client, &clients[i]), 0);
+	}
+	if (trouble)
+		trouble();
+	while (pl_mono_us() < end_us)
+		usleep(10000);
+	atomic_store(&stop, 1);
+	for (int i = 0; i < n; i++)
+		pthread_join(clients[i].thread, NULL);
+	return written;
+}
+
+static bool quiet(void)
+{
+	for (int i = 0; i < lab.nregions; i++) {
+		struct pl_lag lag;
+
+		if (strcmp(lab_ask(&lab, i, "SELECT count(*) FROM outbox"), "0") != 0)
+			return false;
+		pl_apply_lag(appliers[i], &lag);
+		if (!lag.broker_up || lag.npartitions < 3)
+			return false;
+		for (int p = 0; p < lag.npartitions; p++)
+			if (lag.partitions[p].end < 0 || lag.partitions[p].committed < lag.partitions[p].end)
+				return false;
+	}
+	return true;
+}
+
+static bool quiet_for_a_while(void)
+{
+	for (int i = 0; i < 30; i++) { // ends are known only after the next fetch
+		if (!quiet())
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
+static void regions_end_equal(int written)
+{
+	int conflicts = 0, twins = 0;
+
+	wait_for(quiet_for_a_while, "nothing is behind");
+	lab_regions_are_equal(&lab);
+	for (int i = 0; i < lab.nregions; i++) {
+		struct pl_apply_stats stats;
+
+		pl_apply_stats(appliers[i], &stats);
+		conflicts += (int)stats.conflicts;
+		twins += (int)stats.twins;
+	}
+	print_message("# seed %u: %d writes, %d conflicts, %d twins\n", seed, written, conflicts, twins);
+	assert_true(written > 100);
+}
+
+// --- the tests
+
+static void two_regions_end_equal(void **state)
+{
+	start_cluster(2, "highest_price", NULL);
+	regions_end_equal(write_everywhere(NULL));
+}
+
+static void three_regions_end_equal(void **state)
+{
+	start_cluster(3, "region_order", NULL);
+	regions_end_equal(write_everywhere(NULL));
+}
+
+static void lanes_share_the_work(void **state)
+{
+	start_cluster(2, "delete_wins", "  apply_connections: 3\n");
+	regions_end_equal(write_everywhere(NULL));
+}
+
+static void kill_databases(void)
+{
+	for (int i = 0; i < 3; i++) {
+		usleep(300000);
+		lab_server("kill");
+		usleep(200000);
+		lab_server("start");
+	}
+	lab_reconnect(&lab);
+}
+
+static void databases_that_are_killed_lose_nothing(void **state)
+{
+	int written;
+
+	start_cluster(2, "highest_price", NULL);
+	seconds *= 2;
+	written = write_everywhere(kill_databases);
+	seconds /= 2;
+	regions_end_equal(written);
+}
+
+static void break_the_broker(void)
+{
+	for (int i = 0; i < 3; i++) {
+		usleep(200000);
+		rd_kafka_mock_broker_set_down(pl_embedded_cluster(broker), 1);
+		usleep(400000);
+		rd_kafka_mock_broker_set_up(pl_embedded_cluster(broker), 1);
+		rd_kafka_mock_push_request_errors(pl_embedded_cluster(broker), 0, 3, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+		                                  RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+	}
+}
+
+static void a_broker_that_comes_and_goes_loses_nothing(void **state)
+{
+	int written;
+
+	start_cluster(2, "highest_price", NULL);
+	seconds *= 2;
+	written = write_everywhere(break_the_broker);
+	seconds /= 2;
+	regions_end_equal(written);
+}
+
+static void restart_regions(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct pl_relay *relay = relays[i];
+
+		usleep(300000);
+		relays[i] = NULL; // clients do not ring it any more
+		usleep(20000);
+		pl_relay_stop(&relay, 0);
+		pl_apply_stop(&appliers[i]);
+		usleep(300000);
+		start_region(i);
+	}
+}
+
+static void daemons_that_are_stopped_and_started_lose_nothing(void **state)
+{
+	int written;
+
+	start_cluster(2, "highest_price", NULL);
+	seconds *= 2;
+	written = write_everywhere(restart_regions);
+	seconds /= 2;
+	wait_for(all_assigned, "all appliers have partitions");
+	regions_end_equal(written);
+}
+
+static void two_daemons_of_a_region_share_its_partitions(void **state)
+{
+	struct pl_error err = { 0 };
+	struct pl_apply *second;
+	int written;
+
+	start_cluster(2, "highest_price", NULL);
+	second = pl_apply_start(lab.config, lab_region(&lab, 1), &err);
+	assert_non_null(second);
+	written = write_everywhere(NULL);
+	pl_apply_stop(&second); // in the middle of it; the first takes everything over
+	written += write_everywhere(NULL);
+	regions_end_equal(written);
+}
+
+static void a_policy_that_changes_at_different_times_ends_equal(void **state)
+{
+	struct pl_config *config;
+	int written;
+
+	start_cluster(2, "highest_price", NULL);
+	written = write_everywhere(NULL);
+	// us gets the new policy, the two differ for a while, then eu gets it.
+	for (int i = 0; i < 2; i++) {
+		config = lab_config(&lab, &(struct lab_options){ .regions = 2, .policy = "region_order", .brokers = pl_embedded_address(broker),
+			.more = "  partitions: 3\n  apply_batch: 50\n" });
+		pl_relay_reconfigure(relays[i], config, lab_region(&lab, i));
+		pl_apply_reconfigure(appliers[i], config, lab_region(&lab, i));
+		written += write_everywhere(NULL);
+	}
+	regions_end_equal(written);
+	lab_is(&lab, "0", 0, "SELECT count(*) FROM conflicts WHERE closed_at IS NULL AND policy_name <> 'region_order' AND detected_at = "
+	       "(SELECT max(detected_at) FROM conflicts c WHERE c.record_id = conflicts.record_id)");
+}
+
+// A database that was restored from a backup: behind the group's offsets, which are Kafka's.
+static void a_restored_database_catches_up_from_kafka(void **state)
+{
+	int written;
+
+	start_cluster(2, "last_writer_wins", NULL);
+	written = write_everywhere(NULL);
+	wait_for(quiet_for_a_while, "nothing is behind");
+	stop_region(1);
+	for (int i = 0; i < 2; i++) // eu forgets everything, and had written nothing of its own: those would be in nobody's backup
+		lab_ask(&lab, i, "DELETE FROM properties WHERE vector ? 'eu'; DELETE FROM record_siblings; UPDATE properties SET siblings = false");
+	lab_ask(&lab, 1, "TRUNCATE properties, processed_requests, applied_positions, record_siblings");
+	start_region(1);
+	wait_for(all_assigned, "all appliers have partitions");
+	lab_until(&lab, lab_ask(&lab, 0, "SELECT count(*) FROM properties"), 1, "SELECT count(*) FROM properties WHERE NOT vector ? 'eu'");
+	assert_true(written > 0);
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, stop_cluster)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(two_regions_end_equal),
+		TEST(three_regions_end_equal),
+		TEST(lanes_share_the_work),
+		TEST(databases_that_are_killed_lose_nothing),
+		TEST(a_broker_that_comes_and_goes_loses_nothing),
+		TEST(daemons_that_are_stopped_and_started_lose_nothing),
+		TEST(two_daemons_of_a_region_share_its_partitions),
+		TEST(a_policy_that_changes_at_different_times_ends_equal),
+		TEST(a_restored_database_catches_up_from_kafka),
+	};
+
+	if (getenv("LAB_SEED"))
+		seed = (unsigned)atoi(getenv("LAB_SEED"));
+	if (getenv("LAB_SECONDS"))
+		seconds = atof(getenv("LAB_SECONDS"));
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
