@@ -475,6 +475,7 @@ static void show_detection(struct pl_apply_batch *b, const struct pl_apply_tools
 	struct pl_twins *twins;
 	int ntwins = twins_of(b, target, &twins);
 
+	target->detected = detection;
 	pl_decide_identify(&detection->state, twins, ntwins);
 	pl_decide_show(b->arena, target->resource, target->key.id, &detection->state, twins, ntwins, tools->policies[target->resource->index],
 	               &detection->shown);
@@ -491,6 +492,19 @@ static void show_detection(struct pl_apply_batch *b, const struct pl_apply_tools
 	b->conflicts[b->nconflicts++].closed = detection->closed;
 }
 
+// Whether what was shown when the writes met is what will stand. A policy is asked once then: one that runs into its budget costs that once.
+static bool is_as_detected(const struct pl_target *target)
+{
+	const struct pl_state *now = &target->state, *then = target->detected ? &target->detected->state : NULL;
+
+	if (!then || then->n != now->n || then->version != now->version)
+		return false;
+	for (int i = 0; i < now->n; i++)
+		if (pl_dot_cmp(&now->writes[i].dot, &then->writes[i].dot) != 0)
+			return false;
+	return true;
+}
+
 // The row as it will stand.
 static void show_target(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_target *target)
 {
@@ -505,9 +519,13 @@ static void show_target(struct pl_apply_batch *b, const struct pl_apply_tools *t
 	}
 	ntwins = twins_of(b, target, &twins);
 	identified = pl_decide_identify(&target->state, twins, ntwins);
-	target->shown = pl_arena_alloc(b->arena, sizeof *target->shown);
-	pl_decide_show(b->arena, target->resource, target->key.id, &target->state, twins, ntwins, tools->policies[target->resource->index],
-	               target->shown);
+	if (is_as_detected(target)) {
+		target->shown = &target->detected->shown;
+	} else {
+		target->shown = pl_arena_alloc(b->arena, sizeof *target->shown);
+		pl_decide_show(b->arena, target->resource, target->key.id, &target->state, twins, ntwins, tools->policies[target->resource->index],
+		               target->shown);
+	}
 	target->changed |= identified > 0 || !same_row(target->resource, &target->row, &target->shown->row);
 	target->row = target->shown->row;
 }

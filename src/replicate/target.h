@@ -18,6 +18,7 @@ struct pl_target {
 	struct pl_state state;        // as loaded, then as decided
 	struct pl_sibling row;        // the visible row, as loaded, then as shown
 	struct pl_shown *shown;       // when the policy was asked
+	struct pl_detection *detected;// the last time that concurrent writes of it were detected in this batch
 	UT_hash_handle hh;
 };
 

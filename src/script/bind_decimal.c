@@ -12,6 +12,7 @@
 #include "script/sandbox.h"
 
 #define META "plist.decimal"
+#define NEW_COST 20 // instructions that take as long as making one
 
 struct box {
 	int scale;
@@ -29,7 +30,7 @@ void pl_decimal_push(lua_State *L, const struct pl_decimal *d)
 	if (n > 0)
 		memcpy(box->limbs, mpz_limbs_read(d->unscaled), n * sizeof box->limbs[0]);
 	luaL_setmetatable(L, META);
-	pl_charge(L, 2 + (int64_t)n / 4);
+	pl_charge(L, NEW_COST + (int64_t)n / 4);
 }
 
 bool pl_decimal_at(lua_State *L, int index, struct pl_decimal *view_r)

@@ -193,6 +193,21 @@ class switch_replay(Workflow):
 
 
 class change_policy(Workflow):
+    """There is a conflict that the highest price decides otherwise than the last writer."""
+
+    @contextlib.contextmanager
+    def situation(self):
+        record = self.stack.new_record()
+        self.stack.broker.pause()
+        try:
+            for region, price in (("us", "900.00"), ("eu", "800.00")):
+                assert self.stack.client(region).put(record, price=Decimal(price), version=1).status == 200
+        finally:
+            self.stack.broker.resume()
+        for region in self.stack.regions:
+            wait_until(f"{region} has seen the conflict", lambda r=region: self.stack.database(r).conflicts(record), 15)
+        yield
+
     def name_highest_price(self):
         self.edit(lambda config: config["resources"]["properties"].update(policy="policies/highest_price.lua"))
 
