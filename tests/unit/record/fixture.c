@@ -278,16 +278,73 @@ struct pl_read *read_now(struct fixture *f, const struct pl_resource *resource, 
 	return read;
 }
 
-struct pl_query *query_now(struct fixture *f, const char *sql, int max_rows)
+struct pl_query *query_new(struct fixture *f)
 {
 	struct pl_query *query = pl_arena_alloc(f->arena, sizeof *query);
+
+	query->arena = f->arena;
+	query->deadline_us = pl_mono_us() + 10000000;
+	query->done = query_done;
+	return query;
+}
+
+void query_run(struct fixture *f, struct pl_query *query)
+{
 	bool done = false;
 
-	*query = (struct pl_query){ .arena = f->arena, .sql = sql, .max_rows = max_rows, .deadline_us = pl_mono_us() + 10000000,
-	                            .done = query_done, .arg = &done };
+	query->arg = &done;
 	pl_store_query(f->store, query);
+	assert_false(done);
 	assert_true(turn_until(f, flag, &done));
+}
+
+struct pl_query *query_now(struct fixture *f, const char *sql, int max_rows)
+{
+	struct pl_query *query = query_new(f);
+
+	query->sql = sql;
+	query->max_rows = max_rows;
+	query_run(f, query);
 	return query;
+}
+
+static void lookup_done(struct pl_remember_lookup *lookup, void *arg)
+{
+	(void)lookup;
+	*(bool *)arg = true;
+}
+
+struct pl_remember_lookup *lookup_now(struct fixture *f, const char *request_id, const char *principal, const uint8_t *fingerprint)
+{
+	struct pl_remember_lookup *lookup = pl_arena_alloc(f->arena, sizeof *lookup);
+	bool done = false;
+
+	*lookup = (struct pl_remember_lookup){ .arena = f->arena, .request_id = request_id, .principal = principal,
+	                                       .deadline_us = pl_mono_us() + 10000000, .done = lookup_done, .arg = &done };
+	memcpy(lookup->fingerprint, fingerprint, sizeof lookup->fingerprint);
+	pl_store_remembered(f->store, lookup);
+	assert_false(done);
+	assert_true(turn_until(f, flag, &done));
+	return lookup;
+}
+
+static void answer_done(struct pl_remember_answer *answer, void *arg)
+{
+	(void)answer;
+	*(bool *)arg = true;
+}
+
+struct pl_remember_answer *answer_now(struct fixture *f, const char *request_id, int status, const char *body, const char *location)
+{
+	struct pl_remember_answer *answer = pl_arena_alloc(f->arena, sizeof *answer);
+	bool done = false;
+
+	*answer = (struct pl_remember_answer){ .arena = f->arena, .request_id = request_id, .principal = "", .status = status, .body = body,
+	                                       .location = location, .deadline_us = pl_mono_us() + 10000000, .done = answer_done, .arg = &done };
+	pl_store_remember_answer(f->store, answer);
+	assert_false(done);
+	assert_true(turn_until(f, flag, &done));
+	return answer;
 }
 
 // ---- the plain connection

@@ -38,6 +38,10 @@ enum pl_outcome write_now(struct fixture *f, struct pl_write *write); // sends a
 
 struct pl_read *read_now(struct fixture *f, const struct pl_resource *resource, int64_t id);
 struct pl_query *query_now(struct fixture *f, const char *sql, int max_rows);
+struct pl_query *query_new(struct fixture *f);
+void query_run(struct fixture *f, struct pl_query *query);
+struct pl_remember_lookup *lookup_now(struct fixture *f, const char *request_id, const char *principal, const uint8_t *fingerprint);
+struct pl_remember_answer *answer_now(struct fixture *f, const char *request_id, int status, const char *body, const char *location);
 
 void turn_for(struct fixture *f, int64_t us);
 bool turn_until(struct fixture *f, bool (*condition)(void *arg), void *arg);

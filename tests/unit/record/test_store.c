@@ -241,12 +241,13 @@ static void one_request_does_not_run_twice_at_once(void **state)
 	outcome_is(f, create(f, 7, "1.00"), PL_OUTCOME_DONE);
 	write_send(f, writes[0] = update(f, 7, "2.00"));
 	write_send(f, writes[1] = same_request(f, writes[0], 7, "2.00"));
-	write_send(f, writes[2] = same_request(f, writes[0], 8, "2.00"));
+	writes[2] = same_request(f, writes[0], 8, "2.00"); // someone else's request of the same name runs beside it
 	writes[2]->principal = "someone";
+	write_send(f, writes[2]);
 	writes_await(f, writes, 3);
 	assert_int_equal(writes[0]->outcome, PL_OUTCOME_DONE);
 	assert_int_equal(writes[1]->outcome, PL_OUTCOME_RUNNING);
-	assert_int_equal(writes[2]->outcome, PL_OUTCOME_RUNNING); // it became someone's too late
+	assert_int_equal(writes[2]->outcome, PL_OUTCOME_NOT_FOUND);
 }
 
 static void a_write_without_a_request_id_is_not_remembered(void **state)
@@ -437,6 +438,18 @@ static void takes_a_row_that_someone_had_locked_once(void **state)
 
 // ---- reads, queries, lookups
 
+static void read_flag(struct pl_read *read, void *arg)
+{
+	(void)read;
+	assert_false(*(bool *)arg);
+	*(bool *)arg = true;
+}
+
+static bool flag_is_set(void *arg)
+{
+	return *(bool *)arg;
+}
+
 static void reads_many_at_once(void **state)
 {
 	struct fixture *f = *state;
@@ -446,15 +459,11 @@ static void reads_many_at_once(void **state)
 
 	ask(f, "INSERT INTO properties (id, price, region_origin, version) SELECT i, i, 'us', 1 FROM generate_series(1, 100) i");
 	for (int i = 0; i < 300; i++) {
-		extern void read_flag(struct pl_read *read, void *arg);
-
 		reads[i] = (struct pl_read){ .arena = f->arena, .resource = fixture_resource(f, PROPERTIES), .id = (i * 37) % 150,
 		                             .deadline_us = pl_mono_us() + 10000000, .done = read_flag, .arg = &done[i] };
 		pl_store_read(f->store, &reads[i]);
 	}
 	for (int i = 0; i < 300; i++) {
-		extern bool flag_is_set(void *arg);
-
 		assert_true(turn_until(f, flag_is_set, &done[i]));
 		if (reads[i].id >= 1 && reads[i].id <= 100) {
 			assert_int_equal(reads[i].code, 0);
@@ -466,20 +475,6 @@ static void reads_many_at_once(void **state)
 	pl_store_stats(f->store, &stats);
 	assert_int_equal(stats.reads, 300);
 	assert_true(stats.read_batches <= 4);
-}
-
-void read_flag(struct pl_read *read, void *arg);
-void read_flag(struct pl_read *read, void *arg)
-{
-	(void)read;
-	assert_false(*(bool *)arg);
-	*(bool *)arg = true;
-}
-
-bool flag_is_set(void *arg);
-bool flag_is_set(void *arg)
-{
-	return *(bool *)arg;
 }
 
 static void queries_read_and_do_nothing_else(void **state)
@@ -512,20 +507,112 @@ static void queries_read_and_do_nothing_else(void **state)
 static void lists_by_key_with_filters(void **state)
 {
 	struct fixture *f = *state;
-	struct pl_query query = { .arena = f->arena, .deadline_us = pl_mono_us() + 10000000 };
 	const struct pl_resource *resource = fixture_resource(f, PROPERTIES);
 	struct pl_filter filters[] = { { 0, PL_FILTER_MIN, "10.5" }, { 0, PL_FILTER_MAX, "99999999999999999999" }, { 1, PL_FILTER_EQ, "1" } };
-	struct pl_query *answer;
+	struct pl_query *query = query_new(f);
 
 	ask(f, "INSERT INTO properties (id, price, bedrooms, region_origin, version) SELECT i, i, i %% 2, 'us', 1 FROM generate_series(1, 40) i");
 	ask(f, "UPDATE properties SET deleted_at = now() WHERE id = 21");
-	pl_store_list_sql(&query, resource, 15, 3, filters, 3);
-	for (int i = 0; i < 3; i++)
-		assert_non_null(strstr(query.sql, "$4::numeric"));
-	query.sql = pl_arena_printf(f->arena, "SELECT * FROM (%s) q", query.sql);
-	query.done = NULL;
-	answer = &query;
-	(void)answer;
+	pl_store_list_sql(query, resource, 15, 3, filters, 3);
+	query_run(f, query);
+	assert_int_equal(query->code, 0);
+	assert_int_equal(query->nrows, 4); // one more than the limit: there are more
+	assert_int_equal(pl_store_list_record(query, resource, 0)->id, 17);
+	assert_int_equal(pl_store_list_record(query, resource, 2)->id, 23);
+	prints_alike(pl_store_list_record(query, resource, 3));
+
+	query = query_new(f);
+	pl_store_list_sql(query, resource, 38, 3, NULL, 0);
+	query_run(f, query);
+	assert_int_equal(query->nrows, 2);
+
+	query = query_new(f);
+	filters[0].value = "nonsense";
+	pl_store_list_sql(query, resource, 0, 3, filters, 1);
+	query_run(f, query);
+	assert_int_equal(query->code, PL_EINVAL);
+}
+
+static void looks_remembered_requests_up(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *write = create(f, 7, "1.00"), *running;
+	struct pl_remember_lookup *lookup;
+
+	outcome_is(f, write, PL_OUTCOME_DONE);
+	lookup = lookup_now(f, write->request_id, "", write->fingerprint);
+	assert_int_equal(lookup->code, 0);
+	assert_int_equal(lookup->outcome, PL_OUTCOME_REMEMBERED);
+	assert_int_equal(lookup->remembered.status, 201);
+	assert_string_equal(lookup->remembered.body, write->record->json);
+	assert_int_equal(lookup_now(f, write->request_id, "someone", write->fingerprint)->outcome, PL_OUTCOME_NOT_FOUND);
+	write->fingerprint[3] ^= 1;
+	assert_int_equal(lookup_now(f, write->request_id, "", write->fingerprint)->outcome, PL_OUTCOME_REUSED);
+	write_send(f, running = update(f, 7, "2.00"));
+	assert_int_equal(lookup_now(f, running->request_id, "", running->fingerprint)->outcome, PL_OUTCOME_RUNNING);
+	writes_await(f, &running, 1);
+}
+
+static void remembers_a_handlers_own_answer(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *write = create(f, 7, "1.00");
+	struct pl_remember_lookup *lookup;
+
+	outcome_is(f, write, PL_OUTCOME_DONE);
+	assert_int_equal(answer_now(f, write->request_id, 202, "{\"version\": 5, \"id\": 9, \"more\": [1, 2.50]}", "/elsewhere")->code, 0);
+	lookup = lookup_now(f, write->request_id, "", write->fingerprint);
+	assert_int_equal(lookup->remembered.status, 202);
+	assert_string_equal(lookup->remembered.body, "{\"id\":9,\"version\":5,\"more\":[1,2.50]}");
+	assert_string_equal(lookup->remembered.location, "/elsewhere");
+	assert_int_equal(answer_now(f, write->request_id, 204, NULL, NULL)->code, 0);
+	assert_null(lookup_now(f, write->request_id, "", write->fingerprint)->remembered.body);
+	assert_int_equal(answer_now(f, "never heard of", 200, NULL, NULL)->code, PL_ENOTFOUND);
+	assert_int_equal(answer_now(f, write->request_id, 200, "no json", NULL)->code, PL_EINTERNAL);
+}
+
+static void a_reload_keeps_what_is_in_flight_and_prepares_what_changed(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_config *old = f->config;
+	const struct pl_resource *old_resource = fixture_resource(f, PROPERTIES);
+	struct pl_write *before = create(f, 7, "1.00"), *late, *after;
+
+	write_send(f, before);
+	f->config = fixture_config(64);
+	f->config->resources[PROPERTIES].nfields = 4;
+	f->config->resources[PROPERTIES].fields[3] = (struct pl_field){ .name = "garage", .type = PL_FIELD_BOOLEAN };
+	ask(f, "ALTER TABLE properties ADD garage BOOLEAN");
+	pl_store_reconfigure(f->store, f->config, &f->config->regions[0]);
+	late = update(f, 7, "2.00"); // of a request that began before
+	late->resource = old_resource;
+	write_send(f, late);
+	after = update(f, 7, "3.00");
+	write_set(after, "garage", "t");
+	write_send(f, after);
+	writes_await(f, (struct pl_write *[]){ before, late, after }, 3);
+	assert_int_equal(before->outcome, PL_OUTCOME_DONE);
+	assert_int_equal(late->outcome, PL_OUTCOME_DONE);
+	assert_int_equal(after->outcome, PL_OUTCOME_DONE);
+	assert_non_null(strstr(after->record->json, "\"garage\":true"));
+	prints_alike(read_now(f, fixture_resource(f, PROPERTIES), 7)->record);
+	ask_is(f, "3", "SELECT version FROM properties");
+	pl_config_unref(&old);
+}
+
+static void a_full_queue_is_said_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *w[6];
+
+	f->config->http.queue = 4; // a configuration does not change, but this one is ours
+	for (int i = 0; i < 6; i++)
+		write_send(f, w[i] = create(f, i + 1, "1.00"));
+	writes_await(f, w, 6);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(w[i]->outcome, i < 4 ? PL_OUTCOME_DONE : PL_OUTCOME_FAILED);
+	assert_int_equal(w[5]->err.code, PL_EBUSY);
+	assert_true(w[5]->err.retryable);
 }
 
 int main(void)
@@ -550,6 +637,10 @@ int main(void)
 		t(reads_many_at_once),
 		t(queries_read_and_do_nothing_else),
 		t(lists_by_key_with_filters),
+		t(looks_remembered_requests_up),
+		t(remembers_a_handlers_own_answer),
+		t(a_reload_keeps_what_is_in_flight_and_prepares_what_changed),
+		t(a_full_queue_is_said_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
