@@ -277,7 +277,7 @@ struct pl_conn *pl_conn_new(const struct pl_conn_options *options)
 	conn->read_only = options->read_only;
 	conn->changed = options->changed;
 	conn->arg = options->arg;
-	conn->backoff = (struct pl_backoff){ .min_us = 50000, .max_us = 2000000 };
+	conn->backoff = (struct pl_backoff){ .min_us = 50000, .max_us = 1000000 };
 	conn->tail = &conn->head;
 	conn->timer = pl_timer_new(conn->loop, on_timer, conn);
 	conn->down_since_us = pl_mono_us();

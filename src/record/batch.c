@@ -29,11 +29,12 @@
 // When ASK finds that nothing stands in the way, the write is done "carefully" (PL_STATEMENT_CAREFUL): alone, on a connection of its own,
 // waiting for the row's lock. That is for
 //
-// - Rows that someone else is at. The batch takes only rows whose xmax says that no other transaction has locked or changed them
-//   (0, or left by the very transaction that made the row version; anything else may be over, but then being careful is only slower).
-//   So a batch never waits for a lock, except for the microseconds between its look at a row and its hand on it; a record that some
-//   session holds for a minute holds up nothing but the writes of that record. Two batches cannot deadlock over more than that
-//   window, and in it both go by ascending id.
+// - Rows that someone else is at. The batch takes only rows whose xmax says that no other transaction has locked or changed them: it is
+//   0; or left by the very transaction that made the row version, which locked it first; or of a transaction that is over, being older
+//   than all that run (it was undone, or only locked; had it changed the row, we would see another version). So a batch never waits for
+//   a row's lock, except for the microseconds between its look at a row and its hand on it; a record that some session holds for a minute
+//   holds up nothing but the writes of that record. Two batches cannot deadlock over more than that window, and in it both go by
+//   ascending id.
 // - Records with siblings (the write replaces them all and closes their conflict) and creates over a tombstone (the write continues its
 //   vector). Ordinary rows pay for neither more than a look at two columns of a row in hand.
 // - A row that changed between the batch and the question. A write that is told so eight times is given up: PL_EBUSY.
@@ -418,7 +419,7 @@ void pl_batch_due(struct pl_store *store, int64_t now_us)
 	struct pl_task *task, *next;
 
 	DL_FOREACH_SAFE2(store->all, task, next, next_all) {
-		if (task->write->deadline_us > 0 && task->write->deadline_us <= now_us)
+		if (task->write->deadline_us <= now_us)
 			past_deadline(task);
 		else if (task->stage == PL_STAGE_LATER && task->not_before_us <= now_us)
 			pl_task_move(task, PL_STAGE_WAITING, true);

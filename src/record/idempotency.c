@@ -362,7 +362,7 @@ void pl_store_remembered(struct pl_store *store, struct pl_remember_lookup *look
 		lookup_finish(store, lookup, PL_EBUSY, PL_OUTCOME_FAILED, "too many lookups are waiting");
 	} else {
 		DL_APPEND(store->lookups, lookup);
-		pl_store_wake_at(store, lookup->deadline_us);
+		pl_store_wait(store, store->readers[store->nreaders - 1], lookup->deadline_us);
 	}
 }
 

@@ -151,6 +151,8 @@ struct pl_store {
 
 // store.c
 void pl_store_wake_at(struct pl_store *store, int64_t at_us);
+// For what now waits for `conn` (NULL: it is still to be made).
+void pl_store_wait(struct pl_store *store, const struct pl_conn *conn, int64_t deadline_us);
 // `what` it is for, in the connection's name: "plist us write".
 struct pl_conn *pl_store_connect(struct pl_store *store, const char *what, bool read_only, const char *const *setup);
 extern const char *const pl_store_pinned_plans[];

@@ -166,7 +166,7 @@ void pl_store_read(struct pl_store *store, struct pl_read *read)
 		read_finish(store, read, PL_EBUSY, "too many reads are waiting");
 	} else {
 		DL_APPEND(store->reads, read);
-		pl_store_wake_at(store, read->deadline_us);
+		pl_store_wait(store, store->readers[0], read->deadline_us);
 	}
 }
 
@@ -297,7 +297,7 @@ void pl_store_query(struct pl_store *store, struct pl_query *query)
 		query_fail(store, query, PL_EBUSY, "too many queries are waiting");
 	} else {
 		DL_APPEND(store->queries, query);
-		pl_store_wake_at(store, query->deadline_us);
+		pl_store_wait(store, store->query_conn, query->deadline_us);
 	}
 }
 

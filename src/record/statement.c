@@ -179,6 +179,10 @@ static void field_value(struct text *t, int i, const char *alias)
 static const char not_remembered[] =
 	"NOT EXISTS (SELECT FROM processed_requests q WHERE q.request_id = x.rid AND q.principal = coalesce(x.principal, ''))";
 
+// Nobody is at this row version: see "Rows that someone else is at" in batch.c. The last part is looked at only where the first two say no.
+static const char nobody_at_it[] =
+	"(p.xmax = '0' OR p.xmax = p.xmin OR age(p.xmax) > age(pg_snapshot_xmin(pg_current_snapshot())::xid))";
+
 // The lock that a write asks for, on a live row.
 static const char lock_holds[] =
 	"p.deleted_at IS NULL AND x.flags & 12 = 0 AND (x.ver IS NULL OR x.ver = p.version) AND (x.etag IS NULL OR x.etag::jsonb = p.vector)";
@@ -254,8 +258,7 @@ static void change(struct text *t, enum source source)
 	update(t);
 	adds(t, "\n FROM ");
 	input(t, source);
-	// xmax: see "Rows that someone else is at" in batch.c
-	add(t, "\n WHERE p.id = x.id AND (p.xmax = '0' OR p.xmax = p.xmin) AND NOT p.siblings%s AND %s\n  AND %s\n RETURNING ",
+	add(t, "\n WHERE p.id = x.id AND %s AND NOT p.siblings%s AND %s\n  AND %s\n RETURNING ", nobody_at_it,
 	    source == FROM_X ? " AND x.flags & 3 <> 0" : "", lock_holds, not_remembered);
 	kept(t, "x", "p");
 	made(t);

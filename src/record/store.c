@@ -16,11 +16,21 @@
 #include "base/mem.h"
 #include "record/parts.h"
 
+#define LOOK_AGAIN_US 50000 // at a connection that is away
+
 // Every statement of ours finds its rows by an index, however few rows the planner believes there to be: a plan that reads the whole table
 // would be right for the empty table of the first minute, and is kept until somebody runs ANALYZE.
 const char *const pl_store_pinned_plans[] = {
 	"SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET enable_hashjoin = off", "SET enable_mergejoin = off", NULL,
 };
+
+// What was in flight waits again, and may have to be told that it waits in vain.
+static void changed(struct pl_conn *conn, bool up, void *arg)
+{
+	(void)conn;
+	if (!up)
+		pl_store_wake_at(arg, pl_mono_us() + LOOK_AGAIN_US);
+}
 
 struct pl_conn *pl_store_connect(struct pl_store *store, const char *what, bool read_only, const char *const *setup)
 {
@@ -32,7 +42,7 @@ struct pl_conn *pl_store_connect(struct pl_store *store, const char *what, bool 
 		.connect_timeout_us = store->config->database.connect_timeout_us,
 		.statement_timeout_us = store->config->database.statement_timeout_us,
 		.lock_timeout_us = store->config->database.lock_timeout_us,
-		.read_only = read_only, .setup = setup });
+		.read_only = read_only, .setup = setup, .changed = changed, .arg = store });
 }
 
 int pl_store_away(struct pl_conn *conn, struct pl_store *store, struct pl_error *err)
@@ -42,7 +52,7 @@ int pl_store_away(struct pl_conn *conn, struct pl_store *store, struct pl_error 
 	if (pl_conn_up(conn))
 		return 0;
 	if (pl_conn_down_us(conn) < store->grace_us) {
-		pl_store_wake_at(store, pl_mono_us() + 50000);
+		pl_store_wake_at(store, pl_mono_us() + LOOK_AGAIN_US);
 		return 0;
 	}
 	pl_error_set(err, PL_EUNAVAIL, "the database is away: %s", last->code ? last->text : "it cannot be reached");
@@ -58,6 +68,13 @@ void pl_store_wake_at(struct pl_store *store, int64_t at_us)
 		return;
 	store->wake_us = at_us;
 	pl_timer_set(store->timer, at_us - pl_mono_us());
+}
+
+void pl_store_wait(struct pl_store *store, const struct pl_conn *conn, int64_t deadline_us)
+{
+	pl_store_wake_at(store, deadline_us);
+	if (!conn || !pl_conn_up(conn))
+		pl_store_wake_at(store, pl_mono_us() + LOOK_AGAIN_US);
 }
 
 // Something is due: a deadline, a moment after a deadlock, a look at a lost backend. Whoever waits for more sets the timer again. The

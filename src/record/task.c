@@ -176,10 +176,7 @@ static void begin(struct pl_task *task)
 	DL_APPEND2(store->all, task, prev_all, next_all);
 	store->ntasks++;
 	attach(task, PL_STAGE_WAITING, false);
-	if (write->deadline_us > 0)
-		pl_store_wake_at(store, write->deadline_us);
-	if (!pl_conn_up(store->writers[0].conn))
-		pl_store_wake_at(store, pl_mono_us() + 100000); // see whether it is away for good
+	pl_store_wait(store, store->writers[0].conn, write->deadline_us);
 }
 
 // Answered before it began.

@@ -85,7 +85,7 @@ static void committed(int writes, void *arg)
 	f->committed += writes;
 }
 
-static bool is_ready(void *arg)
+bool fixture_is_ready(void *arg)
 {
 	struct pl_error why = { 0 };
 
@@ -99,7 +99,7 @@ void fixture_start(struct fixture *f)
 	f->store = pl_store_new(&(struct pl_store_options){ .loop = f->loop, .config = f->config, .region = &f->config->regions[0],
 	                                                    .committed = committed, .arg = f }, &err);
 	assert_non_null(f->store);
-	assert_true(turn_until(f, is_ready, f));
+	assert_true(turn_until(f, fixture_is_ready, f));
 }
 
 int fixture_setup(void **state)

@@ -20,6 +20,7 @@ struct fixture {
 int fixture_setup(void **state);    // fresh tables, a store whose connections are up
 int fixture_teardown(void **state);
 void fixture_start(struct fixture *f); // another store, after pl_store_free
+bool fixture_is_ready(void *f);
 struct pl_config *fixture_config(int batch);
 
 #define PROPERTIES 0 // price required, bedrooms, bathrooms

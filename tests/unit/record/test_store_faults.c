@@ -1,0 +1,663 @@
+// record/store when things go wrong: locks, deadlocks, limits, lost connections, a stopped server, other sessions at the same rows.
+//
+// The database is given a trigger through which a test makes a write slow or makes it fail, by its price:
+//
+//	111   waits until the advisory lock 1 is free, once the row is in hand
+//	222   raises a serialization failure while the sequence `failures` is below its limit
+//	333   sleeps for ten seconds
+#include "fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "record/parts.h"
+
+static const char trigger[] =
+	"CREATE SEQUENCE failures; CREATE TABLE failures_limit (n int); INSERT INTO failures_limit VALUES (0);"
+	"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+	" IF NEW.price = 111 THEN PERFORM pg_advisory_lock_shared(1); PERFORM pg_advisory_unlock_shared(1); END IF;"
+	" IF NEW.price = 222 AND nextval('failures') <= (SELECT n FROM failures_limit) THEN RAISE serialization_failure; END IF;"
+	" IF NEW.price = 333 THEN PERFORM pg_sleep(10); END IF;"
+	" RETURN NEW; END $$;"
+	"CREATE TRIGGER slow BEFORE UPDATE ON properties FOR EACH ROW EXECUTE FUNCTION slow();"
+	"INSERT INTO properties (id, price, region_origin, version) SELECT i, i, 'us', 1 FROM generate_series(1, 20) i";
+
+static void restart(struct fixture *f, int64_t statement_timeout_us, int64_t lock_timeout_us);
+
+// Under limits that a busy machine does not reach; a test of limits sets its own.
+static int setup(void **state)
+{
+	fixture_setup(state);
+	ask(*state, "%s", trigger);
+	restart(*state, 9000000, 8000000);
+	return 0;
+}
+
+static struct pl_write *update(struct fixture *f, int64_t id, const char *price)
+{
+	struct pl_write *write = write_new(f, PL_WRITE_UPDATE, id);
+
+	write_set(write, "price", price);
+	return write;
+}
+
+static void outcome_of(const struct pl_write *write, enum pl_outcome expected)
+{
+	if (write->outcome != expected)
+		fail_msg("%s instead of %s: %s", outcome_name(write->outcome), outcome_name(expected), write->err.text);
+}
+
+static void failed_with(const struct pl_write *write, int code)
+{
+	outcome_of(write, PL_OUTCOME_FAILED);
+	if (write->err.code != code)
+		fail_msg("%s instead of %s: %s", pl_code_name(write->err.code), pl_code_name(code), write->err.text);
+}
+
+static void await_one(struct fixture *f, struct pl_write *write)
+{
+	writes_await(f, &write, 1);
+}
+
+// Stands in the way of price 111 until `let_go`.
+static PGconn *stand_in_the_way(void)
+{
+	PGconn *pg = another_session();
+
+	PQclear(PQexec(pg, "SELECT pg_advisory_lock(1)"));
+	return pg;
+}
+
+static void execute(PGconn *pg, const char *sql)
+{
+	PGresult *result = PQexec(pg, sql);
+
+	if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
+		fail_msg("%s: %s", sql, PQerrorMessage(pg));
+	PQclear(result);
+}
+
+struct count { struct fixture *f; const char *sql; };
+
+static bool counted(void *arg)
+{
+	struct count *count = arg;
+
+	return atoi(ask(count->f, "SELECT count(*) FROM %s", count->sql)) > 0;
+}
+
+static void await_rows(struct fixture *f, const char *sql)
+{
+	struct count count = { f, sql };
+
+	assert_true(turn_until(f, counted, &count));
+}
+
+static void await_waiting(struct fixture *f)
+{
+	await_rows(f, "pg_stat_activity WHERE application_name LIKE 'plist us %' AND wait_event_type = 'Lock'");
+}
+
+// A restart of the store under other limits.
+static void restart(struct fixture *f, int64_t statement_timeout_us, int64_t lock_timeout_us)
+{
+	pl_store_free(&f->store);
+	f->config->database.statement_timeout_us = statement_timeout_us;
+	f->config->database.lock_timeout_us = lock_timeout_us;
+	fixture_start(f);
+}
+
+// ---- locks of others
+
+static void a_locked_record_holds_up_nothing_but_its_own_writes(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *other = another_session();
+	struct pl_write *w[10], *held;
+	int64_t start_us;
+
+	execute(other, "BEGIN; SELECT FROM properties WHERE id = 5 FOR UPDATE");
+	start_us = pl_mono_us();
+	for (int i = 0; i < 10; i++)
+		write_send(f, w[i] = update(f, i + 1, "5.00"));
+	held = w[4];
+	w[4] = w[9];
+	writes_await(f, w, 9);
+	for (int i = 0; i < 9; i++)
+		outcome_of(w[i], PL_OUTCOME_DONE);
+	assert_true(pl_mono_us() - start_us < 4000000); // the lock's time limit is eight seconds
+	await_waiting(f);
+	assert_false(write_answered(held));
+	execute(other, "COMMIT");
+	await_one(f, held);
+	outcome_of(held, PL_OUTCOME_DONE);
+	PQfinish(other);
+}
+
+static void a_lock_held_too_long_is_a_timeout_of_that_write(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *other = another_session();
+	struct pl_write *write = update(f, 5, "5.00");
+
+	restart(f, 2000000, 150000);
+	execute(other, "BEGIN; SELECT FROM properties WHERE id = 5 FOR UPDATE");
+	write_now(f, write);
+	failed_with(write, PL_ETIMEOUT);
+	assert_string_equal(write->err.sqlstate, "55P03");
+	assert_true(write->err.retryable);
+	ask_is(f, "0", "SELECT count(*) FROM outbox");
+	PQfinish(other);
+}
+
+static void a_deadlock_is_tried_again(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way(), *other = another_session();
+	struct pl_write *write = update(f, 5, "111.00");
+	struct pl_store_stats stats;
+
+	// The write holds the record and wants its request id; the other one holds the request id and wants the record, and is patient.
+	write_send(f, write);
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	execute(other, "SET deadlock_timeout = '60s'; SET application_name = 'other'; BEGIN");
+	execute(other, pl_arena_printf(f->arena, "INSERT INTO processed_requests (request_id, fingerprint, resource, record_id, status, vector, dots, "
+	        "expires_at) VALUES ('%s', '', 'x', 1, 200, '{}', '{}', now())", write->request_id));
+	assert_true(PQsendQuery(other, "UPDATE properties SET price = 1 WHERE id = 5"));
+	await_rows(f, "pg_stat_activity WHERE application_name = 'other' AND wait_event_type = 'Lock'");
+	PQfinish(way);
+	await_rows(f, "pg_stat_activity WHERE application_name = 'other' AND state = 'idle in transaction'"); // it got the record
+	for (PGresult *result; (result = PQgetResult(other));)
+		PQclear(result);
+	execute(other, "ROLLBACK");
+	await_one(f, write);
+	outcome_of(write, PL_OUTCOME_DONE);
+	pl_store_stats(f->store, &stats);
+	assert_int_equal(stats.deadlocks, 1);
+	ask_is(f, "111.00 2", "SELECT price || ' ' || version FROM properties WHERE id = 5");
+	PQfinish(other);
+}
+
+static void serialization_failures_are_tried_again_but_not_for_ever(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *w[3] = { update(f, 1, "222.00"), update(f, 2, "3.00"), update(f, 3, "3.00") };
+
+	ask(f, "UPDATE failures_limit SET n = 3");
+	for (int i = 0; i < 3; i++)
+		write_send(f, w[i]);
+	writes_await(f, w, 3);
+	for (int i = 0; i < 3; i++)
+		outcome_of(w[i], PL_OUTCOME_DONE);
+	ask(f, "UPDATE failures_limit SET n = 1000000");
+	w[0] = update(f, 1, "222.00");
+	write_now(f, w[0]);
+	failed_with(w[0], PL_EUNAVAIL);
+	assert_true(w[0]->err.retryable);
+	ask_is(f, "3", "SELECT count(*) FROM outbox");
+}
+
+// ---- other sessions at the same rows, and READ COMMITTED
+
+static void a_refusal_tells_of_the_newest_row(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *other = another_session();
+	struct pl_write *w[2] = { update(f, 5, "5.00"), update(f, 6, "5.00") };
+
+	for (int i = 0; i < 2; i++) {
+		w[i]->has_version = true;
+		w[i]->version = 1 + i; // the second is right once the other has committed
+	}
+	execute(other, "BEGIN; UPDATE properties SET version = 2, vector = '{\"us\":2}', bedrooms = 9 WHERE id IN (5, 6)");
+	for (int i = 0; i < 2; i++)
+		write_send(f, w[i]);
+	await_waiting(f);
+	execute(other, "COMMIT");
+	writes_await(f, w, 2);
+	outcome_of(w[0], PL_OUTCOME_VERSION);
+	assert_int_equal(w[0]->record->version, 2);
+	assert_string_equal(w[0]->record->values[1], "9");
+	// Version 2 was not there yet when the second write's turn came, and that is what it is told; or it was, and it is done.
+	assert_true(w[1]->outcome == PL_OUTCOME_VERSION || w[1]->outcome == PL_OUTCOME_DONE);
+	PQfinish(other);
+}
+
+static void an_unlocked_write_goes_on_top_of_the_newest_row(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *other = another_session();
+	struct pl_write *write = update(f, 5, "5.00");
+
+	execute(other, "BEGIN; UPDATE properties SET version = 2, vector = '{\"us\":2}', bedrooms = 9, updated_at = '2099-01-01Z' WHERE id = 5");
+	write_send(f, write);
+	await_waiting(f);
+	execute(other, "COMMIT");
+	await_one(f, write);
+	outcome_of(write, PL_OUTCOME_DONE);
+	assert_int_equal(write->record->version, 3);
+	assert_string_equal(write->record->values[1], "9");
+	ask_is(f, "{\"us\": 3} t", "SELECT vector::text || ' ' || (updated_at = '2099-01-01 00:00:00.000001Z')::text::char FROM properties WHERE id = 5");
+	PQfinish(other);
+}
+
+// Another worker does the same request: it holds the record and has remembered it, but not committed.
+static void same_request_elsewhere(struct fixture *f, bool with_version)
+{
+	PGconn *other = another_session();
+	struct pl_write *write = update(f, 5, "5.00");
+
+	write->has_version = with_version;
+	write->version = 1;
+	execute(other, "BEGIN; UPDATE properties SET version = 2, vector = '{\"us\":2}' WHERE id = 5");
+	execute(other, pl_arena_printf(f->arena, "INSERT INTO processed_requests (request_id, fingerprint, resource, record_id, status, response_body, "
+	        "vector, dots, expires_at) VALUES ('%s', decode(repeat('%02x', 32), 'hex'), 'properties', 5, 200, '{\"version\":2}', '{\"us\":2}', "
+	        "'{\"us\":2}', now() + interval '1 day')", write->request_id, write->fingerprint[0]));
+	write_send(f, write);
+	await_waiting(f);
+	execute(other, "COMMIT");
+	await_one(f, write);
+	outcome_of(write, PL_OUTCOME_REMEMBERED); // and not "version", though the row is newer
+	assert_string_equal(write->remembered.body, "{\"version\":2}");
+	ask_is(f, "2", "SELECT version FROM properties WHERE id = 5");
+	ask_is(f, "0", "SELECT count(*) FROM outbox");
+	PQfinish(other);
+}
+
+static void the_same_request_done_elsewhere_is_remembered(void **state)
+{
+	same_request_elsewhere(*state, true);
+}
+
+static void the_same_request_done_elsewhere_is_not_done_twice(void **state)
+{
+	same_request_elsewhere(*state, false);
+}
+
+static void a_request_remembered_while_its_batch_runs_is_found(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *w[3] = { update(f, 5, "111.00"), update(f, 6, "5.00"), update(f, 7, "5.00") };
+
+	for (int i = 0; i < 3; i++)
+		write_send(f, w[i]);
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	ask(f, "INSERT INTO processed_requests (request_id, fingerprint, resource, record_id, status, vector, dots, expires_at) VALUES ('%s', "
+	    "decode(repeat('%02x', 32), 'hex'), 'properties', 6, 204, '{\"us\":2}', '{\"us\":2}', now() + interval '1 day')", w[1]->request_id,
+	    w[1]->fingerprint[0]);
+	PQfinish(way);
+	writes_await(f, w, 3);
+	outcome_of(w[0], PL_OUTCOME_DONE);
+	outcome_of(w[1], PL_OUTCOME_REMEMBERED);
+	outcome_of(w[2], PL_OUTCOME_DONE);
+	ask_is(f, "2", "SELECT count(*) FROM outbox");
+}
+
+static void a_create_waits_for_another_create_of_its_id(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int commit = 0; commit < 2; commit++) {
+		PGconn *other = another_session();
+		struct pl_write *write = write_new(f, PL_WRITE_CREATE, 100);
+
+		write_set(write, "price", "1.00");
+		execute(other, "BEGIN; INSERT INTO properties (id, price, region_origin, version) VALUES (100, 7, 'eu', 1)");
+		write_send(f, write);
+		await_waiting(f);
+		execute(other, commit ? "COMMIT" : "ROLLBACK");
+		await_one(f, write);
+		outcome_of(write, commit ? PL_OUTCOME_EXISTS : PL_OUTCOME_DONE);
+		assert_string_equal(write->record->region_origin, commit ? "eu" : "us");
+		ask(f, "DELETE FROM properties WHERE id = 100");
+		PQfinish(other);
+	}
+}
+
+static void siblings_added_while_a_write_waits_are_replaced_too(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *other = another_session();
+	struct pl_write *write = update(f, 5, "5.00");
+
+	execute(other, "BEGIN; UPDATE properties SET version = 3, vector = '{\"us\":2,\"eu\":1}', siblings = true WHERE id = 5");
+	write_send(f, write);
+	await_waiting(f);
+	execute(other, "INSERT INTO record_siblings (resource, record_id, origin, counter, vector, updated_at, fields) SELECT 'properties', 5, o, 1, "
+	               "'{}', now(), '{}' FROM unnest(ARRAY['us', 'eu']) o; "
+	               "INSERT INTO conflicts (resource, record_id, type, policy_name, policy_sha256, siblings, verdict, visible, vector) VALUES "
+	               "('properties', 5, 'update_origin_differs', 'p', 'x', '[]', '{}', '{}', '{}'); COMMIT");
+	await_one(f, write);
+	outcome_of(write, PL_OUTCOME_DONE);
+	assert_int_equal(write->record->version, 4);
+	ask_is(f, "0 1 f", "SELECT (SELECT count(*) FROM record_siblings) || ' ' || (SELECT count(*) FROM conflicts WHERE closed_at IS NOT NULL) || ' ' "
+	       "|| (SELECT siblings FROM properties WHERE id = 5)::text::char");
+	PQfinish(other);
+}
+
+// ---- limits
+
+static void a_row_that_takes_too_long_fails_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *w[8];
+
+	restart(f, 200000, 100000);
+	for (int i = 0; i < 8; i++)
+		write_send(f, w[i] = update(f, i + 1, i == 2 ? "333.00" : "5.00"));
+	writes_await(f, w, 8);
+	for (int i = 0; i < 8; i++)
+		if (i == 2)
+			failed_with(w[i], PL_ETIMEOUT);
+		else
+			outcome_of(w[i], PL_OUTCOME_DONE);
+	assert_string_equal(w[2]->err.sqlstate, "57014");
+}
+
+static void a_deadline_ends_each_write_by_what_is_known_of_it(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *sent = update(f, 5, "111.00"), *beside = update(f, 6, "5.00"), *queued = update(f, 7, "5.00");
+
+	sent->deadline_us = pl_mono_us() + 150000;
+	write_send(f, sent);
+	write_send(f, beside);
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	queued->deadline_us = pl_mono_us() + 150000;
+	write_send(f, queued);
+	await_one(f, queued);
+	failed_with(queued, PL_ETIMEOUT);
+	await_one(f, sent);
+	failed_with(sent, PL_EUNKNOWN);
+	assert_false(write_answered(beside));
+	PQfinish(way);
+	await_one(f, beside); // the batch goes on without the one whose time was over
+	outcome_of(beside, PL_OUTCOME_DONE);
+	ask_is(f, "111.00", "SELECT price FROM properties WHERE id = 5"); // unknown was the right word
+}
+
+static void a_get_does_not_wait_behind_a_write(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *write = update(f, 5, "111.00");
+
+	write_send(f, write);
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	assert_int_equal(read_now(f, fixture_resource(f, PROPERTIES), 5)->code, 0);
+	assert_false(write_answered(write));
+	PQfinish(way);
+	await_one(f, write);
+}
+
+static void a_missing_table_fails_every_write_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *w[8];
+	struct pl_store_stats stats;
+
+	ask(f, "ALTER TABLE properties RENAME TO elsewhere");
+	for (int i = 0; i < 8; i++)
+		write_send(f, w[i] = update(f, i + 1, "5.00"));
+	writes_await(f, w, 8);
+	for (int i = 0; i < 8; i++)
+		failed_with(w[i], PL_EINTERNAL);
+	pl_store_stats(f->store, &stats);
+	assert_int_equal(stats.retried, 0);
+	ask(f, "ALTER TABLE elsewhere RENAME TO properties");
+	w[0] = update(f, 1, "5.00");
+	write_now(f, w[0]);
+	outcome_of(w[0], PL_OUTCOME_DONE);
+}
+
+// ---- lost connections
+
+// Cuts the connection for writes on our side: the backend goes on and does not know.
+static void cut(struct fixture *f)
+{
+	pl_conn_drop(f->store->writers[0].conn, "cut by the test");
+}
+
+static void committed_but_unheard_is_done(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *w[4] = { update(f, 5, "111.00"), write_new(f, PL_WRITE_DELETE, 6), write_new(f, PL_WRITE_CREATE, 0), update(f, 99, "1.00") };
+	struct pl_store_stats stats;
+
+	write_set(w[2], "price", "9.00");
+	for (int i = 0; i < 4; i++)
+		write_send(f, w[i]);
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	cut(f);
+	turn_for(f, 100000); // the backend is still there: nothing is said
+	for (int i = 0; i < 4; i++)
+		assert_false(write_answered(w[i]));
+	PQfinish(way);
+	writes_await(f, w, 4);
+	for (int i = 0; i < 3; i++)
+		outcome_of(w[i], PL_OUTCOME_DONE);
+	outcome_of(w[3], PL_OUTCOME_NOT_FOUND);
+	assert_int_equal(w[0]->record->version, 2);
+	assert_string_equal(w[0]->record->values[0], "111.00");
+	assert_true(w[1]->record->deleted);
+	assert_int_equal(w[1]->record->version, 2);
+	assert_true(w[2]->record->id > 1000000000000);
+	ask_is(f, "3", "SELECT count(*) FROM outbox");
+	pl_store_stats(f->store, &stats);
+	assert_int_equal(stats.settled, 4);
+	assert_int_equal(stats.reconnects, 1);
+}
+
+// The backend that stands before price 111, once there is one that is not `but`; 0 = any.
+static int waiting_backend(struct fixture *f, int but)
+{
+	char sql[200];
+
+	snprintf(sql, sizeof sql, "pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid <> %d", but);
+	await_rows(f, sql);
+	return atoi(ask(f, "SELECT pid FROM %s", sql));
+}
+
+static void not_committed_is_done_again_once(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *w[2] = { update(f, 5, "111.00"), update(f, 6, "5.00") };
+	int first, second;
+
+	for (int i = 0; i < 2; i++)
+		write_send(f, w[i]);
+	first = waiting_backend(f, 0);
+	ask(f, "SELECT pg_terminate_backend(%d)", first);
+	second = waiting_backend(f, first);
+	for (int i = 0; i < 2; i++)
+		assert_false(write_answered(w[i]));
+	ask(f, "SELECT pg_terminate_backend(%d)", second);
+	writes_await(f, w, 2); // the connection was lost twice under both
+	failed_with(w[0], PL_EUNAVAIL);
+	failed_with(w[1], PL_EUNAVAIL);
+	ask_is(f, "0", "SELECT count(*) FROM outbox");
+	PQfinish(way);
+	w[0] = update(f, 5, "111.00");
+	write_now(f, w[0]);
+	outcome_of(w[0], PL_OUTCOME_DONE);
+}
+
+static void an_orphaned_backend_is_ended_and_the_write_done_again(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *write = update(f, 5, "111.00");
+
+	restart(f, 60000000, 60000000);
+	write_send(f, write);
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	cut(f);
+	turn_for(f, 1500000); // more than the second that it is given
+	PQfinish(way);
+	await_one(f, write);
+	outcome_of(write, PL_OUTCOME_DONE);
+	ask_is(f, "2 1", "SELECT version || ' ' || (SELECT count(*) FROM outbox) FROM properties WHERE id = 5");
+}
+
+static void unknown_is_said_when_the_deadline_comes_before_the_answer(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *write = update(f, 5, "111.00"), *nameless = update(f, 6, "5.00");
+
+	nameless->request_id = ""; // nobody remembers it: nobody can be asked
+	write->deadline_us = pl_mono_us() + 500000;
+	write_send(f, write);
+	write_send(f, nameless);
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	cut(f);
+	await_one(f, nameless);
+	failed_with(nameless, PL_EUNKNOWN);
+	await_one(f, write);
+	failed_with(write, PL_EUNKNOWN);
+	PQfinish(way);
+}
+
+static void writes_wait_for_a_database_that_restarts(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *w[4];
+
+	control_server("restart");
+	for (int i = 0; i < 4; i++)
+		write_send(f, w[i] = update(f, i + 1, "5.00"));
+	writes_await(f, w, 4);
+	for (int i = 0; i < 4; i++)
+		outcome_of(w[i], PL_OUTCOME_DONE);
+	PQreset(f->sql);
+}
+
+static void a_database_that_is_away_is_said_within_the_connect_timeout(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *write = update(f, 1, "5.00");
+	int64_t start_us;
+
+	control_server("kill");
+	turn_for(f, 100000);
+	start_us = pl_mono_us();
+	write_now(f, write);
+	failed_with(write, PL_EUNAVAIL);
+	assert_true(pl_mono_us() - start_us < 2000000);
+	assert_int_equal(read_now(f, fixture_resource(f, PROPERTIES), 1)->code, PL_EUNAVAIL);
+	assert_int_equal(query_now(f, "SELECT 1", 1)->code, PL_EUNAVAIL);
+	assert_int_equal(lookup_now(f, "x", "", write->fingerprint)->code, PL_EUNAVAIL);
+	assert_int_equal(answer_now(f, "x", 200, NULL, NULL)->code, PL_EUNAVAIL);
+	control_server("start");
+	PQreset(f->sql);
+	assert_true(turn_until(f, fixture_is_ready, f));
+	write = update(f, 1, "5.00");
+	write_now(f, write);
+	outcome_of(write, PL_OUTCOME_DONE);
+}
+
+static void a_power_cut_in_the_middle_of_a_batch_loses_and_doubles_nothing(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *w[5];
+
+	for (int i = 0; i < 5; i++)
+		write_send(f, w[i] = update(f, i + 1, i == 3 ? "111.00" : "5.00"));
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	control_server("kill");
+	PQfinish(way);
+	control_server("start");
+	PQreset(f->sql);
+	writes_await(f, w, 5);
+	for (int i = 0; i < 5; i++)
+		outcome_of(w[i], PL_OUTCOME_DONE);
+	ask_is(f, "5 2", "SELECT count(*) || ' ' || max(version) FROM properties JOIN outbox ON record_id = properties.id");
+}
+
+// ---- the end
+
+struct again { struct fixture *f; struct pl_write *write; struct pl_read read; bool read_done; };
+
+static void ask_again_read(struct pl_read *read, void *arg)
+{
+	struct again *again = arg;
+
+	assert_int_equal(read->code, PL_ESTOPPED);
+	assert_false(again->read_done);
+	again->read_done = true;
+}
+
+static void ask_again(struct pl_write *write, void *arg)
+{
+	struct again *again = arg;
+
+	(void)write;
+	again->read = (struct pl_read){ .arena = again->f->arena, .resource = fixture_resource(again->f, PROPERTIES), .id = 1,
+	                                .deadline_us = pl_mono_us() + 1000000, .done = ask_again_read, .arg = again };
+	pl_store_read(again->write->task->store, &again->read);
+}
+
+static void freeing_the_store_answers_everything_once(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *sent = update(f, 5, "111.00"), *queued[3];
+	struct again again = { .f = f, .write = update(f, 9, "1.00") };
+
+	write_send(f, sent);
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	for (int i = 0; i < 3; i++)
+		write_send(f, queued[i] = update(f, 10 + i, "5.00"));
+	again.write->done = ask_again;
+	again.write->arg = &again;
+	pl_store_write(f->store, again.write);
+	pl_store_free(&f->store);
+	assert_true(write_answered(sent));
+	failed_with(sent, PL_EUNKNOWN); // it was at the database
+	for (int i = 0; i < 3; i++) {
+		assert_true(write_answered(queued[i]));
+		failed_with(queued[i], PL_ESTOPPED);
+	}
+	assert_true(again.read_done);
+	PQfinish(way);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+#define t(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
+		t(a_locked_record_holds_up_nothing_but_its_own_writes),
+		t(a_lock_held_too_long_is_a_timeout_of_that_write),
+		t(a_deadlock_is_tried_again),
+		t(serialization_failures_are_tried_again_but_not_for_ever),
+		t(a_refusal_tells_of_the_newest_row),
+		t(an_unlocked_write_goes_on_top_of_the_newest_row),
+		t(the_same_request_done_elsewhere_is_remembered),
+		t(the_same_request_done_elsewhere_is_not_done_twice),
+		t(a_request_remembered_while_its_batch_runs_is_found),
+		t(a_create_waits_for_another_create_of_its_id),
+		t(siblings_added_while_a_write_waits_are_replaced_too),
+		t(a_row_that_takes_too_long_fails_alone),
+		t(a_deadline_ends_each_write_by_what_is_known_of_it),
+		t(a_get_does_not_wait_behind_a_write),
+		t(a_missing_table_fails_every_write_at_once),
+		t(committed_but_unheard_is_done),
+		t(not_committed_is_done_again_once),
+		t(an_orphaned_backend_is_ended_and_the_write_done_again),
+		t(unknown_is_said_when_the_deadline_comes_before_the_answer),
+		t(writes_wait_for_a_database_that_restarts),
+		t(a_database_that_is_away_is_said_within_the_connect_timeout),
+		t(a_power_cut_in_the_middle_of_a_batch_loses_and_doubles_nothing),
+		t(freeing_the_store_answers_everything_once),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]); // one of them: test_store_faults.pg 'a_deadlock*'
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
