@@ -9,6 +9,8 @@
 
 #define US_PER_SECOND 1000000LL
 #define SECONDS_PER_DAY 86400LL
+#define YEAR_1_US (-62135596800 * US_PER_SECOND)
+#define YEAR_10000_US (253402300800 * US_PER_SECOND)
 
 static int64_t clock_us(clockid_t id)
 {
@@ -188,6 +190,10 @@ int pl_time_parse(const char *text, size_t len, int64_t *at_us_r)
 		return -1;
 	if (parse_time(&p, end, &of_day_us) != 0 || parse_offset(&p, end, &offset_us) != 0 || p != end)
 		return -1;
-	*at_us_r = days * SECONDS_PER_DAY * US_PER_SECOND + of_day_us - offset_us;
+	int64_t at_us = days * SECONDS_PER_DAY * US_PER_SECOND + of_day_us - offset_us;
+	// An offset can carry it out of the years that have four digits; PostgreSQL has no year 0.
+	if (at_us < YEAR_1_US || at_us >= YEAR_10000_US)
+		return -1;
+	*at_us_r = at_us;
 	return 0;
 }

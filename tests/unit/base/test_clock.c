@@ -77,6 +77,8 @@ static void offsets_and_fractions_are_understood(void **state)
 	assert_int_equal(parsed("2026-02-21T12:00:00.000001Z"), noon + 1);
 	assert_int_equal(parsed("2026-02-21T12:00:00.123456789Z"), noon + 123456); // cut, not rounded
 	assert_int_equal(parsed("2026-02-21T11:59:60Z"), noon);
+	assert_int_equal(parsed("0000-12-31T23:59:59-00:01"), parsed("0001-01-01T00:00:59Z"));
+	assert_int_equal(parsed("9999-12-31T23:59:59+00:01"), parsed("9999-12-31T23:58:59Z"));
 }
 
 static void what_is_no_time_is_refused(void **state)
@@ -87,6 +89,7 @@ static void what_is_no_time_is_refused(void **state)
 		"1900-02-29T10:00:00Z", "2026-02-21T24:00:00Z", "2026-02-21T10:60:00Z", "2026-02-21T10:00:61Z", "2026-02-21T10:00:00+24:00",
 		"2026-02-21T10:00:00+01:60", "2026-02-21T10:00:00Zx", " 2026-02-21T10:00:00Z", "2026-2-21T10:00:00Z", "-026-02-21T10:00:00Z",
 		"2026-02-21T10:00:00+1", "2026-02-21T10:00:00+01:", "infinity", "+2026-02-21T10:00:00Z",
+		"0000-12-31T23:59:59Z", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01",
 	};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		refused(texts[i]);
