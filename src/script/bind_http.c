@@ -137,14 +137,13 @@ static int http_no_content(lua_State *L)
 // Pushes where the record at 1 can be found: "/us/properties/7".
 static void push_location(lua_State *L)
 {
-	struct pl_run *run = pl_run_asking(L, "http.created");
+	const char *prefix = pl_run_asking(L, "http.created")->request->region_prefix;
 	const struct pl_resource *resource = pl_value_record_resource(L, 1);
 
 	if (!resource)
 		luaL_error(L, "http.created: say where it is, as the second argument");
 	lua_getfield(L, 1, "id");
-	lua_pushfstring(L, "/%s/%s/%s", run->request->region_prefix ? run->request->region_prefix : "", resource->name,
-	                lua_tostring(L, -1));
+	lua_pushfstring(L, "%s%s/%s/%s", prefix ? "/" : "", prefix ? prefix : "", resource->name, lua_tostring(L, -1));
 	lua_remove(L, -2);
 }
 

@@ -8,7 +8,7 @@
 // their own cost (pl_charge), because the hook does not fire inside them; the allocator takes off the cost of long strings,
 // because `..` copies without asking anyone. When nothing is left the hook stays armed, on every instruction, and the
 // sandbox's pcall passes the error on instead of catching it: a spent budget cannot be swallowed. The count of instructions
-// decides; the wall clock is looked at too, for what cannot be counted.
+// decides; the time is looked at too, for what cannot be counted.
 //
 // Memory. The allocator refuses what goes over the cap. Lua then collects garbage and asks once more; refused again, it raises.
 //
@@ -21,6 +21,7 @@
 #include <lualib.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "script/state.h"
@@ -84,14 +85,35 @@ static void hook(lua_State *L, lua_Debug *ar)
 	pl_charge(L, HOOK_STEP);
 }
 
-// Looks at the clock every HOOK_STEP instructions or what costs as much.
+// Time that this thread has worked.
+static int64_t worked_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+// Looks at the clock every HOOK_STEP instructions or what costs as much. The clock on the wall is cheap to ask, but a machine
+// that was busy elsewhere, or a process that was stopped, is no fault of the script. So when half of the time is over on the
+// wall, the thread's own clock is asked, and the other half is that of its own work.
 static bool late(struct pl_vm *vm, int64_t cost)
 {
+	int64_t now, left = vm->budget->wall_us / 2;
+
 	vm->unclocked += cost;
 	if (vm->unclocked < HOOK_STEP)
 		return false;
 	vm->unclocked = 0;
-	return pl_mono_us() > vm->deadline_us;
+	now = pl_mono_us();
+	if (now <= vm->deadline_us)
+		return false;
+	if (vm->halfway_us < 0)
+		vm->halfway_us = worked_us();
+	else
+		left -= worked_us() - vm->halfway_us;
+	vm->deadline_us = now + left;
+	return left <= 0;
 }
 
 void pl_charge(lua_State *L, int64_t cost)
@@ -167,7 +189,8 @@ static void begin(struct pl_vm *vm, lua_State *L, struct pl_budget *budget)
 	if (!budget)
 		return;
 	vm->budget = budget;
-	vm->deadline_us = pl_mono_us() + budget->wall_us;
+	vm->deadline_us = pl_mono_us() + budget->wall_us / 2;
+	vm->halfway_us = -1;
 	lua_sethook(L, hook, LUA_MASKCOUNT, HOOK_STEP);
 }
 

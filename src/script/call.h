@@ -26,7 +26,7 @@ const char *pl_call_end_name(enum pl_call_end end); // "done", "waiting", "raise
 // between them.
 struct pl_budget {
 	int64_t instructions; // left
-	int64_t wall_us;      // of each stretch
+	int64_t wall_us;      // of each stretch, in which this thread works
 	enum pl_call_end spent; // PL_CALL_DONE while there is some left; once spent, for ever
 };
 struct pl_budget pl_budget_of(const struct pl_script_limits *limits);

@@ -42,7 +42,8 @@ struct pl_vm {
 	size_t cap;                 // 0: none, while the host sets up
 
 	struct pl_budget *budget;   // of the call that runs; NULL when none, or when it has none
-	int64_t deadline_us;
+	int64_t deadline_us;        // when to look how long the thread has worked
+	int64_t halfway_us;         // how long it had, when half of the time was over; -1 before
 	int64_t unclocked;          // instructions since the clock was looked at
 	struct pl_buf trace;        // of the last call that raised
 
