@@ -185,7 +185,7 @@ def test_an_activated_policy_decides_open_conflicts_anew_and_holds_until_the_nex
 
 
 def test_a_policy_that_the_yaml_names_is_activated_as_it_stands_and_lasts(stack, lua):
-    stack.reload(on(lua, "last_writer_wins"))
+    stack.reload_policy(on(lua, "last_writer_wins"))
     record = concurrent(stack, "900.00", "800.00")
     write_policy(lua, "last_writer_wins", HIGHEST)
     done, rows = activate(stack, lua / "policies" / "last_writer_wins.lua")
@@ -389,7 +389,7 @@ def shadow_counts(stack, region):
 
 def test_a_shadow_counts_differences_and_touches_no_result(stack, lua):
     write_policy(lua, "loops", LOOPS)
-    stack.reload(on(lua, shadow="policies/highest_price.lua"))
+    stack.reload_policy(on(lua, shadow="policies/highest_price.lua"))
     before = {r: shadow_counts(stack, r) for r in stack.regions}
     different = concurrent(stack, "900.00", "800.00")
     same = concurrent(stack, "700.00", "750.00")
@@ -400,7 +400,7 @@ def test_a_shadow_counts_differences_and_touches_no_result(stack, lua):
         assert price(stack, region, same) == Decimal("750.00")
         assert stack.database(region).conflicts(different)[0]["policy_error"] is None
     # One that never ends costs its budget and nothing else.
-    stack.reload(on(lua, shadow="policies/loops.lua"))
+    stack.reload_policy(on(lua, shadow="policies/loops.lua"))
     record = concurrent(stack, "6666.66", "5.00")
     for region in stack.regions:
         assert shadow_counts(stack, region)["failed"] >= before[region]["failed"] + 1
@@ -418,7 +418,7 @@ def test_a_policy_that_raises_for_some_input_is_marked_and_a_corrected_one_decid
                              'local row, top = rows[i], rows[best]\n      if tostring(row.fields.price) == "4321.01" then error("not this one") end')
     assert raises != HIGHEST
     write_policy(lua, "raises", raises)
-    stack.reload(on(lua, "raises"))
+    stack.reload_policy(on(lua, "raises"))
     record = concurrent(stack, "9000.00", "4321.01")
     for region in stack.regions:
         conflict = stack.database(region).conflicts(record)[0]
@@ -444,7 +444,7 @@ def travel_seconds(stack, us, record, version):
 
 def test_a_policy_that_loops_costs_the_others_less_than_100_ms(stack, us, eu, lua):
     write_policy(lua, "loops", LOOPS)
-    stack.reload(on(lua, "loops"))
+    stack.reload_policy(on(lua, "loops"))
     stack.wait_ready()
     quiet = stack.new_record()
     before, beside = [], []

@@ -169,7 +169,7 @@ def test_a_stale_version_after_a_merge_is_refused(stack, us, eu):
     ])
 def test_concurrent_updates_converge_with_every_shipped_policy(stack, us, eu, policy, prices, winner):
     record = stack.new_record()
-    stack.reload(with_policy(policy))
+    stack.reload_policy(with_policy(policy))
     with apart(stack):
         assert us.put(record, price=Decimal(prices[0]), version=1).status == 200
         assert eu.put(record, price=Decimal(prices[1]), version=1).status == 200
@@ -193,7 +193,7 @@ def test_field_merge_takes_each_field_from_its_latest_write(stack, us, eu):
 
 def test_a_delete_wins_over_a_later_update_where_the_policy_says_so(stack, us, eu):
     record = stack.new_record()
-    stack.reload(with_policy("delete_wins"))
+    stack.reload_policy(with_policy("delete_wins"))
     with apart(stack):
         assert us.delete(record, version=1).status == 204
         assert eu.put(record, price=Decimal("5.00"), version=1).status == 200
@@ -231,7 +231,7 @@ def test_a_change_of_policy_shows_open_conflicts_anew(stack, us, eu):
     wait_conflict(stack, record)
     stack.settle()
     assert stack.database("us").property(record)["price"] == Decimal("800.00")
-    stack.reload(with_policy("highest_price"))
+    stack.reload_policy(with_policy("highest_price"))
     for region in stack.regions:
         wait_until(f"{region} shows the new policy's answer",
                    lambda r=region: stack.database(r).property(record)["price"] == Decimal("900.00"), 15)
@@ -411,7 +411,7 @@ def test_a_policy_that_raises_falls_back_and_is_marked(stack, us, eu, tmp_path):
     def change(config):
         config["lua"]["path"] = str(root)
         config["resources"]["properties"]["policy"] = "policies/broken.lua"
-    stack.reload(change)
+    stack.reload_policy(change)
     with apart(stack):
         us.put(record, price=Decimal("1234.56"), version=1)
         eu.put(record, price=Decimal("80.00"), version=1)
@@ -421,7 +421,7 @@ def test_a_policy_that_raises_falls_back_and_is_marked(stack, us, eu, tmp_path):
         assert "no idea" in stack.database(region).conflicts(record)[0]["policy_error"]
         assert stack.database(region).property(record)["price"] == Decimal("80.00")
     # A corrected policy answers the same siblings.
-    stack.reload(with_policy("highest_price"))
+    stack.reload_policy(with_policy("highest_price"))
     for region in stack.regions:
         wait_until(f"{region} asked the corrected policy",
                    lambda r=region: stack.database(r).property(record)["price"] == Decimal("1234.56"), 15)

@@ -140,6 +140,12 @@ class Stack:
         self.wait_ready()
         self._restart_to_restore = change is not None
 
+    def reload_policy(self, change):
+        """reload(), and the appliers ask the new policy: they take a configuration between two batches, and then show anew what is open."""
+        self.reload(change)
+        for daemon in self.plistd.values():
+            wait_until(f"{daemon.name} has shown anew what is open", lambda d=daemon: d.metrics()["plist_apply_anew_pending"] == 0, 15)
+
     # Running.
 
     def servers(self):
