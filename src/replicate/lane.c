@@ -20,60 +20,7 @@
 // once a second.
 #include "replicate/lane.h"
 
-#include <poll.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/backoff.h"
-#include "base/clock.h"
-#include "base/log.h"
-#include "base/wake.h"
-#include "replicate/hand.h"
-#include "script/policy.h"
-
-#define SECOND INT64_C(1000000)
-#define POLL_MS 100
-#define BATCH_BYTES ((size_t)8 * 1024 * 1024)
-#define TOPICS_US (3 * SECOND)
-#define TICK_US (SECOND / 5)      // how often the board is brought up to date when nothing comes
-#define FLUSH_US SECOND
-#define ANEW_BATCH 200
-#define LEAVE_US (3 * SECOND)
-
-struct pl_lane {
-	pthread_t thread;
-	struct pl_wake *halt;
-	pthread_mutex_t mutex;                // guards the next two
-	struct pl_config *next_config;
-	const struct pl_region *next_region;
-	struct pl_board *board;
-	int index;
-	struct pl_lane_stats stats;
-
-	// The thread's own.
-	struct pl_config *config;
-	const struct pl_region *region;
-	struct pl_vm *vm;
-	struct pl_apply_tools tools;
-	struct pl_apply_batch *batch;
-	struct pl_apply_counts counts;
-	struct pl_consumer *consumer;
-	struct pl_hand hand;
-	struct pl_arena *arena;               // of one step
-	bool subscribed, unchecked, read;     // the batch was read from what is at hand
-	struct pl_backoff backoff, kafka_backoff;
-	int64_t try_at_us, subscribe_at_us, tick_at_us, flush_at_us;
-	struct pl_log_limit database_limit, kafka_limit;
-	bool was_up;
-	struct { char region[PL_REGION_MAX + 1]; int64_t sent_at_us; struct pl_heartbeat heartbeat; bool dirty; } beats[PL_REGIONS_MAX];
-	struct pl_arena *beat_arenas[PL_REGIONS_MAX];
-	bool anew;                            // there are open siblings to be shown anew, after:
-	char anew_resource[64]; int64_t anew_id;
-	uint64_t anew_seen, anew_changed, taken; // and which configuration this is: the how manieth
-};
-
-#define NOTE(lane, what, value) atomic_store_explicit(&(lane)->stats.what, (value), memory_order_relaxed)
+#include "replicate/lane_in.h"
 
 static bool stopping(const struct pl_lane *lane)
 {
@@ -189,7 +136,7 @@ static void take_configuration(struct pl_lane *lane)
 
 // --- losing and finding the database
 
-static void database_failed(struct pl_lane *lane, const struct pl_error *err)
+void pl_lane_database_failed(struct pl_lane *lane, const struct pl_error *err)
 {
 	if (err->code == PL_ESTOPPED)
 		return;
@@ -201,7 +148,7 @@ static void database_failed(struct pl_lane *lane, const struct pl_error *err)
 	lane->try_at_us = pl_mono_us() + pl_backoff_next(&lane->backoff);
 }
 
-static void database_works(struct pl_lane *lane)
+void pl_lane_database_works(struct pl_lane *lane)
 {
 	pl_backoff_reset(&lane->backoff);
 	lane->try_at_us = 0;
@@ -209,7 +156,7 @@ static void database_works(struct pl_lane *lane)
 		pl_consumer_hold(lane->consumer, false);
 }
 
-static bool have_database(struct pl_lane *lane)
+bool pl_lane_have_database(struct pl_lane *lane)
 {
 	struct pl_error err = { 0 };
 
@@ -218,131 +165,13 @@ static bool have_database(struct pl_lane *lane)
 	if (pl_mono_us() < lane->try_at_us)
 		return false;
 	if (pl_session_connect(lane->tools.session, &err) < 0) {
-		database_failed(lane, &err);
+		pl_lane_database_failed(lane, &err);
 		return false;
 	}
 	pl_info("connected to the database");
 	NOTE(lane, database_up, true);
 	lane->unchecked = true; // it may not be the database that we left
 	return true;
-}
-
-// --- where to read on
-
-static int64_t position_in(const struct pl_position *positions, int n, const struct pl_hand_partition *p)
-{
-	for (int i = 0; i < n; i++)
-		if (positions[i].partition == p->partition && strcmp(positions[i].topic, p->topic) == 0)
-			return positions[i].next_offset;
-	return -1;
-}
-
-static rd_kafka_topic_partition_list_t *partition_list(const struct pl_hand *hand)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(hand->npartitions);
-
-	for (int i = 0; i < hand->npartitions; i++)
-		rd_kafka_topic_partition_list_add(list, hand->partitions[i].topic, hand->partitions[i].partition);
-	return list;
-}
-
-static int learn_committed(struct pl_lane *lane, struct pl_error *err)
-{
-	rd_kafka_topic_partition_list_t *list = partition_list(&lane->hand);
-	int code = pl_consumer_committed(lane->consumer, list, 3000, err);
-
-	for (int i = 0; i < list->cnt && code == 0; i++)
-		if (lane->hand.partitions[i].next < 0 && list->elems[i].offset >= 0)
-			lane->hand.partitions[i].next = list->elems[i].offset;
-	rd_kafka_topic_partition_list_destroy(list);
-	return code;
-}
-
-// Goes back in those partitions in which the database is behind.
-static int go_back(struct pl_lane *lane, const struct pl_position *positions, int npositions, struct pl_error *err)
-{
-	rd_kafka_topic_partition_list_t *list = partition_list(&lane->hand);
-	bool back = false;
-	int code = 0;
-
-	for (int i = 0; i < list->cnt; i++) {
-		struct pl_hand_partition *p = &lane->hand.partitions[i];
-		int64_t written = position_in(positions, npositions, p);
-
-		list->elems[i].offset = p->next < 0 ? RD_KAFKA_OFFSET_INVALID : p->next;
-		if (p->next <= 0 || written >= p->next)
-			continue;
-		list->elems[i].offset = written < 0 ? RD_KAFKA_OFFSET_BEGINNING : written;
-		pl_notice("%s %d: the database has events up to %lld, the group up to %lld: reading from there again", p->topic, p->partition,
-		          (long long)(written < 0 ? 0 : written), (long long)p->next);
-		p->next = written < 0 ? 0 : written;
-		back = true;
-	}
-	if (back) {
-		pl_hand_drop(&lane->hand);
-		lane->read = false;
-		code = pl_consumer_place(lane->consumer, list, err);
-	}
-	rd_kafka_topic_partition_list_destroy(list);
-	return code;
-}
-
-static bool check_positions(struct pl_lane *lane)
-{
-	struct pl_position *positions;
-	struct pl_error err = { 0 };
-	int n;
-
-	if (!lane->unchecked || lane->hand.npartitions == 0)
-		return true;
-	pl_arena_reset(lane->arena);
-	if (pl_apply_sql_where(lane->tools.sql, lane->tools.session, lane->arena, &positions, &n, &err) < 0) {
-		database_failed(lane, &err);
-		return false;
-	}
-	if (learn_committed(lane, &err) < 0 || go_back(lane, positions, n, &err) < 0) {
-		if (pl_log_limit_ok(&lane->kafka_limit, 10 * SECOND))
-			pl_warning("%s; trying again", err.text);
-		lane->try_at_us = pl_mono_us() + pl_backoff_next(&lane->backoff);
-		return false;
-	}
-	lane->unchecked = false;
-	return true;
-}
-
-// --- heartbeats
-
-static int beat_of(struct pl_lane *lane, const char *region)
-{
-	for (int i = 0; i < PL_REGIONS_MAX; i++)
-		if (lane->beats[i].region[0] == '\0' || strcmp(lane->beats[i].region, region) == 0)
-			return i;
-	return -1;
-}
-
-static void take_heartbeat(struct pl_lane *lane, const rd_kafka_message_t *message)
-{
-	struct pl_heartbeat heartbeat;
-	struct pl_error err = { 0 };
-	int i;
-
-	pl_arena_reset(lane->arena);
-	if (!message->payload || pl_heartbeat_parse(lane->arena, message->payload, message->len, &heartbeat, &err) < 0) {
-		pl_debug("a heartbeat that is none: %s", err.text);
-		return;
-	}
-	i = beat_of(lane, heartbeat.region);
-	if (i < 0 || heartbeat.sent_at_us <= lane->beats[i].sent_at_us)
-		return;
-	strcpy(lane->beats[i].region, heartbeat.region);
-	lane->beats[i].sent_at_us = heartbeat.sent_at_us;
-	if (!lane->beat_arenas[i])
-		lane->beat_arenas[i] = pl_arena_new(0);
-	pl_arena_reset(lane->beat_arenas[i]);
-	heartbeat.policies = pl_arena_strdup(lane->beat_arenas[i], heartbeat.policies);
-	lane->beats[i].heartbeat = heartbeat;
-	lane->beats[i].dirty = true;
-	pl_board_heartbeat(lane->board, &heartbeat, pl_now_us());
 }
 
 // --- taking messages
@@ -358,7 +187,7 @@ static void take_messages(struct pl_lane *lane)
 		if (!message)
 			return;
 		if (pl_consumer_is_heartbeat(lane->consumer, message)) {
-			take_heartbeat(lane, message);
+			pl_lane_take_heartbeat(lane, message);
 			rd_kafka_message_destroy(message);
 		} else {
 			pl_hand_take(&lane->hand, message);
@@ -427,7 +256,7 @@ static void count_held(void *arg, const struct pl_event *event)
 		holding->of[i].oldest_us = at_us;
 }
 
-static void report_progress(struct pl_lane *lane)
+void pl_lane_report_progress(struct pl_lane *lane)
 {
 	struct pl_board_partition *partitions = pl_calloc((size_t)lane->hand.npartitions + 1, sizeof partitions[0]);
 
@@ -474,14 +303,14 @@ static void apply_messages(struct pl_lane *lane)
 	read_messages(lane);
 	matters = pl_apply_batch_matters(lane->batch);
 	if (matters || lane->unchecked) {
-		if (!have_database(lane) || !check_positions(lane) || lane->hand.n == 0)
+		if (!pl_lane_have_database(lane) || !pl_lane_check_positions(lane) || lane->hand.n == 0)
 			return;
 		read_messages(lane);
 	}
 	if (matters) {
 		if (pl_apply_batch_write(lane->batch, &lane->tools, &lane->counts, &err) < 0) {
 			lane->counts.retries++;
-			database_failed(lane, &err);
+			pl_lane_database_failed(lane, &err);
 			return;
 		}
 		pl_apply_batch_each(lane->batch, note_applied, lane);
@@ -492,130 +321,8 @@ static void apply_messages(struct pl_lane *lane)
 	pl_hand_done(&lane->hand, lane->consumer, matters);
 	lane->read = false;
 	pl_board_holds(lane->board, lane->index, NULL, 0);
-	report_progress(lane);
-	database_works(lane);
-}
-
-// --- once in a while
-
-static bool flush_positions(struct pl_lane *lane, struct pl_error *err)
-{
-	struct pl_position *positions = pl_arena_alloc(lane->arena, sizeof positions[0] * (size_t)lane->hand.npartitions + 1);
-	int n = 0;
-
-	for (int i = 0; i < lane->hand.npartitions; i++)
-		if (lane->hand.partitions[i].dirty)
-			positions[n++] = (struct pl_position){ lane->hand.partitions[i].topic, lane->hand.partitions[i].partition,
-				lane->hand.partitions[i].next, 0 };
-	if (pl_apply_sql_positions(lane->tools.sql, lane->tools.session, positions, n, err) < 0)
-		return false;
-	for (int i = 0; i < lane->hand.npartitions; i++)
-		lane->hand.partitions[i].dirty = false;
-	return true;
-}
-
-static bool flush_heartbeats(struct pl_lane *lane, struct pl_error *err)
-{
-	for (int i = 0; i < PL_REGIONS_MAX; i++) {
-		if (!lane->beats[i].dirty)
-			continue;
-		if (pl_apply_sql_heartbeat(lane->tools.sql, lane->tools.session, &lane->beats[i].heartbeat, err) < 0)
-			return false;
-		lane->beats[i].dirty = false;
-	}
-	return true;
-}
-
-// What is only for people to see waits for this.
-static void flush(struct pl_lane *lane)
-{
-	struct pl_error err = { 0 };
-
-	lane->flush_at_us = pl_mono_us() + FLUSH_US;
-	if (!have_database(lane) || !check_positions(lane))
-		return;
-	pl_arena_reset(lane->arena);
-	if (!flush_positions(lane, &err) || !flush_heartbeats(lane, &err))
-		database_failed(lane, &err);
-	else if (lane->hand.n == 0)
-		database_works(lane);
-}
-
-// How many there are to go through, for who watches. They are counted only when there are many.
-static int count_anew(struct pl_lane *lane, int n, struct pl_error *err)
-{
-	int64_t total = n;
-
-	if (n == ANEW_BATCH && pl_apply_sql_count_flagged(lane->tools.session, &total, err) < 0)
-		return err->code;
-	NOTE(lane, anew_total, (uint64_t)total);
-	return 0;
-}
-
-static void end_anew(struct pl_lane *lane)
-{
-	lane->anew = false;
-	NOTE(lane, anew_total, lane->anew_seen); // some came and went meanwhile
-	atomic_store(&lane->stats.shown, lane->taken);
-}
-
-// The next few records with siblings, shown with the policies as they are now.
-static void show_anew(struct pl_lane *lane)
-{
-	struct pl_flagged *found;
-	struct pl_error err = { 0 };
-	int n = 0, changed = 0;
-
-	if (!have_database(lane))
-		return;
-	pl_arena_reset(lane->arena);
-	if (pl_apply_sql_flagged(lane->tools.sql, lane->tools.session, lane->arena, &(struct pl_flagged){ lane->anew_resource, lane->anew_id },
-	                         ANEW_BATCH, &found, &n, &err) < 0 ||
-	    (lane->anew_seen == 0 && count_anew(lane, n, &err) < 0) ||
-	    (n > 0 && pl_apply_batch_show_anew(lane->batch, &lane->tools, found, n, &changed, &err) < 0)) {
-		if (!err.retryable || !pl_session_connected(lane->tools.session))
-			database_failed(lane, &err);
-		lane->read = false;
-		return;
-	}
-	lane->read = false; // the batch was used
-	lane->anew_seen += (uint64_t)n;
-	lane->anew_changed += (uint64_t)changed;
-	NOTE(lane, anew_seen, lane->anew_seen);
-	NOTE(lane, anew_changed, lane->anew_changed);
-	if (n > 0) {
-		snprintf(lane->anew_resource, sizeof lane->anew_resource, "%s", found[n - 1].resource);
-		lane->anew_id = found[n - 1].id;
-	}
-	if (n < ANEW_BATCH)
-		end_anew(lane);
-	if (lane->anew_seen > 0 && (!lane->anew || lane->anew_seen % (50 * ANEW_BATCH) == 0))
-		pl_notice("%llu records with concurrent writes were shown anew, %llu of them changed%s", (unsigned long long)lane->anew_seen,
-		          (unsigned long long)lane->anew_changed, lane->anew ? "; there are more" : "");
-}
-
-static void watch_broker(struct pl_lane *lane)
-{
-	bool up;
-	int64_t contact_us = pl_consumer_contact(lane->consumer, &up);
-
-	up = up && pl_now_us() - contact_us < 5 * SECOND;
-	pl_board_contact(lane->board, up, up ? contact_us : 0);
-	NOTE(lane, broker_up, up);
-	if (up != lane->was_up) {
-		if (up)
-			pl_notice("connected to Kafka at %s", lane->config->kafka.brokers);
-		else
-			pl_warning("no broker answers at %s", lane->config->kafka.brokers);
-	}
-	lane->was_up = up;
-}
-
-static void tick(struct pl_lane *lane)
-{
-	lane->tick_at_us = pl_mono_us() + TICK_US;
-	report_progress(lane);
-	watch_broker(lane);
+	pl_lane_report_progress(lane);
+	pl_lane_database_works(lane);
 }
 
 // --- the loop
@@ -665,12 +372,12 @@ static void round_of(struct pl_lane *lane)
 	if (now_us >= lane->try_at_us) {
 		apply_messages(lane);
 		if (now_us >= lane->flush_at_us)
-			flush(lane);
+			pl_lane_flush(lane);
 		if (lane->anew)
-			show_anew(lane);
+			pl_lane_show_anew(lane);
 	}
 	if (now_us >= lane->tick_at_us)
-		tick(lane);
+		pl_lane_tick(lane);
 }
 
 static void *run(void *arg)
@@ -685,8 +392,8 @@ static void *run(void *arg)
 	begin_anew(lane);
 	while (!stopping(lane))
 		round_of(lane);
-	if (pl_session_connected(lane->tools.session) && !lane->unchecked && flush_positions(lane, &err))
-		flush_heartbeats(lane, &err);
+	if (pl_session_connected(lane->tools.session) && !lane->unchecked && pl_lane_flush_positions(lane, &err))
+		pl_lane_flush_heartbeats(lane, &err);
 	pl_consumer_free(&lane->consumer, LEAVE_US);
 	free_tools(lane);
 	return NULL;

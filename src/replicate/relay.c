@@ -20,250 +20,7 @@
 // have committed.
 #include "replicate/relay.h"
 
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/backoff.h"
-#include "base/clock.h"
-#include "base/log.h"
-#include "base/wake.h"
-#include "db/session.h"
-#include "replicate/flight.h"
-#include "replicate/heartbeat.h"
-#include "replicate/outbox.h"
-#include "replicate/producer.h"
-
-#define SECOND INT64_C(1000000)
-#define WINDOW 4                  // batches in flight
-#define IDLE_US (SECOND / 20)
-#define LOCK_US SECOND
-#define WHOLE_US SECOND           // how often a read begins at the very beginning of the table
-#define DELETE_US (SECOND / 50)   // acknowledged rows wait no longer than this for others to be deleted with
-#define ASIDE_US (60 * SECOND)
-#define TOPICS_US (3 * SECOND)
-#define HEARTBEAT_TAG INT64_C(-1)
-
-struct pl_relay {
-	pthread_t thread;
-	struct pl_wake *wake, *halt, *ended; // something to do; stop now; it has stopped
-	atomic_bool rung;
-	_Atomic int64_t drain_until_us;      // 0: not stopping
-	pthread_mutex_t mutex;               // guards the next two
-	struct pl_config *next_config;
-	const struct pl_region *next_region;
-
-	// The thread's own.
-	struct pl_config *config;
-	const struct pl_region *region;
-	struct pl_policies *policies;
-	struct pl_session *session;
-	struct pl_producer *producer;
-	struct pl_outbox_cursor cursor;
-	struct pl_flights flights;
-	int64_t *ids;                        // scratch, room for nids
-	int nids;
-	struct pl_arena *arena;              // of one batch
-	struct pl_backoff backoff;
-	struct pl_log_limit database_limit, broker_limit, delivery_limit;
-	bool leader, topics_ready;
-	bool level;                          // the last read was not full
-	bool wanted;                         // there may be something to read
-	bool undelivered;                    // something was not delivered: start anew
-	bool heartbeat_sent;                 // and not answered
-	bool was_up;                         // the broker, when it was last talked about
-	int careful;                         // rows to be sent one by one
-	bool alone;                          // what is in flight was sent alone
-	int64_t try_at_us, poll_at_us, lock_at_us, whole_at_us, delete_at_us, aside_at_us, beat_at_us;
-
-	struct {
-		_Atomic uint64_t published, batches, failed, producers_replaced, heartbeats;
-		_Atomic int64_t outbox_events, outbox_oldest_us, last_publish_us;
-		atomic_bool leader, database_up, broker_up;
-	} stats;
-};
-
-#define COUNT(relay, what, n) atomic_fetch_add_explicit(&(relay)->stats.what, (uint64_t)(n), memory_order_relaxed)
-#define NOTE(relay, what, value) atomic_store_explicit(&(relay)->stats.what, (value), memory_order_relaxed)
-
-// --- losing and finding
-
-static void forget_flights(struct pl_relay *relay)
-{
-	pl_flights_fini(&relay->flights);
-	memset(&relay->cursor, 0, sizeof relay->cursor);
-	relay->careful = 0;
-	relay->alone = false;
-	relay->undelivered = false;
-	relay->heartbeat_sent = false;
-	relay->wanted = true;
-}
-
-static void drop_producer(struct pl_relay *relay)
-{
-	pl_producer_free(&relay->producer);
-	relay->topics_ready = false;
-	NOTE(relay, broker_up, false);
-	forget_flights(relay);
-}
-
-static void wait_a_while(struct pl_relay *relay)
-{
-	relay->try_at_us = pl_mono_us() + pl_backoff_next(&relay->backoff);
-}
-
-// A database call failed. When the connection is gone, so is the lock and all that stood under it.
-static void database_failed(struct pl_relay *relay, const struct pl_error *err)
-{
-	if (err->code == PL_ESTOPPED)
-		return;
-	if (pl_log_limit_ok(&relay->database_limit, 10 * SECOND))
-		pl_warning("%s; events wait in the outbox", err->text);
-	if (!pl_session_connected(relay->session)) {
-		if (relay->leader)
-			drop_producer(relay);
-		relay->leader = false;
-		NOTE(relay, leader, false);
-		NOTE(relay, database_up, false);
-	}
-	wait_a_while(relay);
-}
-
-static bool have_database(struct pl_relay *relay)
-{
-	struct pl_error err = { 0 };
-	bool was_up = atomic_load(&relay->stats.database_up);
-
-	if (pl_session_connected(relay->session))
-		return true;
-	if (pl_session_connect(relay->session, &err) < 0) {
-		database_failed(relay, &err);
-		return false;
-	}
-	NOTE(relay, database_up, true);
-	if (!was_up)
-		pl_info("connected to the database");
-	relay->lock_at_us = 0;
-	return true;
-}
-
-static bool leads(struct pl_relay *relay)
-{
-	struct pl_error err = { 0 };
-	int64_t now_us = pl_mono_us();
-	int ours;
-
-	if (relay->leader || now_us < relay->lock_at_us)
-		return relay->leader;
-	relay->lock_at_us = now_us + LOCK_US;
-	ours = pl_outbox_lock(relay->session, &err);
-	if (ours < 0)
-		database_failed(relay, &err);
-	if (ours <= 0)
-		return false;
-	relay->leader = true;
-	NOTE(relay, leader, true);
-	forget_flights(relay);
-	pl_notice("publishes this region's events");
-	return true;
-}
-
-// --- the producer, and what it says
-
-static void delivered(void *arg, int64_t tag, enum pl_delivery what, const char *why)
-{
-	struct pl_relay *relay = arg;
-
-	if (what == PL_DELIVERED && tag != HEARTBEAT_TAG) {
-		pl_flights_set(&relay->flights, tag, PL_FLIGHT_DONE);
-		COUNT(relay, published, 1);
-		relay->careful -= relay->alone && relay->careful > 0;
-		NOTE(relay, last_publish_us, pl_now_us());
-		return;
-	}
-	if (tag == HEARTBEAT_TAG) {
-		relay->heartbeat_sent = false;
-		if (what == PL_DELIVERED)
-			COUNT(relay, heartbeats, 1);
-		return;
-	}
-	COUNT(relay, failed, 1);
-	if (what == PL_UNDELIVERED) {
-		if (!relay->undelivered && pl_log_limit_ok(&relay->delivery_limit, 10 * SECOND))
-			pl_warning("event %lld was not delivered (%s); sending again what the broker has not acknowledged", (long long)tag, why);
-		relay->undelivered = true;
-	} else if (relay->alone) {
-		pl_err("the broker refuses event %lld (%s); it stays in the outbox, the others go on", (long long)tag, why);
-		pl_flights_set(&relay->flights, tag, PL_FLIGHT_ASIDE);
-		relay->careful -= relay->careful > 0;
-	} else { // one of a batch: which one it was is found by sending them one by one
-		relay->careful++;
-		relay->undelivered = true;
-	}
-}
-
-static bool have_producer(struct pl_relay *relay)
-{
-	struct pl_producer_options options = {
-		.config = relay->config, .region = relay->region, .wake = relay->wake, .delivered = delivered, .arg = relay,
-	};
-	struct pl_error err = { 0 };
-
-	if (!relay->producer) {
-		relay->producer = pl_producer_new(&options, &err);
-		if (!relay->producer) { // the same configuration worked at the start: memory, descriptors
-			pl_err("%s", err.text);
-			wait_a_while(relay);
-			return false;
-		}
-	}
-	if (relay->topics_ready)
-		return true;
-	if (pl_producer_topics(relay->producer, relay->config, TOPICS_US, pl_wake_fd(relay->halt), &err) < 0) {
-		if (err.code != PL_ESTOPPED && pl_log_limit_ok(&relay->broker_limit, 10 * SECOND))
-			pl_warning("%s; events wait in the outbox", err.text);
-		relay->was_up = false;
-		wait_a_while(relay);
-		return false;
-	}
-	relay->topics_ready = true;
-	return true;
-}
-
-static void watch_broker(struct pl_relay *relay)
-{
-	bool up = pl_producer_up(relay->producer);
-
-	NOTE(relay, broker_up, up);
-	if (up && !relay->was_up)
-		pl_notice("connected to Kafka at %s", relay->config->kafka.brokers);
-	else if (!up && relay->was_up)
-		pl_warning("no broker answers at %s; events wait in the outbox", relay->config->kafka.brokers);
-	relay->was_up = up;
-}
-
-// Serves the producer; false when it had to be given up.
-static bool producer_lives(struct pl_relay *relay)
-{
-	char why[256] = "";
-	int careful;
-
-	pl_producer_serve(relay->producer);
-	watch_broker(relay);
-	if (pl_producer_fatal(relay->producer, why, sizeof why)) {
-		pl_warning("the producer failed for good (%s); replacing it", why);
-	} else if (!relay->undelivered) {
-		return true;
-	}
-	careful = relay->careful;
-	drop_producer(relay);
-	relay->careful = careful;
-	COUNT(relay, producers_replaced, 1);
-	wait_a_while(relay);
-	return false;
-}
+#include "replicate/relay_in.h"
 
 // --- the work
 
@@ -292,7 +49,7 @@ static bool delete_done(struct pl_relay *relay)
 		return true;
 	n = pl_flights_in(&relay->flights, PL_FLIGHT_DONE, scratch(relay, relay->flights.n));
 	if (pl_outbox_delete(relay->session, &relay->cursor, relay->ids, n, &err) < 0) {
-		database_failed(relay, &err);
+		pl_relay_database_failed(relay, &err);
 		return false;
 	}
 	pl_flights_drop(&relay->flights, PL_FLIGHT_DONE);
@@ -365,7 +122,7 @@ static bool read_and_send(struct pl_relay *relay)
 		relay->whole_at_us = now_us + WHOLE_US;
 	nflights = pl_flights_ids(&relay->flights, scratch(relay, relay->flights.n));
 	if (pl_outbox_read(relay->session, &relay->cursor, relay->ids, nflights, limit, whole, &batch, &err) < 0) {
-		database_failed(relay, &err);
+		pl_relay_database_failed(relay, &err);
 		return false;
 	}
 	relay->alone = relay->careful > 0;
@@ -394,7 +151,7 @@ static void beat(struct pl_relay *relay)
 
 	relay->beat_at_us = pl_mono_us() + relay->config->kafka.heartbeat_us;
 	if (pl_outbox_look(relay->session, &look, &err) < 0) {
-		database_failed(relay, &err);
+		pl_relay_database_failed(relay, &err);
 		return;
 	}
 	strcpy(heartbeat.region, relay->region->name);
@@ -456,14 +213,14 @@ static bool turn(struct pl_relay *relay)
 
 	if (now_us < relay->try_at_us)
 		return false;
-	if (!have_database(relay))
+	if (!pl_relay_have_database(relay))
 		return false;
-	if (!leads(relay)) {
+	if (!pl_relay_leads(relay)) {
 		if (now_us >= relay->beat_at_us)
 			beat(relay); // for the statistics only: without a producer nothing is sent
 		return true;
 	}
-	if (!have_producer(relay) || !producer_lives(relay))
+	if (!pl_relay_have_producer(relay) || !pl_relay_producer_lives(relay))
 		return false;
 	if (!delete_done(relay))
 		return false;
