@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "replicate/forward.h"
+#include "replicate/tsan.h"
 
 struct pl_embedded {
 	rd_kafka_t *rk;
@@ -34,6 +35,7 @@ struct pl_embedded *pl_embedded_start(const struct pl_embedded_options *options,
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	char why[256];
 
+	pl_tsan_sees_threads();
 	rd_kafka_conf_set_log_cb(conf, no_log);
 	embedded->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
 	if (!embedded->rk) {

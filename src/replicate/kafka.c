@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "replicate/tsan.h"
 
 // librdkafka reports each failed connection attempt, several a second while a broker is away. The relay and the applier say once
 // that it is away and once that it is back, so these lines are for those who debug.
@@ -52,6 +53,7 @@ rd_kafka_conf_t *pl_kafka_conf(const struct pl_config *config, const struct pl_r
 	};
 	int code;
 
+	pl_tsan_sees_threads();
 	rd_kafka_conf_set_log_cb(conf, on_log);
 	code = set_all(conf, own, err);
 	if (code == 0)

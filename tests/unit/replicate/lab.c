@@ -1,6 +1,7 @@
 // Regions on a throw-away PostgreSQL: see lab.h.
 #include "lab.h"
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,19 +22,34 @@ static void execute(PGconn *sql, const char *text)
 	PQclear(result);
 }
 
-static void execute_file(PGconn *sql, const char *name)
+static void execute_file(PGconn *sql, const char *path)
 {
-	char path[512], text[65536];
+	char text[65536];
 	size_t n;
-	FILE *file;
+	FILE *file = fopen(path, "r");
 
-	snprintf(path, sizeof path, "%s/sql/%s", getenv("PL_TOP_SRCDIR") ? getenv("PL_TOP_SRCDIR") : ".", name);
-	file = fopen(path, "r");
 	assert_non_null(file);
 	n = fread(text, 1, sizeof text - 1, file);
 	fclose(file);
 	text[n] = '\0';
 	execute(sql, text);
+}
+
+static const char *top(void)
+{
+	return getenv("PL_TOP_SRCDIR") ? getenv("PL_TOP_SRCDIR") : ".";
+}
+
+static void migrate(PGconn *sql)
+{
+	char pattern[1024];
+	glob_t files;
+
+	snprintf(pattern, sizeof pattern, "%s/sql/[0-9]*.sql", top());
+	assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++)
+		execute_file(sql, files.gl_pathv[i]);
+	globfree(&files);
 }
 
 // "postgresql:///postgres?host=…" with another database's name.
@@ -71,8 +87,7 @@ static void create_database(struct lab *lab, int region)
 	PQfinish(server);
 	dsn_for(lab->dsn[region], sizeof lab->dsn[region], names[region]);
 	lab->sql[region] = lab_connect(lab, region);
-	execute_file(lab->sql[region], "001_plist.sql");
-	execute_file(lab->sql[region], "002_properties.sql");
+	migrate(lab->sql[region]);
 	execute(lab->sql[region], "ALTER TABLE properties ADD CONSTRAINT not_666 CHECK (price <> 666)");
 }
 
@@ -97,13 +112,12 @@ static void link_lua(struct lab *lab)
 {
 	static const char *const folders[] = { "handlers", "policies", "plist" };
 	char from[1024], to[128];
-	const char *top = getenv("PL_TOP_SRCDIR") ? getenv("PL_TOP_SRCDIR") : ".";
 
 	for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
 		snprintf(to, sizeof to, "%s/%s", lab->dir, folders[i]);
 		mkdir(to, 0777);
 		// Files under the Lua root may not lead out of it, so they are copied.
-		snprintf(from, sizeof from, "cp %s/lua/%s/*.lua %s/ 2>/dev/null", top, folders[i], to);
+		snprintf(from, sizeof from, "cp %s/lua/%s/*.lua %s/ 2>/dev/null", top(), folders[i], to);
 		if (system(from) != 0)
 			continue; // a folder without files
 	}
@@ -189,6 +203,7 @@ void lab_reconnect(struct lab *lab)
 
 // --- asking
 
+__attribute__((format(printf, 3, 0)))
 static const char *vask(struct lab *lab, int region, const char *fmt, va_list ap)
 {
 	static char values[8][4096];
