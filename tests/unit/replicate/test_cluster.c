@@ -20,6 +20,7 @@ static struct lab lab;
 static struct pl_embedded *broker;
 static struct pl_relay *relays[LAB_REGIONS_MAX];
 static struct pl_apply *appliers[LAB_REGIONS_MAX];
+static pthread_rwlock_t bells = PTHREAD_RWLOCK_INITIALIZER; // held while one of them is rung, or taken away
 static unsigned seed = 1;
 static double seconds = 1.5;
 
@@ -126,8 +127,12 @@ static void *run_client(void *arg)
 		} else {
 			*client->written += lab_write(&lab, sql, region, 1 + roll(&dice, 12), roll(&dice, 12) ? price : NULL, NULL);
 		}
-		if (relays[client->region] && roll(&dice, 2))
-			pl_relay_wake(relays[client->region]);
+		if (roll(&dice, 2)) {
+			pthread_rwlock_rdlock(&bells);
+			if (relays[client->region])
+				pl_relay_wake(relays[client->region]);
+			pthread_rwlock_unlock(&bells);
+		}
 		usleep(roll(&dice, 3000));
 	}
 	PQfinish(sql);
@@ -268,15 +273,14 @@ static void a_broker_that_comes_and_goes_loses_nothing(void **state)
 static void restart_regions(void)
 {
 	for (int i = 0; i < 2; i++) {
-		struct pl_relay *relay = relays[i];
-
 		usleep(300000);
-		relays[i] = NULL; // clients do not ring it any more
-		usleep(20000);
-		pl_relay_stop(&relay, 0);
-		pl_apply_stop(&appliers[i]);
+		pthread_rwlock_wrlock(&bells);
+		stop_region(i);
+		pthread_rwlock_unlock(&bells);
 		usleep(300000);
+		pthread_rwlock_wrlock(&bells);
 		start_region(i);
+		pthread_rwlock_unlock(&bells);
 	}
 }
 
