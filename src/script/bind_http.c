@@ -76,19 +76,24 @@ void pl_http_push_problem(lua_State *L, const struct pl_problem *problem)
 	luaL_setmetatable(L, META_PROBLEM);
 }
 
-// A problem as a sentence: "404 Property not found", with the detail if there is one.
-static int problem_text(lua_State *L)
+static const char *raw_text(lua_State *L, const char *name)
 {
-	luaL_checktype(L, 1, LUA_TTABLE);
-	lua_settop(L, 1);
-	lua_getfield(L, 1, "status");
-	lua_getfield(L, 1, "title");
-	lua_getfield(L, 1, "detail");
-	lua_pushfstring(L, "%s %s", lua_tostring(L, 2) ? lua_tostring(L, 2) : "?", lua_tostring(L, 3) ? lua_tostring(L, 3) : "");
-	if (lua_isstring(L, 4)) {
-		lua_pushfstring(L, ": %s", lua_tostring(L, 4));
-		lua_concat(L, 2);
-	}
+	lua_pushstring(L, name);
+	lua_rawget(L, 1);
+	return lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER ? lua_tostring(L, -1) : NULL;
+}
+
+int pl_http_problem_text(lua_State *L)
+{
+	const char *status, *title, *detail;
+
+	luaL_checktype(L, -1, LUA_TTABLE);
+	lua_pushvalue(L, -1);
+	lua_replace(L, 1);
+	status = raw_text(L, "status");
+	title = raw_text(L, "title");
+	detail = raw_text(L, "detail");
+	lua_pushfstring(L, "%s %s%s%s", status ? status : "?", title ? title : "", detail ? ": " : "", detail ? detail : "");
 	return 1;
 }
 
@@ -269,7 +274,7 @@ void pl_http_setup(lua_State *L)
 	luaL_newmetatable(L, META_PROBLEM);
 	lua_pushboolean(L, 0);
 	lua_setfield(L, -2, "__metatable");
-	lua_pushcfunction(L, problem_text);
+	lua_pushcfunction(L, pl_http_problem_text);
 	lua_setfield(L, -2, "__tostring");
 	lua_pop(L, 2);
 }

@@ -24,7 +24,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "script/state.h"
+#include "script/run.h"
 
 #define HOOK_STEP 100          // instructions between two looks
 #define LONG_STRING 256        // bytes; shorter ones are not charged, an instruction's own cost covers them
@@ -150,17 +150,26 @@ bool pl_call_must_pass(lua_State *L, int status)
 	return budget && budget->spent != PL_CALL_DONE;
 }
 
-// The message of an error value, on top of the stack. A value that is no text is named by its type: its __tostring is a
-// script's, too.
-static const char *message(lua_State *L)
+// Keeps the message of an error value, on top of the stack. A value that is no text is named by its type: its __tostring is a
+// script's, too. Only an error of records or db, raised as it is, says what it says.
+static void keep_message(lua_State *L)
 {
-	int type = lua_type(L, -1);
+	struct pl_vm *vm = pl_vm_of(L);
+	const char *text;
 
-	if (type != LUA_TSTRING && type != LUA_TNUMBER) {
-		lua_pushfstring(L, "an error value that is a %s", luaL_typename(L, -1));
-		lua_replace(L, -2);
+	if (lua_type(L, -1) == LUA_TTABLE && luaL_getmetafield(L, -1, "__tostring") != LUA_TNIL) {
+		bool ours = lua_tocfunction(L, -1) == pl_http_problem_text;
+
+		lua_pop(L, 1);
+		if (ours)
+			pl_http_problem_text(L);
 	}
-	return lua_tostring(L, -1);
+	text = lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER ? lua_tostring(L, -1) : NULL;
+	pl_buf_reset(&vm->message);
+	if (text)
+		pl_buf_adds(&vm->message, text);
+	else
+		pl_buf_printf(&vm->message, "an error value that is a %s", luaL_typename(L, -1));
 }
 
 // Message handler: the stack is still there, so this is the time to write it down.
@@ -169,7 +178,8 @@ static int trace(lua_State *L)
 {
 	struct pl_vm *vm = pl_vm_of(L);
 
-	message(L);
+	luaL_checkstack(L, 8, NULL);
+	keep_message(L);
 	luaL_traceback(L, L, NULL, 1);
 	pl_buf_reset(&vm->trace);
 	pl_buf_adds(&vm->trace, lua_tostring(L, -1));
@@ -186,6 +196,7 @@ static void begin(struct pl_vm *vm, lua_State *L, struct pl_budget *budget)
 {
 	assert(!vm->budget); // calls do not nest
 	pl_buf_reset(&vm->trace);
+	pl_buf_reset(&vm->message);
 	if (!budget)
 		return;
 	vm->budget = budget;
@@ -207,15 +218,14 @@ static enum pl_call_end ended(struct pl_vm *vm, lua_State *L, int status, const 
 	return status == LUA_ERRMEM ? PL_CALL_MEMORY : PL_CALL_RAISED;
 }
 
-// Fills *err from the error value on top of the stack.
-static void explain(lua_State *L, enum pl_call_end end, struct pl_error *err)
+static void explain(struct pl_vm *vm, enum pl_call_end end, struct pl_error *err)
 {
-	const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+	const char *text = vm->message.len ? vm->message.data : "no message";
 
 	if (end == PL_CALL_RAISED)
 		pl_error_set(err, PL_ESCRIPT, "%s", text);
-	else if (end == PL_CALL_MEMORY)
-		pl_error_set(err, PL_EBUDGET, "used up its memory");
+	else if (end == PL_CALL_MEMORY) // said by Lua, in words of its own
+		pl_error_set(err, PL_EBUDGET, "%s", spent_text(end));
 	else
 		pl_error_set(err, PL_EBUDGET, "%s", text);
 }
@@ -237,19 +247,20 @@ enum pl_call_end pl_call(struct pl_vm *vm, lua_CFunction body, void *arg, struct
 	end = ended(vm, L, status, budget);
 	assert(lua_gettop(L) == (end == PL_CALL_DONE ? top + 1 : top + 2));
 	if (end != PL_CALL_DONE)
-		explain(L, end, err);
+		explain(vm, end, err);
 	lua_settop(L, top);
 	return end;
 }
 
-// Body: writes down the stack of a coroutine that raised, and makes its error value a text.
+// Body: writes down what a coroutine raised, and its stack.
 //   1  light userdata: the coroutine
 static int trace_coroutine(lua_State *L)
 {
 	struct pl_vm *vm = pl_vm_of(L);
 	lua_State *co = lua_touserdata(L, 1);
 
-	message(co);
+	lua_xmove(co, L, 1);
+	keep_message(L);
 	luaL_traceback(L, co, NULL, 0);
 	pl_buf_adds(&vm->trace, lua_tostring(L, -1));
 	return 0;
@@ -274,6 +285,6 @@ enum pl_call_end pl_call_resume(struct pl_vm *vm, lua_State *co, int nargs, int 
 		vm->cap = cap + ERROR_RESERVE;
 	pl_call(vm, trace_coroutine, co, NULL, NULL);
 	vm->cap = cap;
-	explain(co, end, err);
+	explain(vm, end, err);
 	return end;
 }

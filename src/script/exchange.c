@@ -79,8 +79,9 @@ static const struct pl_problem *of_error(struct pl_arena *arena, const struct pl
 		return unavailable(arena, "This server is stopping; nothing was done.");
 	case PL_EUNKNOWN:
 		return unknown_outcome(arena, route);
-	default: // what went wrong inside is for the log, not for clients
-		pl_err("answered 500: %s%s%s", err->text, err->sqlstate[0] ? ", SQLSTATE " : "", err->sqlstate);
+	default: // what went wrong inside is for the log, not for clients; run.c has logged what a script did wrong
+		if (err->code != PL_ESCRIPT && err->code != PL_EBUDGET)
+			pl_err("answered 500: %s%s%s", err->text, err->sqlstate[0] ? ", SQLSTATE " : "", err->sqlstate);
 		return make(arena, 500, "Internal error", "The cause is in the server's log.");
 	}
 }

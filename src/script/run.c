@@ -345,8 +345,9 @@ static bool differs_from_default(struct pl_run *run, struct pl_buf *scratch)
 		return true;
 	if (write->op == PL_WRITE_CREATE) {
 		pl_buf_reset(scratch);
-		pl_buf_printf(scratch, "%s%s/%s/%lld", write->region_prefix ? "/" : "",
-		              write->region_prefix ? write->region_prefix : "", write->resource->name, (long long)write->record->id);
+		if (write->region_prefix)
+			pl_buf_printf(scratch, "/%s", write->region_prefix);
+		pl_buf_printf(scratch, "/%s/%lld", write->resource->name, (long long)write->record->id);
 		if (!location || strcmp(location, scratch->data) != 0)
 			return true;
 	} else if (location) {

@@ -78,4 +78,5 @@ void pl_answer_problem(struct pl_run *run, const struct pl_problem *problem); //
 // bind_http.c. The table that scripts know a problem by: pushed.
 void pl_http_push_problem(lua_State *L, const struct pl_problem *problem);
 bool pl_http_is_answer(lua_State *L, int index); // what http.ok and the like have made
+int pl_http_problem_text(lua_State *L); // __tostring of that table: "404 Property not found". Runs no code of scripts
 void pl_http_setup(lua_State *L);

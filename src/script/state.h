@@ -45,7 +45,7 @@ struct pl_vm {
 	int64_t deadline_us;        // when to look how long the thread has worked
 	int64_t halfway_us;         // how long it had, when half of the time was over; -1 before
 	int64_t unclocked;          // instructions since the clock was looked at
-	struct pl_buf trace;        // of the last call that raised
+	struct pl_buf message, trace; // of the last call that raised
 
 	int nscripts, scripts_room;
 	struct pl_script **scripts;

@@ -438,6 +438,7 @@ void pl_vm_release(struct pl_vm *vm)
 	pl_decimal_fini(&vm->operand[0]);
 	pl_decimal_fini(&vm->operand[1]);
 	pl_buf_fini(&vm->text);
+	pl_buf_fini(&vm->message);
 	pl_buf_fini(&vm->trace);
 	free(vm->scripts);
 	pl_arena_free(&vm->arena);

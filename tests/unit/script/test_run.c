@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/log.h"
@@ -244,6 +245,50 @@ static void error_of_a_handler_is_500(void **state)
 	assert_null(strstr(t.answer.problem->detail, "nil")); // the cause is not the client's business
 	talk_end(&t);
 	bench_close(&b);
+}
+
+// What is written to standard error while `b` answers one request, in `text`.
+static void ask_and_read_log(struct talk *t, struct bench *b, const char *handler, char *text, size_t size)
+{
+	FILE *file = tmpfile();
+	int kept = dup(STDERR_FILENO);
+	size_t n;
+
+	assert_non_null(file);
+	dup2(fileno(file), STDERR_FILENO);
+	ask(t, b, handler, "8", NULL);
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	rewind(file);
+	n = fread(text, 1, size - 1, file);
+	text[n] = '\0';
+	fclose(file);
+}
+
+static void cause_of_a_500_is_one_line_of_the_log(void **state)
+{
+	static const struct { const char *body, *words; } cases[] = {
+		{HANDLER("error('on purpose')"), "handlers/bad.lua:4: on purpose; stack traceback:"},
+		{HANDLER("return http.ok(assert(records.get('properties', 8)))"), "raised: 404 Property not found; stack traceback:"},
+		{HANDLER("error(setmetatable({}, { __tostring = function() return 'x' end }))"), "an error value that is a table"},
+		{HANDLER("local function f() return ('x'):gsub('.', f) end return f()"), "C stack overflow"},
+		{HANDLER("local s = 'x' while true do s = s .. s end"), "stopped: used up its memory"},
+		{HANDLER("while true do end"), "stopped: handlers/bad.lua:4: used up its instructions"},
+	};
+	static char text[8192];
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct bench b;
+		struct talk t;
+
+		bench_open(&b, "handlers/bad.lua", cases[i].body);
+		ask_and_read_log(&t, &b, "handlers/bad.lua", text, sizeof text);
+		assert_int_equal(t.answer.status, 500);
+		assert_non_null(strstr(text, cases[i].words));
+		assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+		talk_end(&t);
+		bench_close(&b);
+	}
 }
 
 static void endless_handler_is_stopped_and_the_next_one_runs(void **state)
@@ -557,6 +602,7 @@ int main(void)
 		cmocka_unit_test(vm_lives_until_its_last_run_is_done),
 		cmocka_unit_test(kept_request_raises_when_asked_later),
 		cmocka_unit_test(error_of_a_handler_is_500),
+		cmocka_unit_test(cause_of_a_500_is_one_line_of_the_log),
 		cmocka_unit_test(endless_handler_is_stopped_and_the_next_one_runs),
 		cmocka_unit_test(answer_that_is_none_is_500),
 		cmocka_unit_test(update_is_written_once_and_answered),
