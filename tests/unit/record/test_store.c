@@ -1,54 +1,7 @@
-// record/store: each outcome of a write, reads, queries, remembered requests, against a real PostgreSQL.
-#include "fixture.h"
+// record/store: each outcome of a write, against a real PostgreSQL.
+#include "writes.h"
 
 #include <stdio.h>
-#include <string.h>
-
-static struct pl_write *create(struct fixture *f, int64_t id, const char *price)
-{
-	struct pl_write *write = write_new(f, PL_WRITE_CREATE, id);
-
-	write_set(write, "price", price);
-	return write;
-}
-
-static struct pl_write *update(struct fixture *f, int64_t id, const char *price)
-{
-	struct pl_write *write = write_new(f, PL_WRITE_UPDATE, id);
-
-	write_set(write, "price", price);
-	return write;
-}
-
-static void outcome_is(struct fixture *f, struct pl_write *write, enum pl_outcome expected)
-{
-	enum pl_outcome outcome = write_now(f, write);
-
-	if (outcome != expected)
-		fail_msg("%s instead of %s: %s", outcome_name(outcome), outcome_name(expected), write->err.text);
-}
-
-static void vector_is(const struct pl_vector *vector, const char *text)
-{
-	struct pl_buf buf = { 0 };
-
-	pl_vector_print(&buf, vector);
-	assert_string_equal(buf.data, text);
-	pl_buf_fini(&buf);
-}
-
-// The JSON that the database made is the JSON that C makes.
-static void prints_alike(const struct pl_record *record)
-{
-	struct pl_record plain = *record;
-	struct pl_buf buf = { 0 };
-
-	assert_non_null(record->json);
-	plain.json = NULL;
-	pl_record_print(&buf, &plain);
-	assert_string_equal(record->json, buf.data);
-	pl_buf_fini(&buf);
-}
 
 static void creates_updates_and_deletes(void **state)
 {
@@ -436,140 +389,7 @@ static void takes_a_row_that_someone_had_locked_once(void **state)
 	ask_is(f, "4", "SELECT version FROM properties");
 }
 
-// ---- reads, queries, lookups
-
-static void read_flag(struct pl_read *read, void *arg)
-{
-	(void)read;
-	assert_false(*(bool *)arg);
-	*(bool *)arg = true;
-}
-
-static bool flag_is_set(void *arg)
-{
-	return *(bool *)arg;
-}
-
-static void reads_many_at_once(void **state)
-{
-	struct fixture *f = *state;
-	struct pl_read reads[300];
-	bool done[300] = { false };
-	struct pl_store_stats stats;
-
-	ask(f, "INSERT INTO properties (id, price, region_origin, version) SELECT i, i, 'us', 1 FROM generate_series(1, 100) i");
-	for (int i = 0; i < 300; i++) {
-		reads[i] = (struct pl_read){ .arena = f->arena, .resource = fixture_resource(f, PROPERTIES), .id = (i * 37) % 150,
-		                             .deadline_us = pl_mono_us() + 10000000, .done = read_flag, .arg = &done[i] };
-		pl_store_read(f->store, &reads[i]);
-	}
-	for (int i = 0; i < 300; i++) {
-		assert_true(turn_until(f, flag_is_set, &done[i]));
-		if (reads[i].id >= 1 && reads[i].id <= 100) {
-			assert_int_equal(reads[i].code, 0);
-			assert_int_equal(reads[i].record->id, reads[i].id);
-		} else {
-			assert_int_equal(reads[i].code, PL_ENOTFOUND);
-		}
-	}
-	pl_store_stats(f->store, &stats);
-	assert_int_equal(stats.reads, 300);
-	assert_true(stats.read_batches <= 4);
-}
-
-static void queries_read_and_do_nothing_else(void **state)
-{
-	struct fixture *f = *state;
-	struct pl_query *query = query_now(f, "SELECT 1::int AS one, NULL AS nothing, 2.50 AS price", 10);
-
-	assert_int_equal(query->code, 0);
-	assert_int_equal(query->nrows, 1);
-	assert_string_equal(query->columns[2], "price");
-	assert_string_equal(query->values[2], "2.50");
-	assert_null(query->values[1]);
-	assert_int_equal(query->types[0], 23);
-	assert_int_equal(query_now(f, "SELECT generate_series(1, 5)", 5)->nrows, 5);
-	assert_int_equal(query_now(f, "SELECT generate_series(1, 1000000)", 5)->code, PL_EINVAL);
-	assert_int_equal(query_now(f, "DELETE FROM properties", 5)->code, PL_EINTERNAL);
-	assert_string_equal(query_now(f, "SELECT nextval('properties_ids')", 5)->err.sqlstate, "25006");
-	assert_int_not_equal(query_now(f, "SET default_transaction_read_only = off", 5)->code, 0);
-	assert_int_not_equal(query_now(f, "SELECT 1; DROP TABLE properties", 5)->code, 0);
-	query_now(f, "SELECT set_config('default_transaction_read_only', 'off', false), set_config('statement_timeout', '0', false)", 5);
-	assert_string_equal(query_now(f, "SHOW statement_timeout", 5)->err.sqlstate, "42601");
-	assert_string_equal(query_now(f, "SELECT current_setting('statement_timeout')", 5)->values[0], "2s");
-	query = query_now(f, "SELECT nonsense", 5);
-	assert_string_equal(query->err.sqlstate, "42703");
-	query = query_now(f, "SELECT pg_sleep(60)", 5);
-	assert_int_equal(query->code, PL_ETIMEOUT);
-	assert_int_equal(query_now(f, "SELECT 1", 5)->code, 0);
-}
-
-static void lists_by_key_with_filters(void **state)
-{
-	struct fixture *f = *state;
-	const struct pl_resource *resource = fixture_resource(f, PROPERTIES);
-	struct pl_filter filters[] = { { 0, PL_FILTER_MIN, "10.5" }, { 0, PL_FILTER_MAX, "99999999999999999999" }, { 1, PL_FILTER_EQ, "1" } };
-	struct pl_query *query = query_new(f);
-
-	ask(f, "INSERT INTO properties (id, price, bedrooms, region_origin, version) SELECT i, i, i %% 2, 'us', 1 FROM generate_series(1, 40) i");
-	ask(f, "UPDATE properties SET deleted_at = now() WHERE id = 21");
-	pl_store_list_sql(query, resource, 15, 3, filters, 3);
-	query_run(f, query);
-	assert_int_equal(query->code, 0);
-	assert_int_equal(query->nrows, 4); // one more than the limit: there are more
-	assert_int_equal(pl_store_list_record(query, resource, 0)->id, 17);
-	assert_int_equal(pl_store_list_record(query, resource, 2)->id, 23);
-	prints_alike(pl_store_list_record(query, resource, 3));
-
-	query = query_new(f);
-	pl_store_list_sql(query, resource, 38, 3, NULL, 0);
-	query_run(f, query);
-	assert_int_equal(query->nrows, 2);
-
-	query = query_new(f);
-	filters[0].value = "nonsense";
-	pl_store_list_sql(query, resource, 0, 3, filters, 1);
-	query_run(f, query);
-	assert_int_equal(query->code, PL_EINVAL);
-}
-
-static void looks_remembered_requests_up(void **state)
-{
-	struct fixture *f = *state;
-	struct pl_write *write = create(f, 7, "1.00"), *running;
-	struct pl_remember_lookup *lookup;
-
-	outcome_is(f, write, PL_OUTCOME_DONE);
-	lookup = lookup_now(f, write->request_id, "", write->fingerprint);
-	assert_int_equal(lookup->code, 0);
-	assert_int_equal(lookup->outcome, PL_OUTCOME_REMEMBERED);
-	assert_int_equal(lookup->remembered.status, 201);
-	assert_string_equal(lookup->remembered.body, write->record->json);
-	assert_int_equal(lookup_now(f, write->request_id, "someone", write->fingerprint)->outcome, PL_OUTCOME_NOT_FOUND);
-	write->fingerprint[3] ^= 1;
-	assert_int_equal(lookup_now(f, write->request_id, "", write->fingerprint)->outcome, PL_OUTCOME_REUSED);
-	write_send(f, running = update(f, 7, "2.00"));
-	assert_int_equal(lookup_now(f, running->request_id, "", running->fingerprint)->outcome, PL_OUTCOME_RUNNING);
-	writes_await(f, &running, 1);
-}
-
-static void remembers_a_handlers_own_answer(void **state)
-{
-	struct fixture *f = *state;
-	struct pl_write *write = create(f, 7, "1.00");
-	struct pl_remember_lookup *lookup;
-
-	outcome_is(f, write, PL_OUTCOME_DONE);
-	assert_int_equal(answer_now(f, write->request_id, 202, "{\"version\": 5, \"id\": 9, \"more\": [1, 2.50]}", "/elsewhere")->code, 0);
-	lookup = lookup_now(f, write->request_id, "", write->fingerprint);
-	assert_int_equal(lookup->remembered.status, 202);
-	assert_string_equal(lookup->remembered.body, "{\"id\":9,\"version\":5,\"more\":[1,2.50]}");
-	assert_string_equal(lookup->remembered.location, "/elsewhere");
-	assert_int_equal(answer_now(f, write->request_id, 204, NULL, NULL)->code, 0);
-	assert_null(lookup_now(f, write->request_id, "", write->fingerprint)->remembered.body);
-	assert_int_equal(answer_now(f, "never heard of", 200, NULL, NULL)->code, PL_ENOTFOUND);
-	assert_int_equal(answer_now(f, write->request_id, 200, "no json", NULL)->code, PL_EINTERNAL);
-}
+// ---- the store itself
 
 static void a_reload_keeps_what_is_in_flight_and_prepares_what_changed(void **state)
 {
@@ -634,11 +454,6 @@ int main(void)
 		t(tracks_when_each_field_changed),
 		t(time_never_goes_back),
 		t(takes_a_row_that_someone_had_locked_once),
-		t(reads_many_at_once),
-		t(queries_read_and_do_nothing_else),
-		t(lists_by_key_with_filters),
-		t(looks_remembered_requests_up),
-		t(remembers_a_handlers_own_answer),
 		t(a_reload_keeps_what_is_in_flight_and_prepares_what_changed),
 		t(a_full_queue_is_said_at_once),
 	};
