@@ -122,7 +122,7 @@ class Workflow:
     def settled(self):
         """Before a question that must be answered with yes: what is on its way has arrived."""
         for command in (["lag", "--max-seconds", "5"], ["status"]):
-            wait_until(f"{command[0]} is content", lambda c=command: self.stack.admin(*c, check=False).returncode == 0, 30)
+            wait_until(f"{command[0]} is content", lambda c=command: self.stack.admin(*c), 60)
 
 
 class look(Workflow):
