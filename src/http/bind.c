@@ -5,6 +5,7 @@
 #include "http/bind.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 
 #define BACKLOG 1024
@@ -74,6 +76,20 @@ int pl_bind_listen(const char *address, struct pl_error *err)
 		return code;
 	}
 	return fd;
+}
+
+void pl_bind_refuse_new(int fd)
+{
+	// What the filter sees begins at the TCP header; byte 13 holds the flags, and SYN without anything else opens a connection.
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+	};
+	struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0)
+		pl_debug("http: SO_ATTACH_FILTER: %s", strerror(errno));
 }
 
 int pl_bind_probe(const char *address, struct pl_error *err)

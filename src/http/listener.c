@@ -12,6 +12,7 @@
 #include "http/listener.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -20,11 +21,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/bind.h"
 #include "http/handling.h"
 
 #define SWEEP_US 250000       // how late a deadline may be noticed
 #define OVERDUE_GRACE_US 2000000 // the store's own deadline comes first
 #define MEMORY_PER_CONNECTION (32u << 10) // twice what a head may have (PL_HEAD_MAX)
+#define DOOR_US 30000            // from turning new connections away to closing the listening socket: for handshakes that have begun
 #define SILENT_US 500000         // how long a draining listener waits for a request that may be on its way on a kept connection
 #define HEADROOM 64           // connections that are ending while others take their places
 #define FLUSH_ROUNDS 50       // of 2 ms, for answers to be taken when the listener ends
@@ -111,6 +114,20 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
 	pl_peer_enter(&listener->peers, peer, PL_PEER_IDLE, listener->program->config->http.idle_timeout_us);
 }
 
+// Takes those whom the kernel has let in already, and closes the listening socket.
+static void close_door(struct pl_listener *listener)
+{
+	struct pollfd pfd = {.fd = listener->fd, .events = POLLIN};
+	if (listener->fd < 0)
+		return;
+	for (int i = 0; i < 1000 && poll(&pfd, 1, 0) == 1; i++)
+		MHD_run(listener->daemon);
+	MHD_quiesce_daemon(listener->daemon);
+	close(listener->fd);
+	listener->fd = -1;
+	listener->ready = true;
+}
+
 // ---- deadlines
 
 static void end_late_peers(struct pl_listener *listener, int64_t now_us)
@@ -163,6 +180,8 @@ static void on_sweep(void *arg)
 	struct pl_listener *listener = arg;
 	int64_t now_us = pl_mono_us();
 	end_late_peers(listener, now_us);
+	if (listener->draining && now_us >= listener->drain_began_us + DOOR_US)
+		close_door(listener);
 	if (listener->draining && now_us >= listener->drain_began_us + SILENT_US)
 		end_silent_peers(listener);
 	answer_overdue(listener, now_us);
@@ -254,13 +273,15 @@ void pl_listener_quiesce(struct pl_listener *listener)
 {
 	if (listener->draining)
 		return;
-	MHD_run(listener->daemon); // takes what the kernel has accepted already: those clients think they are connected
-	MHD_quiesce_daemon(listener->daemon);
-	close(listener->fd);
-	listener->fd = -1;
+	pl_bind_refuse_new(listener->fd);
 	listener->draining = true;
 	listener->drain_began_us = pl_mono_us();
-	listener->ready = true;
+	pl_timer_set(listener->sweep, DOOR_US);
+}
+
+bool pl_listener_drained(const struct pl_listener *listener)
+{
+	return listener->draining && listener->fd < 0 && listener->peers.n == 0;
 }
 
 // Answers everybody who waits, and gives the answers a moment to be taken.
@@ -284,14 +305,15 @@ void pl_listener_free(struct pl_listener **listener_r)
 	if (!listener)
 		return;
 	*listener_r = NULL;
-	pl_watch_free(&listener->watch);
-	pl_timer_free(&listener->sweep);
 	if (listener->daemon) {
 		pl_listener_quiesce(listener);
+		close_door(listener);
 		answer_all(listener);
 		MHD_stop_daemon(listener->daemon);
 	} else if (listener->fd >= 0)
 		close(listener->fd);
+	pl_watch_free(&listener->watch);
+	pl_timer_free(&listener->sweep);
 	// Runs that are not done yet are abandoned; none is left when the store has been freed first.
 	for (struct pl_handling *handling; (handling = listener->handlings) != NULL;) {
 		DL_DELETE(listener->handlings, handling);

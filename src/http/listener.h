@@ -44,8 +44,10 @@ int pl_listener_turn(struct pl_listener *listener);
 // Whether something has been answered since: then the turn is not over.
 bool pl_listener_pending(const struct pl_listener *listener);
 
-// Accepts no more; requests that are in flight go on, and their connections end with the answer. What idles is closed a moment later.
+// Turns new connections away, and a moment later accepts no more; requests that are in flight go on, and their connections end with the answer. What idles is closed a moment later.
 void pl_listener_quiesce(struct pl_listener *listener);
+// Whether that is over: nobody is connected any more.
+bool pl_listener_drained(const struct pl_listener *listener);
 
 struct pl_listener_stats {
 	uint64_t accepted;     // connections

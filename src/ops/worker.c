@@ -114,15 +114,6 @@ static void begin_drain(void *arg)
 	pl_timer_set(worker->ending, worker->drain_us);
 }
 
-static bool is_drained(struct pl_worker *worker)
-{
-	struct pl_listener_stats stats;
-	if (!worker->draining)
-		return false;
-	pl_listener_stats(worker->listener, &stats);
-	return stats.connections == 0;
-}
-
 // ---- the loop
 
 static int turn(void *arg)
@@ -133,7 +124,7 @@ static int turn(void *arg)
 		wait_ms = pl_listener_turn(worker->listener);
 		pl_store_turn(worker->store);
 	} while (pl_listener_pending(worker->listener));
-	if (is_drained(worker))
+	if (pl_listener_drained(worker->listener))
 		pl_loop_stop(worker->loop);
 	return wait_ms;
 }

@@ -417,7 +417,6 @@ static void after_quiesce_nobody_new_is_let_in_and_everybody_is_answered(void **
 	bool closed;
 	hear(w, idle, &closed);
 	pl_listener_quiesce(w->listener);
-	assert_int_equal(dial(w), -1);
 	say(w, idle, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"); // it was on its way
 	const char *answer = hear_to_end(w, idle, 2000000);
 	assert_non_null(strstr(answer, "\r\nConnection: close\r\n"));
@@ -427,11 +426,55 @@ static void after_quiesce_nobody_new_is_let_in_and_everybody_is_answered(void **
 	assert_non_null(strstr(answer, "\r\nConnection: close\r\n"));
 	assert_non_null(hear_to_end(w, kept, 2000000));
 	assert_non_null(hear_to_end(w, silent, 100000));
-	assert_int_equal(stats_of(w).connections, 0);
+	assert_true(pl_listener_drained(w->listener));
+	assert_int_equal(dial(w), -1);
 	close(waiting);
 	close(idle);
 	close(kept);
 	close(silent);
+}
+
+// The kernel has let them in before the door was closed: they are served.
+static void who_was_let_in_before_the_end_is_answered(void **state)
+{
+	struct world *w = *state;
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fds[40];
+	w->config->http.receive_timeout_us = 60000000;
+	for (int i = 0; i < 40; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&addr, sizeof(addr)), 0);
+		fcntl(fds[i], F_SETFL, O_NONBLOCK);
+	}
+	pl_listener_quiesce(w->listener);
+	for (int i = 32; i < 40; i++) // there is room for eight
+		assert_int_equal(send(fds[i], "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 34, MSG_NOSIGNAL), 34);
+	for (int i = 32; i < 40; i++) {
+		const char *answer = hear_to_end(w, fds[i], 2000000);
+		assert_non_null(answer);
+		assert_int_equal(strncmp(answer, "HTTP/1.1 200 ", 13), 0);
+	}
+	for (int i = 0; i < 40; i++)
+		close(fds[i]);
+}
+
+// Who begins to connect afterwards is neither let in nor cut off: the first packet is not answered.
+static void who_comes_after_the_end_is_not_answered(void **state)
+{
+	struct world *w = *state;
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), so_error = 0;
+	socklen_t len = sizeof(so_error);
+	pl_listener_quiesce(w->listener);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), -1);
+	for (int i = 0; i < 3; i++)
+		step(w);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), -1);
+	assert_int_equal(errno, EALREADY);
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_error, &len);
+	assert_int_equal(so_error, 0);
+	assert_int_equal(stats_of(w).accepted, 0);
+	close(fd);
 }
 
 static void who_still_waits_at_the_end_is_answered_503_or_504(void **state)
@@ -500,6 +543,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_says_nothing_is_closed_in_silence, setup, teardown),
 		cmocka_unit_test_setup_teardown(room_is_made_by_closing_the_oldest_that_waits_for_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(after_quiesce_nobody_new_is_let_in_and_everybody_is_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_was_let_in_before_the_end_is_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_comes_after_the_end_is_not_answered, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_still_waits_at_the_end_is_answered_503_or_504, setup, teardown),
 		cmocka_unit_test_setup_teardown(ids_are_sent_back_or_made_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_modified_is_304_without_a_body, setup, teardown),
