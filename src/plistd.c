@@ -42,6 +42,8 @@
 #include "ops/builtin.h"
 #include "ops/daemon.h"
 
+#define STOP_GRACE_S 10
+
 enum { OK = 0, FAILED = 1, USAGE = 64, UNAVAILABLE = 69, CONFIGURATION = 78 };
 
 static const char help[] =
@@ -220,6 +222,22 @@ static int exit_of(const struct pl_error *err)
 	return err->code == PL_EUNAVAIL || err->code == PL_EBUSY ? UNAVAILABLE : err->code == PL_EINVAL ? CONFIGURATION : FAILED;
 }
 
+// Everything that matters is in PostgreSQL and Kafka when this rings; what did not end in time is some library's thread.
+static void on_overdue(int signo)
+{
+	static const char text[] = "plistd: stopping takes too long; ended without waiting for the rest\n";
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	_exit(FAILED);
+}
+
+// Requests and outbox have the drain timeout each; beyond that nobody waits for us.
+static void bound_the_stop(const struct pl_daemon *daemon)
+{
+	int64_t seconds = 2 * daemon->loaded->config->http.drain_timeout_us / 1000000 + STOP_GRACE_S;
+	signal(SIGALRM, on_overdue);
+	alarm((unsigned)seconds);
+}
+
 static int serve(struct pl_loaded *loaded, const char *region, const sigset_t *set)
 {
 	struct pl_error err = {0};
@@ -233,7 +251,9 @@ static int serve(struct pl_loaded *loaded, const char *region, const sigset_t *s
 	notify("STOPPING=1");
 	// From here on a second signal ends the process at once, as it does by default.
 	pthread_sigmask(SIG_UNBLOCK, set, NULL);
+	bound_the_stop(daemon);
 	pl_daemon_stop(&daemon);
+	alarm(0);
 	pl_notice("ended");
 	return OK;
 }

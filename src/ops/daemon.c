@@ -176,8 +176,11 @@ void pl_daemon_stop(struct pl_daemon **daemon_r)
 	pthread_mutex_unlock(&daemon->reloading);
 	pl_control_stop(&daemon->control);
 	stop_workers(daemon, drain_us);
+	pl_info("stop: requests are answered");
 	pl_relay_stop(&daemon->relay, drain_us);
+	pl_info("stop: the relay has ended");
 	pl_apply_stop(&daemon->apply);
+	pl_info("stop: the applier has ended");
 	pl_housekeep_stop(&daemon->housekeep);
 	pl_stats_free(&daemon->stats);
 	pl_loaded_free(&daemon->loaded);

@@ -151,6 +151,7 @@ def test_a_database_that_is_away_is_503_with_retry_after_and_health_does_not_min
     assert us.get("/ready").status == 503
     stack.postgres["us"].start()
     wait_until("the same request is taken", lambda: us.put(record, price=5, version=1, request_id=request_id).status == 200, 20)
+    stack.plistd["us"].wait_ready()  # each worker comes back by itself
     assert us.read(record).json["version"] == 2
 
 
