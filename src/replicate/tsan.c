@@ -3,6 +3,7 @@
 // Debian's librdkafka starts its threads with thrd_create(), which the sanitizer does not know; the first of its functions that is called from
 // such a thread ends the process. These definitions stand before the C library's in the order of symbols, and the sanitizer knows what they call.
 // glibc's C11 types are its POSIX types under other names, so librdkafka does not notice.
+// Threads: any.
 #include "replicate/tsan.h"
 
 #ifdef PL_TSAN
