@@ -46,7 +46,7 @@
 // and SET and speaks of the row itself (p.version, p.vector), never of a copy read before.
 //
 // The look at processed_requests is of the snapshot, also then. Another worker may have done the same request since, or may
-// be about to. Then either the lock fails against the newest row, and ASK, with a later snapshot, says "remembered"; or the write is
+// be about to. Then either the write is not done, the row being another one, and ASK, with a later snapshot, says "remembered"; or it is
 // done a second time and the insert into processed_requests meets the first one's row: a unique violation, the whole transaction is
 // undone, the batch runs again with a later snapshot, and ASK says "remembered".
 //

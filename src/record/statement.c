@@ -176,8 +176,10 @@ static void field_value(struct text *t, int i, const char *alias)
 	add(t, t->resource->fields[i].type == PL_FIELD_DECIMAL ? "%s.f%d::numeric" : "%s.f%d", alias, i);
 }
 
+// As a scalar subquery, which PostgreSQL runs for each row with the row's own key. NOT EXISTS it would turn into a join, and on a table
+// that was analyzed while it was empty, into one that reads the whole index for each row; and keep that plan while the table grows.
 static const char not_remembered[] =
-	"NOT EXISTS (SELECT FROM processed_requests q WHERE q.request_id = x.rid AND q.principal = coalesce(x.principal, ''))";
+	"(SELECT true FROM processed_requests r WHERE r.request_id = x.rid AND r.principal = coalesce(x.principal, '')) IS NULL";
 
 // Nobody is at this row version: see "Rows that someone else is at" in batch.c. The last part is looked at only where the first two say no.
 static const char nobody_at_it[] =
@@ -258,21 +260,24 @@ static void change(struct text *t, enum source source)
 	update(t);
 	adds(t, "\n FROM ");
 	input(t, source);
-	add(t, "\n WHERE p.id = x.id AND %s AND NOT p.siblings%s AND %s\n  AND %s\n RETURNING ", nobody_at_it,
-	    source == FROM_X ? " AND x.flags & 3 <> 0" : "", lock_holds, not_remembered);
+	add(t, "\n WHERE p.id = x.id AND %s AND NOT p.siblings%s AND ", nobody_at_it, source == FROM_X ? " AND x.flags & 3 <> 0" : "");
+	adds(t, lock_holds);
+	add(t, "\n  AND %s\n RETURNING ", not_remembered);
 	kept(t, "x", "p");
 	made(t);
 }
 
-// Writes of any kind on a row that is there, once its lock is held.
+// A single write of any kind on a row that is there, once its lock is held.
 static void change_carefully(struct text *t)
 {
-	adds(t, "l AS MATERIALIZED (SELECT p.id, p.siblings FROM ");
+	adds(t, "l AS MATERIALIZED (SELECT p.siblings FROM ");
 	pl_statement_table(t->buf, t->resource);
-	add(t, " p, x\n WHERE p.id = x.id AND %s FOR NO KEY UPDATE OF p),\nu AS (", not_remembered);
+	add(t, " p, x\n WHERE p.id = $%d::bigint AND %s FOR NO KEY UPDATE OF p),\nu AS (", PL_PARAM_ID + 1, not_remembered);
 	update(t);
-	add(t, ", siblings = false\n FROM x, l\n WHERE p.id = l.id AND CASE WHEN x.flags & 3 = 0 THEN p.deleted_at IS NOT NULL ELSE %s END"
-	    "\n RETURNING ", lock_holds);
+	add(t, ", siblings = false\n FROM x, l\n WHERE p.id = $%d::bigint AND CASE WHEN x.flags & 3 = 0 THEN p.deleted_at IS NOT NULL ELSE ",
+	    PL_PARAM_ID + 1);
+	adds(t, lock_holds);
+	adds(t, " END\n RETURNING ");
 	kept(t, "x", "p");
 	made(t);
 	adds(t, ", l.siblings)");
@@ -413,9 +418,10 @@ static void ask_text(struct text *t)
 	record_json(t->buf, t->resource);
 	adds(t, ", p.vector::text, p.deleted_at IS NOT NULL, p.siblings\nFROM ");
 	input(t, FROM_ARRAYS);
-	adds(t, "\nLEFT JOIN processed_requests r ON r.request_id = x.rid AND r.principal = coalesce(x.principal, '')\nLEFT JOIN ");
+	adds(t, "\nLEFT JOIN LATERAL (SELECT * FROM processed_requests r WHERE r.request_id = x.rid AND r.principal = coalesce(x.principal, '') OFFSET 0) r"
+	        " ON true\nLEFT JOIN LATERAL (SELECT * FROM ");
 	pl_statement_table(t->buf, t->resource);
-	adds(t, " p ON p.id = x.id");
+	adds(t, " p WHERE p.id = x.id OFFSET 0) p ON true");
 }
 
 void pl_statement_read_columns(struct pl_buf *buf, const struct pl_resource *resource)

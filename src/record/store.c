@@ -18,10 +18,11 @@
 
 #define LOOK_AGAIN_US 50000 // at a connection that is away
 
-// Every statement of ours finds its rows by an index, however few rows the planner believes there to be: a plan that reads the whole table
-// would be right for the empty table of the first minute, and is kept until somebody runs ANALYZE.
+// Every statement of ours finds its rows by their keys in an index, however few rows the planner believes there to be: a plan that reads
+// the whole table, or the whole index, would be right for the few rows of the first minute, and is kept until somebody runs ANALYZE.
 const char *const pl_store_pinned_plans[] = {
-	"SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET enable_hashjoin = off", "SET enable_mergejoin = off", NULL,
+	"SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
+	"SET enable_material = off; SET enable_memoize = off; SET cpu_index_tuple_cost = 10", NULL,
 };
 
 // What was in flight waits again, and may have to be told that it waits in vain.

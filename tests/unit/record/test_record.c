@@ -1,0 +1,267 @@
+// record/record and record/changes: JSON out and back, and the check of what a client sends.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "record/record.h"
+
+static const struct pl_resource homes = {
+	.name = "homes", .nfields = 5,
+	.fields = { { .name = "price", .type = PL_FIELD_DECIMAL, .required = true, .precision = 6, .scale = 2, .min = "0" },
+	            { .name = "rooms", .type = PL_FIELD_INTEGER, .min = "0", .max = "100" },
+	            { .name = "name", .type = PL_FIELD_STRING, .max_length = 7 },
+	            { .name = "open", .type = PL_FIELD_BOOLEAN },
+	            { .name = "height", .type = PL_FIELD_INTEGER } },
+};
+
+static int setup(void **state)
+{
+	*state = pl_arena_new(0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct pl_arena *arena = *state;
+
+	pl_arena_free(&arena);
+	return 0;
+}
+
+static cJSON *parsed(const char *text)
+{
+	struct pl_error err;
+	cJSON *json = pl_json_parse(text, strlen(text), &pl_json_default_limits, &err);
+
+	if (!json)
+		fail_msg("%s: %s", text, err.text);
+	return json;
+}
+
+// ---- JSON
+
+#define HOME "{\"id\":7,\"price\":500.10,\"rooms\":null,\"name\":\"Zo\xc3\xab \\\"x\\\"\",\"open\":true,\"height\":-3,\"region_origin\":\"us\",\"version\":2," \
+             "\"updated_at\":\"2026-02-21T10:00:00.123456Z\"}"
+#define PLAIN "{\"id\":9007199254740991,\"price\":0.00,\"rooms\":3,\"name\":\"a, b}\",\"open\":null,\"height\":0,\"region_origin\":\"us\",\"version\":1," \
+              "\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}"
+
+static void prints_and_reads_back(void **state)
+{
+	struct pl_arena *arena = *state;
+	struct pl_record *record;
+	struct pl_buf buf = { 0 };
+	cJSON *json = parsed(HOME);
+
+	assert_int_equal(pl_record_parse(arena, &homes, json, &record, NULL), 0);
+	assert_int_equal(record->id, 7);
+	assert_string_equal(record->values[0], "500.10");
+	assert_null(record->values[1]);
+	assert_string_equal(record->values[2], "Zo\xc3\xab \"x\"");
+	assert_string_equal(record->values[3], "t");
+	assert_null(record->json);
+	pl_record_print(&buf, record);
+	assert_string_equal(buf.data, HOME);
+	pl_buf_fini(&buf);
+	cJSON_Delete(json);
+}
+
+static void scans_its_own_printing(void **state)
+{
+	static const char *const texts[] = { HOME, PLAIN };
+	struct pl_arena *arena = *state;
+
+	for (int i = 0; i < 2; i++) {
+		struct pl_record *record, plain;
+		struct pl_buf buf = { 0 };
+
+		assert_int_equal(pl_record_scan(arena, &homes, texts[i], "{\"us\": 2}", &record, NULL), 0);
+		assert_string_equal(record->json, texts[i]);
+		assert_int_equal(pl_vector_get(&record->vector, "us"), 2);
+		plain = *record;
+		plain.json = NULL;
+		pl_record_print(&buf, &plain);
+		assert_string_equal(buf.data, texts[i]);
+		pl_buf_fini(&buf);
+	}
+}
+
+static void does_not_scan_what_is_no_record(void **state)
+{
+	static const char *const bad[] = { "", "{}", "[]", "{\"id\":7}", "{\"id\":7,\"price\":NaN,\"rooms\":3,\"name\":null,\"open\":null,\"height\":0,"
+		"\"region_origin\":\"us\",\"version\":1,\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}" };
+	struct pl_record *record;
+	struct pl_error err;
+
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_true(pl_record_scan(*state, &homes, bad[i], "{}", &record, &err) < 0);
+	assert_true(pl_record_scan(*state, &homes, PLAIN, "nonsense", &record, &err) < 0);
+}
+
+static void refuses_events_that_are_no_records(void **state)
+{
+	static const struct { const char *from, *to, *word; } faults[] = {
+		{ "\"id\":7", "\"id\":0", "id" }, { "\"id\":7", "\"id\":9007199254740992", "id" }, { "\"id\":7", "\"id\":\"7\"", "id" },
+		{ "\"price\":500.10,", "", "price is missing" }, { "500.10", "\"500\"", "price must be a number" }, { "500.10", "-1", "at least 0" },
+		{ "\"us\"", "\"U S\"", "region_origin" }, { "\"us\"", "5", "region_origin" }, { "\"version\":2", "\"version\":0", "version" },
+		{ "\"version\":2", "\"version\":2147483648", "version" }, { "2026-02-21", "2026-02-31", "updated_at" }, { "true", "1", "open" },
+	};
+
+	for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+		const char *at = strstr(HOME, faults[i].from);
+		char *text = pl_arena_printf(*state, "%.*s%s%s", (int)(at - HOME), HOME, faults[i].to, at + strlen(faults[i].from));
+		struct pl_record *record;
+		struct pl_error err;
+		cJSON *json = parsed(text);
+
+		if (pl_record_parse(*state, &homes, json, &record, &err) == 0)
+			fail_msg("taken: %s", text);
+		assert_non_null(strstr(err.text, faults[i].word));
+		cJSON_Delete(json);
+	}
+}
+
+static void an_event_may_know_more_and_leave_what_is_not_required(void **state)
+{
+	struct pl_record *record;
+	cJSON *json = parsed("{\"color\":\"red\",\"id\":1,\"updated_at\":\"2026-02-21T12:00:00+02:00\",\"region_origin\":\"eu\",\"version\":1,\"price\":1e2}");
+
+	assert_int_equal(pl_record_parse(*state, &homes, json, &record, NULL), 0);
+	assert_string_equal(record->values[0], "100.00");
+	assert_null(record->values[2]);
+	cJSON_Delete(json);
+}
+
+static void puts_members_in_the_records_order(void **state)
+{
+	static const char *const pairs[][2] = {
+		{ "{\"version\": 2, \"extra\": {\"b\": 1}, \"price\": 5.00, \"id\": 7}", "{\"id\":7,\"price\":5.00,\"version\":2,\"extra\":{\"b\":1}}" },
+		{ "{}", "{}" }, { "[1, 2]", "[1,2]" }, { "\"x\"", "\"x\"" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+		cJSON *json = parsed(pairs[i][0]);
+		struct pl_buf buf = { 0 };
+
+		pl_record_print_members(&buf, &homes, json);
+		assert_string_equal(buf.data, pairs[i][1]);
+		pl_buf_fini(&buf);
+		cJSON_Delete(json);
+	}
+}
+
+// ---- what clients send
+
+static struct pl_changes changes;
+
+static struct pl_fault *faults_of(struct pl_arena *arena, enum pl_body_kind kind, const char *text, int expected)
+{
+	static const char *const also[] = { "version", NULL };
+	struct pl_fault *faults;
+	cJSON *json = parsed(text);
+	int n = pl_changes_parse(arena, &homes, kind, json, also, &changes, &faults);
+
+	if (n != expected)
+		fail_msg("%s: %d faults, first: %s %s", text, n, n ? faults->pointer : "", n ? faults->detail : "");
+	cJSON_Delete(json);
+	return faults;
+}
+
+static void a_number_is_respelled_as_the_column_prints_it(void **state)
+{
+	static const char *const pairs[][2] = { { "5", "5.00" }, { "5.1", "5.10" }, { "0.05", "0.05" }, { "5e-1", "0.50" }, { "5E2", "500.00" }, { "1.5e+3", "1500.00" },
+		{ "-0", "0.00" }, { "0e300", "0.00" }, { "9999.99", "9999.99" }, { "1.500", "1.50" }, { "0.001e1", "0.01" }, { "100e-4", "0.01" } };
+
+	for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+		faults_of(*state, PL_BODY_UPDATE, pl_arena_printf(*state, "{\"price\":%s}", pairs[i][0]), 0);
+		assert_string_equal(changes.values[0], pairs[i][1]);
+	}
+}
+
+static void each_fault_is_said_of_its_member(void **state)
+{
+	static const struct { const char *body, *pointer, *word; } cases[] = {
+		{ "{\"price\":\"5\"}", "/price", "must be a number" },
+		{ "{\"price\":null}", "/price", "must not be null" },
+		{ "{\"price\":-0.01}", "/price", "at least 0" },
+		{ "{\"price\":10000}", "/price", "at most 4 digits before" },
+		{ "{\"price\":1e300}", "/price", "at most 4 digits before" },
+		{ "{\"price\":1e-300}", "/price", "at most 2 digits after" },
+		{ "{\"price\":0.001}", "/price", "at most 2 digits after" },
+		{ "{\"rooms\":1.5}", "/rooms", "must be an integer" },
+		{ "{\"rooms\":101}", "/rooms", "at most 100" },
+		{ "{\"rooms\":-1}", "/rooms", "at least 0" },
+		{ "{\"height\":2147483648}", "/height", "32 bits" },
+		{ "{\"rooms\":true}", "/rooms", "must be an integer" },
+		{ "{\"name\":5}", "/name", "must be a string" },
+		{ "{\"name\":\"eight888\"}", "/name", "at most 7 characters" },
+		{ "{\"open\":\"yes\"}", "/open", "true or false" },
+		{ "{\"a/b~c\":1}", "/a~1b~0c", "not a field" },
+		{ "{\"id\":1}", "/id", "not a field" },
+		{ "{}", "", "names no field" },
+		{ "{\"version\":1}", "", "names no field" },
+		{ "[]", "", "must be a JSON object" },
+		{ "null", "", "must be a JSON object" },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct pl_fault *fault = faults_of(*state, PL_BODY_UPDATE, cases[i].body, 1);
+
+		assert_string_equal(fault->pointer, cases[i].pointer);
+		if (!strstr(fault->detail, cases[i].word))
+			fail_msg("%s: %s", cases[i].body, fault->detail);
+	}
+}
+
+static void all_faults_are_listed_in_order(void **state)
+{
+	struct pl_fault *fault = faults_of(*state, PL_BODY_CREATE, "{\"rooms\":-1,\"color\":1,\"name\":\"12345678\"}", 4);
+
+	assert_string_equal(fault->pointer, "/rooms");
+	assert_string_equal(fault->next->pointer, "/color");
+	assert_string_equal(fault->next->next->pointer, "/name");
+	assert_string_equal(fault->next->next->next->pointer, "/price");
+	assert_string_equal(fault->next->next->next->detail, "is required");
+}
+
+static void a_length_is_counted_in_characters(void **state)
+{
+	faults_of(*state, PL_BODY_UPDATE, "{\"name\":\"12\xc3\xab\xc3\xab\xc3\xab\xe2\x82\xac\xf0\x9f\x8f\xa0\"}", 0);
+	faults_of(*state, PL_BODY_UPDATE, "{\"name\":\"12\xc3\xab\xc3\xab\xc3\xab\xe2\x82\xac\xf0\x9f\x8f\xa0!\"}", 1);
+}
+
+static void what_is_not_named_is_not_set(void **state)
+{
+	faults_of(*state, PL_BODY_UPDATE, "{\"version\":3,\"rooms\":null,\"open\":false}", 0);
+	assert_false(changes.set[0]);
+	assert_true(changes.set[1]);
+	assert_null(changes.values[1]);
+	assert_string_equal(changes.values[3], "f");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define t(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		t(prints_and_reads_back),
+		t(scans_its_own_printing),
+		t(does_not_scan_what_is_no_record),
+		t(refuses_events_that_are_no_records),
+		t(an_event_may_know_more_and_leave_what_is_not_required),
+		t(puts_members_in_the_records_order),
+		t(a_number_is_respelled_as_the_column_prints_it),
+		t(each_fault_is_said_of_its_member),
+		t(all_faults_are_listed_in_order),
+		t(a_length_is_counted_in_characters),
+		t(what_is_not_named_is_not_set),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
