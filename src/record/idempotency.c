@@ -89,6 +89,8 @@ static void done_after_all(struct pl_task *task, const PGresult *result, int row
 		record->version = (int32_t)pl_vector_sum(&record->vector);
 		snprintf(record->region_origin, sizeof record->region_origin, "%s", task->store->region->name);
 	}
+	if (task->store->committed)
+		task->store->committed(1, task->store->arg);
 	if (record)
 		pl_task_done(task, record);
 	else
