@@ -174,8 +174,10 @@ static void cause_of_a_500_is_one_line_of_the_log(void **state)
 {
 	static const struct { const char *body, *words; } cases[] = {
 		{HANDLER("error('on purpose')"), "handlers/bad.lua:4: on purpose; stack traceback:"},
-		{HANDLER("return http.ok(assert(records.get('properties', 8)))"), "raised: 404 Property not found; stack traceback:"},
-		{HANDLER("error(setmetatable({}, { __tostring = function() return 'x' end }))"), "an error value that is a table"},
+		{HANDLER("return http.ok(assert(records.get('properties', 8)))"),
+		 "raised: 404 Property not found; stack traceback:"},
+		{HANDLER("error(setmetatable({}, { __tostring = function() return 'x' end }))"),
+		 "an error value that is a table"},
 		{HANDLER("local function f() return ('x'):gsub('.', f) end return f()"), "C stack overflow"},
 		{HANDLER("local s = 'x' while true do s = s .. s end"), "stopped: used up its memory"},
 		{HANDLER("while true do end"), "stopped: handlers/bad.lua:4: used up its instructions"},
