@@ -281,3 +281,28 @@ def test_seeded_regions_take_writes(stack):
     assert answer.status == 200
     stack.wait_version("eu", 1200, 2)
     assert stack.client("eu").get("/eu/properties/1200").json["version"] == 2
+
+
+def test_a_real_conflict_is_open_until_a_later_write(stack):
+    stack.wait_ready()
+    record = stack.new_record(price="100.00")
+    stack.broker.pause()
+    for region, price in (("us", "200.00"), ("eu", "300.00")):
+        assert stack.client(region).put(record, price=Decimal(price), version=1).status == 200
+    stack.broker.resume()
+
+    def detected(*filters):
+        found = data(stack, "conflicts", "list", "--key", record, *filters)["conflicts"]
+        return found if {row["region"] for row in found} == {"us", "eu"} else None
+    for row in wait_until("both regions have detected it", lambda: detected("--open"), 60):
+        assert (row["writes"], row["policy"], row["type"]) == (2, "last_writer_wins", "update_origin_differs")
+        winner = row["siblings"][row["verdict"]["take"] - 1]
+        assert row["shown"] == f"{winner['origin']}:{winner['counter']}"
+        shown = ask(stack, "conflicts", "show", f"{row['region']}/{row['id']}").stdout
+        assert re.search(rf"{winner['origin']}:{winner['counter']} \*", shown)
+        assert re.search(r"^price +200.00 +300.00 +(200|300).00", shown, re.M)
+    stack.settle(60)
+    row = stack.database("us").property(record)
+    assert row["price"] == Decimal(str(winner["fields"]["price"]))
+    assert stack.client("us").put(record, price=Decimal("400.00"), version=row["version"]).status == 200
+    wait_until("both regions have closed it", lambda: detected("--closed"), 60)
