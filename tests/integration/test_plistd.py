@@ -85,8 +85,7 @@ def test_the_region_must_be_known(stack):
 def test_an_address_that_is_taken_is_69(stack, apart):
     first = apart()
     second = apart(lambda c: c["regions"]["us"].update(listen=f"127.0.0.1:{first.port}"), start=False)
-    second.launch().wait_ended(15)
-    assert second.exit_status() == 69
+    assert exit_status(second.launch()) == 69
     assert str(first.port) in second.log_text()
     assert first.client.get("/health").status == 200
 
@@ -120,11 +119,17 @@ def test_sigterm_answers_what_is_in_flight_and_ends_with_0(stack, apart):
         holder.rollback()
         holder.close()
     thread.join()
-    daemon.wait_ended(15)
+    assert exit_status(daemon) == 0
     assert answers[0].status == 200
     assert answers[0].headers["connection"] == "close"
-    assert daemon.exit_status() == 0
     assert daemon.log_contains("ended")
+
+
+def exit_status(daemon, timeout=20):
+    """Of a daemon that is ending. Its main thread may be gone for a moment before the process is."""
+    daemon.wait_ended(timeout)
+    wait_until(f"{daemon.name} has an exit status", lambda: daemon.exit_status() is not None, 10)
+    return daemon.exit_status()
 
 
 def refused(port):
@@ -169,8 +174,7 @@ def test_no_request_is_lost_when_a_busy_daemon_is_stopped(stack, apart, number):
     daemon.signal(number)
     for thread in threads:
         thread.join()
-    daemon.wait_ended(20)
-    assert daemon.exit_status() == 0
+    assert exit_status(daemon) == 0
     assert not lost, lost[:3]
     for record in records:
         assert stack.database("us").property(record)["version"] == 1 + done.count(record)
@@ -191,14 +195,14 @@ def test_what_is_not_answered_within_the_drain_timeout_is_not_waited_for(stack, 
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'plist'"), 5)
         began = time.monotonic()
         daemon.signal(signal.SIGTERM)
-        daemon.wait_ended(15)
+        status = exit_status(daemon)
         assert time.monotonic() - began < 8
     finally:
         holder.rollback()
         holder.close()
     thread.join()
     assert answers[0].status in (503, 504)
-    assert daemon.exit_status() == 0
+    assert status == 0
 
 
 def test_sigusr1_writes_the_state_into_the_log(apart):
