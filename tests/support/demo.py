@@ -74,7 +74,7 @@ class Demo(Stack):
     def environment(self):
         return {
             "US_DATABASE_URL": self.postgres["us"].url, "EU_DATABASE_URL": self.postgres["eu"].url,
-            "CACHE_DIRECTORY": FOLDER / "checked", "KAFKA_BROKER": self.broker.address, "NGINX_LISTEN": f"127.0.0.1:{self.nginx.port}",
+            "CACHE_DIRECTORY": FOLDER / "checked", "PLIST_RUN": FOLDER, "KAFKA_BROKER": self.broker.address, "NGINX_LISTEN": f"127.0.0.1:{self.nginx.port}",
             **{f"{r.upper()}_{what}": f"127.0.0.1:{self.plistd[r].port}" for r in self.regions for what in ("LISTEN", "UPSTREAM")},
         }
 
