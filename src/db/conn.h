@@ -65,5 +65,5 @@ void pl_conn_drop(struct pl_conn *conn, const char *why);
 
 // Classifies a failed result. Shared with db/session.
 void pl_db_error(struct pl_error *err, const PGresult *result);
-// The server ended the connection with this result.
+// The connection has ended with this result: the server said so, or libpq.
 bool pl_db_fatal(const PGresult *result);

@@ -62,5 +62,9 @@ bool pl_db_fatal(const PGresult *result)
 {
 	const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
 
-	return severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+	if (PQresultStatus(result) != PGRES_FATAL_ERROR)
+		return false;
+	// No severity: the error is libpq's own, and those it makes of a loss. PQstatus may still say OK then: libpq takes a failed send back
+	// to look for what the server had to say first.
+	return !severity || strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0;
 }

@@ -148,6 +148,7 @@ struct pl_daemon *pl_daemon_start(struct pl_loaded *loaded, const char *region, 
 	daemon->loaded = loaded;
 	daemon->last_reload_ok = true;
 	daemon->stats = pl_stats_new();
+	daemon->running = pl_running_new();
 	pthread_mutex_init(&daemon->lock, NULL);
 	pthread_mutex_init(&daemon->reloading, NULL);
 	if (start(daemon, err) != 0)
@@ -182,6 +183,7 @@ void pl_daemon_stop(struct pl_daemon **daemon_r)
 	pl_apply_stop(&daemon->apply);
 	pl_info("stop: the applier has ended");
 	pl_housekeep_stop(&daemon->housekeep);
+	pl_running_free(&daemon->running);
 	pl_stats_free(&daemon->stats);
 	pl_loaded_free(&daemon->loaded);
 	pthread_mutex_destroy(&daemon->lock);

@@ -11,6 +11,7 @@
 #include "ops/housekeep.h"
 #include "ops/stats.h"
 #include "ops/worker.h"
+#include "record/running.h"
 #include "replicate/apply.h"
 #include "replicate/relay.h"
 
@@ -33,6 +34,7 @@ struct pl_daemon {
 	char *region, *file;
 	int64_t started_us;          // pl_now_us
 	struct pl_stats *stats;
+	struct pl_running *running;  // requests of all workers
 	struct pl_relay *relay;
 	struct pl_apply *apply;
 	struct pl_housekeep *housekeep;

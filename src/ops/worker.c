@@ -150,6 +150,7 @@ static int build(struct pl_worker *worker, struct pl_error *err)
 		.loop = worker->loop,
 		.config = config,
 		.region = pl_config_region(config, name, strlen(name)),
+		.running = worker->daemon->running,
 		.committed = on_committed,
 		.arg = worker,
 	}, err);

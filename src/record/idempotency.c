@@ -264,7 +264,7 @@ void pl_loss_add(struct pl_store *store, struct pl_conn *conn, struct pl_task **
 	snprintf(loss->start, sizeof loss->start, "%s", pl_conn_backend_start(conn));
 	DL_APPEND(store->losses, loss);
 	for (int i = 0; i < n; i++) {
-		if (tasks[i] && tasks[i]->request)
+		if (tasks[i] && tasks[i]->request.key)
 			pl_task_lose(tasks[i], loss);
 		else if (tasks[i]) // nobody remembers it, so nobody can be asked
 			pl_task_fail(tasks[i], PL_EUNKNOWN, "the database connection was lost before it answered");

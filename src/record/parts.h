@@ -2,7 +2,8 @@
 //
 //	store.c        making and ending a store, its connections, deadlines, the turn
 //	shape.c        the prepared statements of a resource
-//	task.c         a write's book-keeping: lists, records in use, request ids in use
+//	task.c         a write's book-keeping: lists, records in use
+//	running.c      request ids in use, of all workers
 //	batch.c        what a batch is, when it is cut, and what happens to each of its rows
 //	idempotency.c  why a write was not done, whether a lost one was; remembered requests
 //	read.c         reads by id, queries, lists
@@ -16,6 +17,7 @@
 #include "base/clock.h"
 #include "db/conn.h"
 #include "record/params.h"
+#include "record/running.h"
 #include "record/statement.h"
 #include "record/store.h"
 
@@ -54,8 +56,7 @@ struct pl_task {
 	struct pl_write *write;
 	struct pl_shape *shape;
 	struct pl_slot *slot;          // NULL: a create that is to be given an id
-	char *request;                 // principal and id, the key of the store's `requests`; NULL if it has none
-	unsigned request_len;
+	struct pl_running_entry request; // principal and id; its key is NULL if the write has none
 	int64_t expires_us;            // of the remembered request; and the mark by which this execution knows its own row again
 	enum pl_stage stage;
 	bool holds;                    // the slot is busy with it
@@ -70,7 +71,6 @@ struct pl_task {
 	int64_t not_before_us;         // LATER
 	struct pl_task *prev, *next;   // the stage's list
 	struct pl_task *prev_all, *next_all;
-	UT_hash_handle hh;
 };
 
 // A connection and what is in flight on it: at most one statement.
@@ -114,6 +114,8 @@ struct pl_store {
 	struct pl_loop *loop;
 	struct pl_config *config;
 	const struct pl_region *region;
+	struct pl_running *running;    // of all workers; `own_running` if the store was given none
+	struct pl_running *own_running;
 	void (*committed)(int writes, void *arg);
 	void *arg;
 	bool stopping;                 // every call is answered with PL_ESTOPPED
@@ -135,7 +137,6 @@ struct pl_store {
 	struct pl_task *all;
 	int ntasks;
 	struct pl_slot *slots;
-	struct pl_task *requests;
 	struct pl_loss *losses;
 
 	struct pl_read *reads, *reads_finished;

@@ -148,6 +148,8 @@ struct pl_store *pl_store_new(const struct pl_store_options *options, struct pl_
 	store->loop = options->loop;
 	store->config = pl_config_ref(options->config);
 	store->region = options->region;
+	store->own_running = options->running ? NULL : pl_running_new();
+	store->running = options->running ? options->running : store->own_running;
 	store->committed = options->committed;
 	store->arg = options->arg;
 	store->grace_us = options->config->database.connect_timeout_us;
@@ -194,6 +196,7 @@ void pl_store_free(struct pl_store **at)
 	pl_lane_fini(&store->careful);
 	pl_lane_fini(&store->asker);
 	pl_shapes_free(store);
+	pl_running_free(&store->own_running);
 	pl_timer_free(&store->timer);
 	free(store->writers);
 	free(store->readers);

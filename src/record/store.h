@@ -11,6 +11,7 @@
 #include "base/sha256.h"
 #include "config/config.h"
 #include "record/record.h"
+#include "record/running.h"
 
 enum pl_write_op { PL_WRITE_CREATE, PL_WRITE_UPDATE, PL_WRITE_DELETE };
 
@@ -72,6 +73,7 @@ struct pl_store_options {
 	struct pl_loop *loop;
 	const struct pl_config *config;  // the store refs it
 	const struct pl_region *region;
+	struct pl_running *running;      // shared with the stores of other workers, and outlives them all; NULL: the store has its own
 	void (*committed)(int writes, void *arg); // called after each transaction that put something in the outbox; may be NULL
 	void *arg;
 };
@@ -108,7 +110,7 @@ struct pl_remember_lookup {
 	uint8_t fingerprint[PL_SHA256_SIZE];
 	int64_t deadline_us;
 	int code;                    // 0, PL_EUNAVAIL, PL_ETIMEOUT, PL_EBUSY, PL_ESTOPPED
-	enum pl_outcome outcome;     // with code 0: REMEMBERED, REUSED, RUNNING (in this worker), or NOT_FOUND: never heard of it
+	enum pl_outcome outcome;     // with code 0: REMEMBERED, REUSED, RUNNING (in this daemon), or NOT_FOUND: never heard of it
 	struct pl_remembered remembered;
 	struct pl_error err;
 	void (*done)(struct pl_remember_lookup *lookup, void *arg);

@@ -1,8 +1,8 @@
 // A write on its way through the store: from pl_store_write to its `done`.
 //
 // Stands around record/batch, which says what happens to it; here is only the book-keeping: which list it is in, which record it
-// holds, which request id is taken.
-// Invariants: every task but a finished one is in `all`; a request id is in `requests` exactly as long; a slot lives as long as a task
+// holds.
+// Invariants: every task but a finished one is in `all`; its request id is among the running ones exactly as long; a slot lives as long as a task
 // names it. What is finished is answered by pl_task_deliver and by nothing else.
 // Threads: belongs to the store's worker.
 #include <stdarg.h>
@@ -134,7 +134,7 @@ static void slot_leave(struct pl_task *task)
 	free(slot);
 }
 
-static char *request_key(struct pl_arena *arena, const char *principal, const char *request_id, unsigned *len_r)
+static const char *request_key(struct pl_arena *arena, const char *principal, const char *request_id, unsigned *len_r)
 {
 	size_t a = principal ? strlen(principal) : 0, b = strlen(request_id);
 	char *key = pl_arena_alloc(arena, a + 1 + b + 1);
@@ -147,12 +147,24 @@ static char *request_key(struct pl_arena *arena, const char *principal, const ch
 
 bool pl_task_running(struct pl_store *store, struct pl_arena *arena, const char *principal, const char *request_id)
 {
-	struct pl_task *task;
 	unsigned len;
-	char *key = request_key(arena, principal, request_id, &len);
+	const char *key = request_key(arena, principal, request_id, &len);
 
-	HASH_FIND(hh, store->requests, key, len, task);
-	return task != NULL;
+	return pl_running_has(store->running, key, len);
+}
+
+// False: another execution of it is running.
+static bool request_take(struct pl_task *task)
+{
+	struct pl_write *write = task->write;
+
+	if (!write->request_id || !write->request_id[0])
+		return true;
+	task->request.key = request_key(write->arena, write->principal, write->request_id, &task->request.len);
+	if (pl_running_enter(task->store->running, &task->request))
+		return true;
+	task->request.key = NULL;
+	return false;
 }
 
 // ---- beginning
@@ -162,10 +174,6 @@ static void begin(struct pl_task *task)
 	struct pl_store *store = task->store;
 	struct pl_write *write = task->write;
 
-	if (write->request_id && write->request_id[0]) {
-		task->request = request_key(write->arena, write->principal, write->request_id, &task->request_len);
-		HASH_ADD_KEYPTR(hh, store->requests, task->request, task->request_len, task);
-	}
 	task->shape = pl_shape_get(store, write->resource);
 	task->shape->users++;
 	if (write->id != 0 || write->op != PL_WRITE_CREATE)
@@ -201,10 +209,10 @@ void pl_store_write(struct pl_store *store, struct pl_write *write)
 	memset(&write->err, 0, sizeof write->err);
 	if (store->stopping)
 		turn_away(task, PL_OUTCOME_FAILED, PL_ESTOPPED, "the server is stopping; nothing was written");
-	else if (write->request_id && write->request_id[0] && pl_task_running(store, write->arena, write->principal, write->request_id))
-		turn_away(task, PL_OUTCOME_RUNNING, 0, NULL);
 	else if (store->ntasks >= store->config->http.queue)
 		turn_away(task, PL_OUTCOME_FAILED, PL_EBUSY, "too many writes are waiting; nothing was written");
+	else if (!request_take(task))
+		turn_away(task, PL_OUTCOME_RUNNING, 0, NULL);
 	else
 		begin(task);
 }
@@ -217,8 +225,8 @@ void pl_task_outcome(struct pl_task *task, enum pl_outcome outcome)
 
 	detach(task);
 	task->write->outcome = outcome;
-	if (task->request)
-		HASH_DEL(store->requests, task);
+	if (task->request.key)
+		pl_running_leave(store->running, &task->request);
 	slot_leave(task);
 	task->shape->users--;
 	DL_DELETE2(store->all, task, prev_all, next_all);

@@ -77,13 +77,15 @@ def free_port(preferred=None):
 
 
 def started_at(pid):
-    """The clock tick at which a living process started, or None. A zombie does not live."""
+    """The clock tick at which a living process started, or None. A zombie does not live, except while other threads of it still hold what it
+    had open: its sockets listen until the last of them has ended."""
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        fields = stat[stat.rindex(")") + 2 :].split()
+        ended = fields[0] in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1
     except OSError:
         return None
-    fields = stat[stat.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if ended else int(fields[19])
 
 
 def family(pid):

@@ -343,10 +343,10 @@ bool lab_write(struct lab *lab, PGconn *sql, const char *region, int64_t id, con
 	if (PQresultStatus(result) != PGRES_TUPLES_OK) {
 		const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
-		// Remembered (23505), or in the way of somebody: as the store would, the caller tries again or not.
-		if (!state || (strcmp(state, "23505") != 0 && strcmp(state, "40P01") != 0 && strcmp(state, "55P03") != 0 && strncmp(state, "57", 2) != 0))
-			if (PQstatus(sql) == CONNECTION_OK)
-				fail_msg("%s", PQresultErrorMessage(result));
+		// Remembered (23505), or in the way of somebody: as the store would, the caller tries again or not. Without a state the error is
+		// libpq's: the connection is lost, also where PQstatus does not know it yet.
+		if (state && strcmp(state, "23505") != 0 && strcmp(state, "40P01") != 0 && strcmp(state, "55P03") != 0 && strncmp(state, "57", 2) != 0)
+			fail_msg("%s", PQresultErrorMessage(result));
 	}
 	PQclear(result);
 	return done;
