@@ -54,10 +54,16 @@ const char *const pl_outbox_setup[] = {
 	NULL,
 };
 
-int pl_outbox_lock(struct pl_session *session, struct pl_error *err)
+int pl_outbox_lock(struct pl_session *session, int64_t lease_us, struct pl_error *err)
 {
-	PGresult *result = pl_session_exec(session, "SELECT pg_try_advisory_lock(hashtext('plist-relay'))", 0, NULL, err);
+	char lease_ms[24];
+	const char *params[1] = { lease_ms };
+	PGresult *result;
 	int ours;
+
+	snprintf(lease_ms, sizeof lease_ms, "%lld", (long long)lease_us / 1000);
+	result = pl_session_exec(session, "SELECT pg_try_advisory_lock(hashtext('plist-relay')), set_config('idle_session_timeout', $1, false)",
+	                         1, params, err);
 
 	if (!result)
 		return err->code;

@@ -9,8 +9,9 @@
 // What the session's setup has to hold for the statements below; NULL-ended.
 extern const char *const pl_outbox_setup[];
 
-// Takes the advisory lock that makes a daemon its region's relay; it is held until the connection ends. 1: ours now, 0: another has it.
-int pl_outbox_lock(struct pl_session *session, struct pl_error *err);
+// Takes the advisory lock that makes a daemon its region's relay; it is held until the connection ends, or is silent for longer than the
+// lease. 1: ours now, 0: another has it.
+int pl_outbox_lock(struct pl_session *session, int64_t lease_us, struct pl_error *err);
 
 // What has been read and what not: see the essay in outbox.c.
 struct pl_outbox_cursor {

@@ -7,7 +7,9 @@
 // One relay per region. Whoever holds the advisory lock is it; the other daemons of the region try once a second. The lock lives and dies
 // with the database session, and so does all that the relay remembers: when the session is lost it forgets what was in flight and throws
 // its producer away. What was not deleted is read and sent again, by this daemon or another. Sending twice does no harm (a vector covers
-// what it has seen); sending never would, and nothing but an acknowledgement takes a row away.
+// what it has seen); sending never would, and nothing but an acknowledgement takes a row away. A process that is frozen, or a machine that
+// is gone without a word, would keep the session and so the lock: PostgreSQL ends a leader's session that says nothing for a while
+// (LEASE_US). When that leader wakes up, what it still has under way arrives a second time.
 //
 // Order. Rows are read in the order of their ids, which is each record's order (replicate/outbox.c), and the idempotent producer
 // keeps it. When anything was not delivered, everything in flight is given up and read anew, so that nothing later overtakes. Only a
@@ -159,7 +161,7 @@ static void beat(struct pl_relay *relay)
 	heartbeat.outbox_oldest_us = look.events > 0 ? heartbeat.sent_at_us - look.oldest_age_us : 0;
 	NOTE(relay, outbox_events, look.events);
 	NOTE(relay, outbox_oldest_us, heartbeat.outbox_oldest_us);
-	if (!relay->producer || relay->heartbeat_sent)
+	if (!relay->topics_ready || relay->heartbeat_sent)
 		return;
 	pl_policies_print(&policies, relay->policies);
 	heartbeat.policies = policies.data;
@@ -220,8 +222,11 @@ static bool turn(struct pl_relay *relay)
 			beat(relay); // for the statistics only: without a producer nothing is sent
 		return true;
 	}
-	if (!pl_relay_have_producer(relay) || !pl_relay_producer_lives(relay))
+	if (!pl_relay_have_producer(relay) || !pl_relay_producer_lives(relay)) {
+		if (now_us >= relay->beat_at_us)
+			beat(relay); // the lock's session must not fall silent
 		return false;
+	}
 	if (!delete_done(relay))
 		return false;
 	retry_aside(relay, now_us);

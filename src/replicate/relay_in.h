@@ -25,6 +25,7 @@
 #define LOCK_US SECOND
 #define WHOLE_US SECOND           // how often a read begins at the very beginning of the table
 #define DELETE_US (SECOND / 50)   // acknowledged rows wait no longer than this for others to be deleted with
+#define LEASE_US (10 * SECOND)    // a leader that is silent for so long has lost the lock
 #define ASIDE_US (60 * SECOND)
 #define TOPICS_US (3 * SECOND)
 #define HEARTBEAT_TAG INT64_C(-1)

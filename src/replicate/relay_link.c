@@ -64,6 +64,12 @@ bool pl_relay_have_database(struct pl_relay *relay)
 	return true;
 }
 
+// The database is looked at with every heartbeat at the latest.
+static int64_t lease_of(const struct pl_config *config)
+{
+	return 4 * config->kafka.heartbeat_us > LEASE_US ? 4 * config->kafka.heartbeat_us : LEASE_US;
+}
+
 bool pl_relay_leads(struct pl_relay *relay)
 {
 	struct pl_error err = { 0 };
@@ -73,7 +79,7 @@ bool pl_relay_leads(struct pl_relay *relay)
 	if (relay->leader || now_us < relay->lock_at_us)
 		return relay->leader;
 	relay->lock_at_us = now_us + LOCK_US;
-	ours = pl_outbox_lock(relay->session, &err);
+	ours = pl_outbox_lock(relay->session, lease_of(relay->config), &err);
 	if (ours < 0)
 		pl_relay_database_failed(relay, &err);
 	if (ours <= 0)

@@ -192,14 +192,37 @@ static void only_one_session_has_the_lock(void **state)
 	struct pl_session *other = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[0], .connect_timeout_us = 2000000, .stop_fd = -1 });
 	struct pl_error err = { 0 };
 
-	assert_int_equal(pl_outbox_lock(session, &err), 1);
+	assert_int_equal(pl_outbox_lock(session, 60000000, &err), 1);
 	assert_int_equal(pl_session_connect(other, &err), 0);
-	assert_int_equal(pl_outbox_lock(other, &err), 0);
+	assert_int_equal(pl_outbox_lock(other, 60000000, &err), 0);
 	pl_session_drop(session);
-	for (int tries = 0; pl_outbox_lock(other, &err) != 1; tries++) {
+	for (int tries = 0; pl_outbox_lock(other, 60000000, &err) != 1; tries++) {
 		assert_true(tries < 500);
 		pl_session_pause(other, 10000);
 	}
+	pl_session_free(&other);
+}
+
+// Its process is frozen: the connection stands, nothing is said on it.
+static void a_session_that_falls_silent_loses_the_lock(void **state)
+{
+	struct pl_session *other = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[0], .connect_timeout_us = 2000000, .stop_fd = -1 });
+	struct pl_outbox_look seen;
+	struct pl_error err = { 0 };
+
+	assert_int_equal(pl_outbox_lock(session, 500000, &err), 1);
+	assert_int_equal(pl_session_connect(other, &err), 0);
+	for (int i = 0; i < 20; i++) { // one that says something keeps it
+		assert_int_equal(pl_outbox_look(session, &seen, &err), 0);
+		assert_int_equal(pl_outbox_lock(other, 60000000, &err), 0);
+		pl_session_pause(other, 50000);
+	}
+	for (int tries = 0; pl_outbox_lock(other, 60000000, &err) != 1; tries++) {
+		assert_true(tries < 100);
+		pl_session_pause(other, 50000);
+	}
+	assert_true(pl_outbox_look(session, &seen, &err) < 0);
+	assert_false(pl_session_connected(session));
 	pl_session_free(&other);
 }
 
@@ -295,6 +318,7 @@ int main(void)
 		TEST(a_row_below_the_floor_is_found_by_a_whole_read),
 		TEST(the_look_counts_and_dates),
 		TEST(only_one_session_has_the_lock),
+		TEST(a_session_that_falls_silent_loses_the_lock),
 		TEST(nothing_is_lost_in_any_order_of_commits),
 	};
 
