@@ -92,7 +92,7 @@ static void read_message(struct pl_apply_batch *b, const struct pl_apply_tools *
 	struct pl_event *event;
 	struct pl_error err = { 0 };
 
-	if (is_own(m, tools->region->name)) {
+	if (is_own(m, tools->region->name) && !m->unsure) {
 		b->nown++;
 		return;
 	}

@@ -9,6 +9,7 @@
 struct pl_message {
 	const char *topic; int32_t partition; int64_t offset;
 	int64_t broker_time_us;       // 0: none
+	bool unsure;                  // the database may have lost what it says: looked at even if it is our own
 	const void *key, *value; size_t key_len, value_len; // value NULL: Kafka's null
 	int nheaders; const struct pl_event_header *headers;
 };

@@ -310,11 +310,26 @@ int pl_consumer_committed(struct pl_consumer *consumer, rd_kafka_topic_partition
 	return pl_error_set(err, PL_EUNAVAIL, "kafka: committed offsets: %s", rd_kafka_err2str(code));
 }
 
-int pl_consumer_place(struct pl_consumer *consumer, const rd_kafka_topic_partition_list_t *partitions, struct pl_error *err)
+int pl_consumer_ask_end(struct pl_consumer *consumer, const char *topic, int32_t partition, int timeout_ms, int64_t *end_r, struct pl_error *err)
 {
-	rd_kafka_resp_err_t code = assign(consumer, partitions);
+	int64_t low;
+	rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(consumer->rk, topic, partition, &low, end_r, timeout_ms);
 
-	return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : pl_error_set(err, PL_EUNAVAIL, "kafka: %s", rd_kafka_err2str(code));
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return 0;
+	return pl_error_set(err, PL_EUNAVAIL, "kafka: the end of %s %d: %s", topic, partition, rd_kafka_err2str(code));
+}
+
+int pl_consumer_place(struct pl_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int timeout_ms, struct pl_error *err)
+{
+	rd_kafka_error_t *error = rd_kafka_seek_partitions(consumer->rk, partitions, timeout_ms);
+	rd_kafka_resp_err_t code = error ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
+
+	if (error)
+		rd_kafka_error_destroy(error);
+	for (int i = 0; i < partitions->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+		code = partitions->elems[i].err;
+	return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : pl_error_set(err, PL_EUNAVAIL, "kafka: going back: %s", rd_kafka_err2str(code));
 }
 
 void pl_consumer_hold(struct pl_consumer *consumer, bool hold)

@@ -60,7 +60,9 @@ void pl_hand_assign(struct pl_hand *hand, const rd_kafka_topic_partition_list_t 
 	hand->npartitions = partitions->cnt;
 	hand->partitions = pl_calloc((size_t)partitions->cnt, sizeof hand->partitions[0]);
 	for (int i = 0; i < partitions->cnt; i++)
-		hand->partitions[i] = (struct pl_hand_partition){ pl_strdup(partitions->elems[i].topic), partitions->elems[i].partition, -1, false };
+		hand->partitions[i] = (struct pl_hand_partition){
+			.topic = pl_strdup(partitions->elems[i].topic), .partition = partitions->elems[i].partition, .next = -1,
+		};
 }
 
 struct pl_hand_partition *pl_hand_find(struct pl_hand *hand, const char *topic, int32_t partition)
@@ -69,6 +71,15 @@ struct pl_hand_partition *pl_hand_find(struct pl_hand *hand, const char *topic, 
 		if (hand->partitions[i].partition == partition && strcmp(hand->partitions[i].topic, topic) == 0)
 			return &hand->partitions[i];
 	return NULL;
+}
+
+void pl_hand_doubt(struct pl_hand *hand)
+{
+	for (int i = 0; i < hand->n; i++) {
+		const struct pl_hand_partition *p = pl_hand_find(hand, hand->messages[i].topic, hand->messages[i].partition);
+
+		hand->messages[i].unsure = p && hand->messages[i].offset < p->unsure_until;
+	}
 }
 
 void pl_hand_done(struct pl_hand *hand, struct pl_consumer *consumer, bool in_database)

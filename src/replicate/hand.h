@@ -9,6 +9,7 @@
 struct pl_hand_partition {
 	char *topic; int32_t partition;
 	int64_t next;               // the first offset that is not in the database; < 0: not known
+	int64_t unsure_until;       // messages before it were there when the database was found: it may have lost what they say
 	bool dirty;                 // only own events were passed over since the database last heard of it
 };
 
@@ -28,5 +29,7 @@ void pl_hand_take(struct pl_hand *hand, rd_kafka_message_t *message);
 void pl_hand_drop(struct pl_hand *hand);
 void pl_hand_assign(struct pl_hand *hand, const rd_kafka_topic_partition_list_t *partitions); // drops all; NULL: none
 struct pl_hand_partition *pl_hand_find(struct pl_hand *hand, const char *topic, int32_t partition);
+// Says of each message whether the database may have lost what it says.
+void pl_hand_doubt(struct pl_hand *hand);
 // All messages are done: moves the partitions on, and stores the offsets.
 void pl_hand_done(struct pl_hand *hand, struct pl_consumer *consumer, bool in_database);

@@ -16,8 +16,10 @@
 // forward: a broker that lost its disk starts counting again. This is looked at whenever partitions are assigned or the database was lost,
 // before anything is applied. Applying twice does no harm.
 //
-// Events of our own region come back to us and need no transaction. Their offsets are stored at once, the database hears of the position
-// once a second.
+// Events of our own region come back to us and need no transaction: our database has them. Their offsets are stored at once, the database hears
+// of the position once a second. But a database that we have just found may be a backup, or a standby that had not heard everything when it took
+// over, and then our own last writes are known to all but us, and their dots would be given to others. So what was in Kafka by the time when
+// the database was found is looked at whoever wrote it. What the database has is stale, as always.
 #include "replicate/lane.h"
 
 #include "replicate/lane_in.h"
@@ -287,6 +289,7 @@ static void read_messages(struct pl_lane *lane)
 
 	if (lane->read)
 		return;
+	pl_hand_doubt(&lane->hand);
 	pl_apply_batch_read(lane->batch, &lane->tools, lane->hand.messages, lane->hand.n);
 	lane->read = true;
 	pl_apply_batch_each(lane->batch, count_held, &holding);
@@ -306,6 +309,7 @@ static void apply_messages(struct pl_lane *lane)
 		if (!pl_lane_have_database(lane) || !pl_lane_check_positions(lane) || lane->hand.n == 0)
 			return;
 		read_messages(lane);
+		matters = pl_apply_batch_matters(lane->batch);
 	}
 	if (matters) {
 		if (pl_apply_batch_write(lane->batch, &lane->tools, &lane->counts, &err) < 0) {

@@ -34,7 +34,27 @@ static int learn_committed(struct pl_lane *lane, struct pl_error *err)
 	return code;
 }
 
-// Goes back in those partitions in which the database is behind.
+// Up to where the topic may know more of our own writes than our database does.
+static int learn_ends(struct pl_lane *lane, struct pl_error *err)
+{
+	for (int i = 0; i < lane->hand.npartitions; i++) {
+		struct pl_hand_partition *p = &lane->hand.partitions[i];
+		int code = pl_consumer_ask_end(lane->consumer, p->topic, p->partition, 3000, &p->unsure_until, err);
+
+		if (code < 0)
+			return code;
+	}
+	lane->read = false; // our own events were passed over in it
+	return 0;
+}
+
+static bool is_behind(const struct pl_hand_partition *p, int64_t written)
+{
+	return p->next > 0 && written < p->next;
+}
+
+// Goes back in those partitions in which the database is behind. The messages at hand are of all partitions and are dropped, so each is placed. By
+// seeking: to assign the partitions again, soon after the group did, can leave librdkafka 2.0 with an assignment that it never begins to fetch.
 static int go_back(struct pl_lane *lane, const struct pl_position *positions, int npositions, struct pl_error *err)
 {
 	rd_kafka_topic_partition_list_t *list = partition_list(&lane->hand);
@@ -42,22 +62,27 @@ static int go_back(struct pl_lane *lane, const struct pl_position *positions, in
 	int code = 0;
 
 	for (int i = 0; i < list->cnt; i++) {
+		const struct pl_hand_partition *p = &lane->hand.partitions[i];
+		int64_t written = position_in(positions, npositions, p), from = is_behind(p, written) ? written : p->next;
+
+		list->elems[i].offset = from < 0 ? RD_KAFKA_OFFSET_BEGINNING : from;
+		back |= is_behind(p, written);
+	}
+	if (back)
+		code = pl_consumer_place(lane->consumer, list, 3000, err);
+	for (int i = 0; i < list->cnt && back && code == 0; i++) {
 		struct pl_hand_partition *p = &lane->hand.partitions[i];
 		int64_t written = position_in(positions, npositions, p);
 
-		list->elems[i].offset = p->next < 0 ? RD_KAFKA_OFFSET_INVALID : p->next;
-		if (p->next <= 0 || written >= p->next)
+		if (!is_behind(p, written))
 			continue;
-		list->elems[i].offset = written < 0 ? RD_KAFKA_OFFSET_BEGINNING : written;
 		pl_notice("%s %d: the database has events up to %lld, the group up to %lld: reading from there again", p->topic, p->partition,
 		          (long long)(written < 0 ? 0 : written), (long long)p->next);
 		p->next = written < 0 ? 0 : written;
-		back = true;
 	}
-	if (back) {
+	if (back && code == 0) {
 		pl_hand_drop(&lane->hand);
 		lane->read = false;
-		code = pl_consumer_place(lane->consumer, list, err);
 	}
 	rd_kafka_topic_partition_list_destroy(list);
 	return code;
@@ -76,7 +101,7 @@ bool pl_lane_check_positions(struct pl_lane *lane)
 		pl_lane_database_failed(lane, &err);
 		return false;
 	}
-	if (learn_committed(lane, &err) < 0 || go_back(lane, positions, n, &err) < 0) {
+	if (learn_committed(lane, &err) < 0 || learn_ends(lane, &err) < 0 || go_back(lane, positions, n, &err) < 0) {
 		if (pl_log_limit_ok(&lane->kafka_limit, 10 * SECOND))
 			pl_warning("%s; trying again", err.text);
 		lane->try_at_us = pl_mono_us() + pl_backoff_next(&lane->backoff);

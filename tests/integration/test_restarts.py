@@ -1,5 +1,7 @@
 """Any part may stop, be killed or freeze while clients write, in any order. Nothing that was answered 2xx is lost, no hand is needed."""
 
+import shutil
+import subprocess
 import time
 from decimal import Decimal
 
@@ -125,7 +127,6 @@ def test_lag_grows_while_the_broker_is_away(stack):
 @needs_kafka
 def test_events_of_a_broker_that_lost_its_disk_do_not_matter_to_what_was_applied(stack, us, eu):
     """Topic and offsets are gone together: the applier begins again on the new topic, and later writes travel."""
-    import shutil
     record = stack.new_record()
     stack.settle()
     stack.broker.kill()
@@ -210,6 +211,57 @@ def test_the_other_daemon_of_a_region_takes_over_its_relay(stack, us, eu):
         stack.wait_version("eu", record, 2, 20)
     finally:
         second.stop()
+
+
+def test_the_other_daemon_publishes_when_the_one_that_did_is_frozen(stack, us):
+    """Its connection to the database stands, and with it the relay's lock; until PostgreSQL has heard nothing on it for a while."""
+    record = stack.new_record()
+    second = stack.second_daemon("us")
+    try:
+        second.start()
+        second.wait_ready()
+        stack.plistd["us"].pause()
+        assert second.client.put(record, price=Decimal("2.00"), version=1).status == 200
+        stack.wait_version("eu", record, 2, 25)
+        stack.plistd["us"].resume()
+        assert us.put(record, price=Decimal("3.00"), version=2).status == 200
+        stack.wait_version("eu", record, 3, 20)
+        stack.check_consistent()
+    finally:
+        stack.plistd["us"].resume()
+        second.stop()
+
+
+@needs_kafka
+def test_a_database_restored_from_a_backup_gets_back_what_was_written_since(stack, us, eu):
+    """Also what it had written itself: the others know it, and its dots must not be given away twice."""
+    database = stack.postgres["us"]
+    records = [stack.new_record() for _ in range(6)]
+    stack.settle()
+    database.stop()
+    subprocess.run(["cp", "-a", database.data, database.folder / "backup"], check=True)
+    database.start()
+    stack.wait_ready()
+    request_id = new_id()
+    for record in records[:4]:
+        assert us.put(record, price=Decimal("2.00"), version=1).status == 200
+    assert us.put(records[4], price=Decimal("2.00"), version=1, request_id=request_id).status == 200
+    created = stack.new_record("us")
+    stack.wait_version("eu", records[0], 2)
+    assert eu.put(records[0], price=Decimal("3.00"), version=2).status == 200
+    stack.settle()
+    database.stop()
+    shutil.rmtree(database.data)
+    (database.folder / "backup").rename(database.data)
+    database.start()
+    stack.wait_version("us", records[0], 3, 30)
+    stack.wait_version("us", created, 1, 30)
+    stack.check_consistent()
+    assert us.put(records[4], price=Decimal("2.00"), version=1, request_id=request_id).status == 422
+    for record in records[1:]:
+        assert us.put(record, price=Decimal("4.00"), version=us.read(record).json["version"]).status == 200
+    stack.check_consistent()
+    assert stack.database("eu").property(records[1])["price"] == Decimal("4.00")
 
 
 @pytest.fixture

@@ -331,7 +331,7 @@ static void a_policy_that_changes_at_different_times_ends_equal(void **state)
 	       "(SELECT max(detected_at) FROM conflicts c WHERE c.record_id = conflicts.record_id)");
 }
 
-// A database that was restored from a backup: behind the group's offsets, which are Kafka's.
+// A database that was restored from a backup: behind the group's offsets, which are Kafka's. What it had written itself since then comes back, too.
 static void a_restored_database_catches_up_from_kafka(void **state)
 {
 	int written;
@@ -340,13 +340,11 @@ static void a_restored_database_catches_up_from_kafka(void **state)
 	written = write_everywhere(NULL);
 	wait_for(quiet_for_a_while, "nothing is behind");
 	stop_region(1);
-	for (int i = 0; i < 2; i++) // eu forgets everything, and had written nothing of its own: those would be in nobody's backup
-		lab_ask(&lab, i, "DELETE FROM properties WHERE vector ? 'eu'; DELETE FROM record_siblings; UPDATE properties SET siblings = false");
 	lab_ask(&lab, 1, "TRUNCATE properties, processed_requests, applied_positions, record_siblings");
 	start_region(1);
 	wait_for(all_assigned, "all appliers have partitions");
-	lab_until(&lab, lab_ask(&lab, 0, "SELECT count(*) FROM properties"), 1, "SELECT count(*) FROM properties WHERE NOT vector ? 'eu'");
-	assert_true(written > 0);
+	lab_until(&lab, lab_ask(&lab, 0, "SELECT count(*) FROM properties WHERE vector ? 'eu'"), 1, "SELECT count(*) FROM properties WHERE vector ? 'eu'");
+	regions_end_equal(written);
 }
 
 #define TEST(name) cmocka_unit_test_teardown(name, stop_cluster)
