@@ -80,12 +80,15 @@ class Load:
                 self._stop.wait(0.1)
                 continue
             self._count(answer.status)
-            if answer.status in (200, 201, 204) or (answer.status == 422 and answer.json["title"] == "Duplicate request"):
-                with self._lock:
-                    self.accepted[request_id] = record_id
+            self._note(answer, request_id, record_id)
             if answer.status not in (502, 503, 504) and not (answer.status == 409 and "retry-after" in answer.headers):
                 return
             self._stop.wait(0.1)
+
+    def _note(self, answer, request_id, record_id):
+        if answer.status in (200, 201, 204) or (answer.status == 422 and answer.json["title"] == "Duplicate request"):
+            with self._lock:
+                self.accepted[request_id] = record_id
 
     def _count(self, status):
         with self._lock:
