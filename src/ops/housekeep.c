@@ -61,6 +61,8 @@ static int64_t change(struct round *round, const char *sql, int nparams, const c
 
 // ---- remembered requests
 
+// Those of a record whose siblings stand are kept with them: they say which of these are twins, and a region that had forgotten it would show another
+// row than one that has not. The next write of the record replaces the siblings.
 static int expire_requests(struct round *round, struct pl_error *err)
 {
 	char batch[16];
@@ -69,7 +71,8 @@ static int expire_requests(struct round *round, struct pl_error *err)
 	for (;;) {
 		int64_t n = change(round,
 		                   "DELETE FROM processed_requests WHERE ctid = ANY (ARRAY("
-		                   "SELECT ctid FROM processed_requests WHERE expires_at < now() LIMIT $1::int FOR UPDATE SKIP LOCKED))",
+		                   "SELECT p.ctid FROM processed_requests p WHERE p.expires_at < now() AND NOT EXISTS (SELECT FROM record_siblings s "
+		                   "WHERE s.resource = p.resource AND s.record_id = p.record_id) LIMIT $1::int FOR UPDATE OF p SKIP LOCKED))",
 		                   1, params, err);
 		if (n < 0)
 			return pl_error_prefix(err, "forgetting expired requests");

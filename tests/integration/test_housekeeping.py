@@ -13,10 +13,10 @@ def database(stack):
     return stack.database("us")
 
 
-def remember(database, request_id, expires):
+def remember(database, request_id, expires, record_id=1):
     database.execute(
         "INSERT INTO processed_requests (request_id, fingerprint, resource, record_id, status, vector, dots, expires_at) "
-        "VALUES (%s, '', 'properties', 1, 200, '{}', '{}', now() + %s::interval)", request_id, expires)
+        "VALUES (%s, '', 'properties', %s, 200, '{}', '{}', now() + %s::interval)", request_id, record_id, expires)
 
 
 def conflict(database, record_id, age):
@@ -38,6 +38,19 @@ def test_expired_requests_are_forgotten_and_others_are_not(database):
     wait_until("the expired ones are gone",
                lambda: database.value("SELECT count(*) FROM processed_requests WHERE request_id LIKE %s", f"{tag}-%") == 1)
     assert database.remembered(f"{tag}-new")
+
+
+def test_requests_of_concurrent_writes_are_remembered_while_these_stand(database):
+    """They say which of the writes are twins; without them a later look would show another row."""
+    tag = new_id()
+    database.execute("INSERT INTO record_siblings (resource, record_id, origin, counter, vector, updated_at, fields) "
+                     "VALUES ('properties', 900000001, 'us', 1, '{\"us\": 1}', now(), '{}')")
+    remember(database, f"{tag}-twin", "-1 second", 900_000_001)
+    remember(database, f"{tag}-other", "-1 second", 900_000_002)
+    wait_until("the other is forgotten", lambda: database.remembered(f"{tag}-other") is None)
+    assert database.remembered(f"{tag}-twin")
+    database.execute("DELETE FROM record_siblings WHERE record_id = 900000001")
+    wait_until("it is forgotten, too", lambda: database.remembered(f"{tag}-twin") is None)
 
 
 def test_an_expired_id_may_be_used_again(database, stack, us):
