@@ -102,9 +102,10 @@ static void write_yaml(struct lab *lab, const char *path, const struct lab_optio
 	        options->policy ? options->policy : "last_writer_wins", options->track_fields ? "true" : "false");
 	for (int i = 0; i < lab->nregions; i++)
 		fprintf(file, "  %s: { listen: \"127.0.0.1:%d\", database: \"%s\", control: \"%s.sock\" }\n", names[i], 1 + i, lab->dsn[i], names[i]);
-	fprintf(file, "kafka:\n  brokers: \"%s\"\n  heartbeat: 200ms\n%sdatabase: { statement_timeout: 5s, lock_timeout: 2s, connect_timeout: 2s }\n"
+	fprintf(file, "kafka:\n  brokers: \"%s\"\n%s%sdatabase: { statement_timeout: 5s, lock_timeout: 2s, connect_timeout: 2s }\n"
 	        "lua: { path: \"%s\" }\nroutes:\n  - { method: GET, path: \"/:region/properties/:id\", handler: handlers/property_get.lua }\n",
-	        options->brokers ? options->brokers : "127.0.0.1:1", options->more ? options->more : "", lab->dir);
+	        options->brokers ? options->brokers : "127.0.0.1:1", options->more && strstr(options->more, "heartbeat:") ? "" : "  heartbeat: 200ms\n",
+	        options->more ? options->more : "", lab->dir);
 	fclose(file);
 }
 

@@ -25,7 +25,8 @@ static int start(void **state)
 
 	broker = pl_embedded_start(&(struct pl_embedded_options){ .partitions = 3, .topics = topics }, &err);
 	assert_non_null(broker);
-	lab_start(&lab, &(struct lab_options){ .regions = 1, .brokers = pl_embedded_address(broker), .more = "  partitions: 3\n  relay_batch: 50\n" });
+	lab_start(&lab, &(struct lab_options){ .regions = 1, .brokers = pl_embedded_address(broker), // heartbeats would take errors meant for events
+		.more = "  partitions: 3\n  relay_batch: 50\n  heartbeat: 60s\n" });
 	return 0;
 }
 
