@@ -127,17 +127,40 @@ static void check_region_pair(struct pl_load *load, const struct pl_region *a, c
 		pl_load_fault(load, node, "control", "regions.%s.control: is the socket of region %s", b->name, a->name);
 }
 
-// libpq's own words are not passed on: they quote the string.
-static bool is_connection_string(const char *text)
+static const char *option(const PQconninfoOption *options, const char *keyword)
+{
+	while (options->keyword != NULL && strcmp(options->keyword, keyword) != 0)
+		options++;
+	return options->keyword != NULL && options->val != NULL ? options->val : "";
+}
+
+// Whether an '@' or '/' of the password, not written as %40 or %2F, has ended it too early: its rest is then the host, the port or the
+// database, and libpq names these when it cannot connect.
+static bool spills_password(const PQconninfoOption *options)
+{
+	const char *host = option(options, "host"), *port = option(options, "port");
+
+	if (port[strspn(port, "0123456789,")] != '\0')
+		return true;
+	if (host[0] != '/' && host[0] != '@' && strchr(host, '@') != NULL) // these begin the paths of sockets
+		return true;
+	return *option(options, "user") == '\0' && strchr(option(options, "dbname"), '@') != NULL;
+}
+
+// What is wrong with a connection string, or NULL. libpq's own words are not passed on: they quote the string.
+static const char *connection_fault(const char *text)
 {
 	char *message = NULL;
 	PQconninfoOption *options = PQconninfoParse(text, &message);
+	const char *fault = NULL;
 
 	PQfreemem(message);
 	if (options == NULL)
-		return false;
+		return "is no connection string of libpq (its value is not shown)";
+	if (spills_password(options))
+		fault = "a part of user or password is taken for host, port or database: in a URL write @ as %40, / as %2F (its value is not shown)";
 	PQconninfoFree(options);
-	return true;
+	return fault;
 }
 
 static void check_database(struct pl_load *load, const struct pl_region *region, const struct pl_node *node)
@@ -146,8 +169,9 @@ static void check_database(struct pl_load *load, const struct pl_region *region,
 	bool ours = load->region != NULL && strcmp(load->region, region->name) == 0;
 
 	if (region->database != NULL) {
-		if (!is_connection_string(region->database))
-			pl_load_fault(load, node, key, "regions.%s.%s: is no connection string of libpq (its value is not shown)", region->name, key);
+		const char *fault = connection_fault(region->database);
+		if (fault != NULL)
+			pl_load_fault(load, node, key, "regions.%s.%s: %s", region->name, key, fault);
 	} else if (pl_node_member(node, key) == NULL && ours) { // where it stands but is empty or unset, that was reported
 		pl_load_fault(load, node, NULL, "regions.%s.database: is missing", region->name);
 	}

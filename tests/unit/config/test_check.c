@@ -77,6 +77,40 @@ static void a_region_must_be_possible(void **state)
 	REFUSE_EACH(lines);
 }
 
+// libpq would name the rest of it, as the port or the host that it cannot use, in messages that are logged.
+static void a_password_that_ends_too_early_is_refused(void **state)
+{
+	static const char *const databases[] = {
+		"postgresql://plist:s3c/ret@db:5432/plist", "postgresql://plist:s3c@ret@db:5432/plist", "postgresql://plist:12/ret@db:5432/plist",
+	};
+	for (size_t i = 0; i < sizeof(databases) / sizeof(databases[0]); i++) {
+		char line[256];
+		snprintf(line, sizeof(line), "  eu: { listen: \"0.0.0.0:8002\", database: \"%s\" }", databases[i]);
+		char *text = fixture_with("  eu:", line);
+		fixture_refused(text, "4:43: regions.eu.database: a part of user or password is taken for host, port or database", 0);
+		for (int j = 0; j < fixture_problems.n; j++)
+			assert_null(strstr(fixture_problems.lines[j].text, "s3c"));
+		free(text);
+	}
+}
+
+static void connection_strings_of_all_kinds_are_taken(void **state)
+{
+	static const char *const databases[] = {
+		"postgresql://plist:s3c%2Fr%40t@db:5432,db2:5433/plist", "postgresql:///plist?host=/run/postgresql", "host=@abstract user=a@b",
+		"postgresql://a%40b@[::1]/plist?sslmode=require", "user=plist dbname=a@b",
+	};
+	for (size_t i = 0; i < sizeof(databases) / sizeof(databases[0]); i++) {
+		char line[256];
+		snprintf(line, sizeof(line), "  eu: { listen: \"0.0.0.0:8002\", database: \"%s\" }", databases[i]);
+		char *text = fixture_with("  eu:", line);
+		struct pl_config *config = fixture_load(text, NULL);
+		assert_non_null(config);
+		pl_config_unref(&config);
+		free(text);
+	}
+}
+
 static void the_region_asked_for_must_exist(void **state)
 {
 	assert_null(fixture_load(fixture_good, "mars"));
@@ -231,6 +265,8 @@ int main(void)
 		cmocka_unit_test(regions_on_different_machines_may_listen_alike),
 		cmocka_unit_test(id_bases_close_together_are_worth_a_word),
 		cmocka_unit_test(a_region_must_be_possible),
+		cmocka_unit_test(a_password_that_ends_too_early_is_refused),
+		cmocka_unit_test(connection_strings_of_all_kinds_are_taken),
 		cmocka_unit_test(the_region_asked_for_must_exist),
 		cmocka_unit_test(fields_must_be_columns_of_their_own),
 		cmocka_unit_test(rules_of_a_field_must_suit_its_type),
