@@ -57,6 +57,14 @@ def test_the_backends_have_the_variables_that_the_daemon_reads():
         assert f"@db-{region}:" in environment["DATABASE_URL"]
 
 
+def test_nginx_needs_no_names_to_start_while_a_region_is_away():
+    known = services(FILES[0])
+    for region in ("us", "eu"):
+        address = known[f"backend-{region}"]["networks"]["default"]["ipv4_address"]
+        for name in ("nginx", "backend-us", "backend-eu", "migrate"):
+            assert known[name]["environment"][f"{region.upper()}_UPSTREAM"] == f"{address}:8000", (name, region)
+
+
 def test_every_variable_of_the_shipped_yaml_that_has_no_default_is_given():
     values = yaml.safe_dump(yaml.safe_load((places.TOP / "conf" / "plist.yaml").read_text()))  # without the comments
     wanted = set(re.findall(r"\$\{([A-Z_]+)\}", values))
