@@ -163,6 +163,16 @@ static double number_of(const cJSON *object, const char *key)
 	return text ? strtod(text, NULL) : PL_UNKNOWN;
 }
 
+// How long ago the daemon heard of an origin; -1 when it never did.
+static int64_t heard_us_of(const cJSON *origin, int64_t now_us)
+{
+	const char *text = pl_json_string(origin, "last_heartbeat_at");
+	int64_t at_us;
+	if (!text || pl_time_parse(text, strlen(text), &at_us))
+		return -1;
+	return now_us > at_us ? now_us - at_us : 0;
+}
+
 static void take_daemons_word(struct pl_lag_of_region *lag, const cJSON *json)
 {
 	const cJSON *origins = pl_json_get(json, "origins");
@@ -174,6 +184,8 @@ static void take_daemons_word(struct pl_lag_of_region *lag, const cJSON *json)
 			continue;
 		lag->origins[i].seconds = number_of(origin, "lag_seconds");
 		lag->origins[i].events_behind = (int64_t)number_of(origin, "events_behind");
+		if (lag->origins[i].heard_us < 0) // the database could not be asked
+			lag->origins[i].heard_us = heard_us_of(origin, pl_now_us());
 	}
 }
 

@@ -259,6 +259,16 @@ def test_lag_is_level_when_nothing_is_on_its_way(stack):
     assert all(0 <= row["heard_seconds_ago"] < 10 for row in found["origins"])
 
 
+def test_who_cannot_ask_a_database_takes_the_daemons_word_for_the_heartbeats(stack):
+    stack.wait_ready()
+    wait_until("everybody is heard", lambda: {row["verdict"] for row in data(stack, "lag")["origins"]} == {"ok"}, 20)
+    away = {"REGION": "eu", "DATABASE_URL": "postgresql://plist@127.0.0.1:1/plist"}
+    done = run_admin("lag", "-o", "json", config=stack.config, environment=stack.environment() | away, check=False)
+    assert done.returncode == PARTIAL
+    eu = next(row for row in json.loads(done.stdout)["origins"] if row["region"] == "eu")
+    assert eu["verdict"] == "ok" and 0 <= eu["heard_seconds_ago"] < 10
+
+
 def test_lag_of_a_region_whose_applier_waits(stack):
     stack.wait_ready()
     record = stack.new_record()
