@@ -68,7 +68,7 @@ static const struct pl_key rows[] = {
 { "http.workers", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(http.workers), "auto", .min = 1, .max = 256, .word = "auto",
   .doc = "Threads that serve requests, each with its own event loop, Lua state and database connections; auto is one per core." },
 { "http.max_connections", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(http.max_connections), "1024", .min = 1, .max = 65536,
-  .doc = "Client connections per worker; further ones wait to be accepted." },
+  .doc = "Client connections per worker; beyond it the one that has idled for longest is closed." },
 { "http.queue", PL_KEY_INTEGER, 0, CONFIG(http.queue), "1024", .min = 1, .max = 1000000,
   .doc = "Requests that may wait in one worker; beyond it the answer is 503." },
 { "http.max_body", PL_KEY_SIZE, 0, CONFIG(http.max_body), "64KiB", .min = 64, .max = 16 * MiB,
