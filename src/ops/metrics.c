@@ -86,9 +86,9 @@ static void print_store(struct pl_buf *buf, const struct pl_store_stats *s)
 	counter(buf, "plist_store_retried_total", "Writes that were sent again after their transaction failed.", s->retried);
 	counter(buf, "plist_store_deadlocks_total", "Transactions that the database ended because of a deadlock.", s->deadlocks);
 	counter(buf, "plist_store_unknown_total", "Writes whose outcome was not known when the connection was lost.", s->unknown);
-	counter(buf, "plist_store_settled_total", "Of those, the ones that were found out afterwards.", s->settled);
+	counter(buf, "plist_store_settled_total", "Writes of unknown outcome that were found out afterwards.", s->settled);
 	counter(buf, "plist_store_reads_total", "Records read by id.", s->reads);
-	counter(buf, "plist_store_read_batches_total", "Statements that read them.", s->read_batches);
+	counter(buf, "plist_store_read_batches_total", "Statements that read records by id, many at a time.", s->read_batches);
 	counter(buf, "plist_store_queries_total", "Lists and queries of handlers.", s->queries);
 	counter(buf, "plist_store_reconnects_total", "Connections to the database that were made again.", s->reconnects);
 	gauge(buf, "plist_store_write_queue", "Writes that wait for a connection.", s->write_queue);
@@ -127,8 +127,8 @@ static void print_relay(struct pl_buf *buf, const struct pl_relay_stats *s)
 	gauge(buf, "plist_relay_leader", "Whether this daemon's relay is the one that publishes.", s->leader);
 	counter(buf, "plist_relay_published_total", "Events that the broker has acknowledged.", s->published);
 	counter(buf, "plist_relay_batches_total", "Portions of the outbox that were published.", s->batches);
-	counter(buf, "plist_relay_failures_total", "Portions that could not be published and were tried again.", s->failed);
-	counter(buf, "plist_relay_producers_replaced_total", "Producers given up after a fatal error.", s->producers_replaced);
+	counter(buf, "plist_relay_failures_total", "Portions of the outbox that could not be published and were tried again.", s->failed);
+	counter(buf, "plist_relay_producers_replaced_total", "Kafka producers given up after a fatal error.", s->producers_replaced);
 	counter(buf, "plist_relay_heartbeats_total", "Heartbeats sent.", s->heartbeats);
 	gauge(buf, "plist_outbox_events", "Events in the outbox when the relay looked last.", (double)s->outbox_events);
 	double age_s = s->outbox_oldest_us ? (double)(pl_now_us() - s->outbox_oldest_us) / 1e6 : 0;
@@ -173,10 +173,10 @@ static void print_lag(struct pl_buf *buf, struct pl_daemon *daemon)
 	pl_apply_lag(daemon->apply, lag);
 	gauge(buf, "plist_replication_lag_seconds", "How far this region is behind the others.", lag->seconds);
 	gauge(buf, "plist_replication_events_behind", "Events of other regions that are known and not applied.", (double)lag->events_behind);
-	family(buf, "plist_replication_origin_lag_seconds", "gauge", "The same, by the region that wrote.");
+	family(buf, "plist_replication_origin_lag_seconds", "gauge", "How far this region is behind another, by the region that wrote.");
 	for (int i = 0; i < lag->norigins; i++)
 		labelled(buf, "plist_replication_origin_lag_seconds", "origin", lag->origins[i].region, lag->origins[i].seconds);
-	family(buf, "plist_replication_origin_events_behind", "gauge", "The same, in events.");
+	family(buf, "plist_replication_origin_events_behind", "gauge", "Events of another region that are known and not applied, by the region that wrote.");
 	for (int i = 0; i < lag->norigins; i++)
 		labelled(buf, "plist_replication_origin_events_behind", "origin", lag->origins[i].region, (double)lag->origins[i].events_behind);
 	free(lag);
@@ -249,10 +249,10 @@ static void print_config(struct pl_buf *buf, struct pl_daemon *daemon)
 	const struct pl_loaded *loaded = daemon->loaded;
 	family(buf, "plist_config_info", "gauge", "The configuration that is in force.");
 	pl_buf_printf(buf, "plist_config_info{sha256=\"%s\"} 1\n", loaded->config->sha256);
-	gauge(buf, "plist_config_loaded_timestamp_seconds", "When it was loaded.", (double)daemon->loaded_us / 1e6);
-	counter(buf, "plist_config_reloads_total", "Reloads that were taken.", daemon->reloads);
-	counter(buf, "plist_config_reload_failures_total", "Reloads that were refused.", daemon->reload_failures);
-	gauge(buf, "plist_config_last_reload_successful", "Whether the last reload, or the start, was taken.", daemon->last_reload_ok);
+	gauge(buf, "plist_config_loaded_timestamp_seconds", "When the configuration in force was loaded.", (double)daemon->loaded_us / 1e6);
+	counter(buf, "plist_config_reloads_total", "Reloads of the configuration that were taken.", daemon->reloads);
+	counter(buf, "plist_config_reload_failures_total", "Reloads of the configuration that were refused.", daemon->reload_failures);
+	gauge(buf, "plist_config_last_reload_successful", "Whether the last reload of the configuration, or the start, was taken.", daemon->last_reload_ok);
 	family(buf, "plist_policy_info", "gauge", "The conflict policies in force.");
 	for (int i = 0; i < loaded->npolicies; i++) {
 		const struct pl_policy_facts *p = &loaded->policies[i];
@@ -267,11 +267,11 @@ static void print_housekeep(struct pl_buf *buf, struct pl_daemon *daemon)
 {
 	struct pl_housekeep_stats s;
 	pl_housekeep_stats(daemon->housekeep, &s);
-	counter(buf, "plist_housekeeping_requests_expired_total", "Remembered requests forgotten.", s.requests_expired);
+	counter(buf, "plist_housekeeping_requests_expired_total", "Remembered request ids that have expired and were deleted.", s.requests_expired);
 	counter(buf, "plist_housekeeping_conflicts_deleted_total", "Conflicts deleted one by one.", s.conflicts_deleted);
-	counter(buf, "plist_housekeeping_partitions_dropped_total", "Months of conflicts dropped.", s.partitions_dropped);
-	counter(buf, "plist_housekeeping_failures_total", "Rounds that failed and were tried again.", s.failures);
-	gauge(buf, "plist_housekeeping_last_success_timestamp_seconds", "End of the last round that succeeded.", (double)s.last_run_us / 1e6);
+	counter(buf, "plist_housekeeping_partitions_dropped_total", "Monthly partitions of the table of conflicts that were dropped.", s.partitions_dropped);
+	counter(buf, "plist_housekeeping_failures_total", "Rounds of housekeeping that failed and were tried again.", s.failures);
+	gauge(buf, "plist_housekeeping_last_success_timestamp_seconds", "End of the last round of housekeeping that succeeded.", (double)s.last_run_us / 1e6);
 }
 
 static long resident_pages(void)
