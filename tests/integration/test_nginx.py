@@ -1,13 +1,15 @@
 """NGINX between clients and regions: where requests go, what a fault becomes, and that no fault executes a write twice."""
 
+import os
 import re
+import signal
 import threading
 from decimal import Decimal
 
 import pytest
 
 from support.client import new_id
-from support.process import wait_until
+from support.process import end_orphans, family, port_is_free, started_at, wait_until
 from support.proxy import CUT, HANG, LOSE, SWALLOW, Proxy
 
 
@@ -168,6 +170,19 @@ def test_a_reload_of_nginx_loses_no_request(stack):
     for thread in threads:
         thread.join()
     assert set(statuses) == {200} and len(statuses) > 20
+
+
+def test_workers_of_a_master_that_was_killed_are_found_and_ended(stack):
+    nginx = stack.nginx
+    master, workers = nginx.pid, family(nginx.pid)[1:]
+    end_orphans(nginx.folder / "process.json")
+    assert nginx.running, "a server that lives has no orphans"
+    os.kill(master, signal.SIGKILL)
+    nginx.wait_ended()
+    assert any(started_at(worker) for worker in workers) and not port_is_free(nginx.port)
+    end_orphans(nginx.folder / "process.json")
+    assert not any(started_at(worker) for worker in workers) and port_is_free(nginx.port)
+    nginx.start()
 
 
 def test_the_diff_says_whether_the_file_is_what_the_yaml_asks_for(stack):

@@ -14,7 +14,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from support import places  # noqa: E402
-from support.process import free_port, started_at  # noqa: E402
+from support.process import end_orphans, free_port, started_at  # noqa: E402
 from support.stack import Stack  # noqa: E402
 
 FOLDER = (places.STATE / "demo").resolve()
@@ -139,6 +139,9 @@ class Demo(Stack):
 
 def main(arguments):
     command = arguments[0]
+    if command in ("up", "stop"):
+        for record in FOLDER.glob("*/process.json"):
+            end_orphans(record)
     if command == "up":
         if last_broker() not in (None, arguments[1]):
             Demo().stop()
@@ -156,3 +159,6 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except (AssertionError, RuntimeError, OSError, places.Missing) as error:
         sys.exit(f"** {error}")
+    except KeyboardInterrupt:
+        print("\n** interrupted; what was started goes on running: ./run stop ends it", file=sys.stderr)
+        sys.exit(130)

@@ -105,6 +105,29 @@ def family(pid):
     return found
 
 
+def end_orphans(record):
+    """Ends what a server whose process was killed has left behind: NGINX's workers outlive their master, and keep its port.
+
+    `record` is its process.json. Each server leads a session of its own, so its number finds them; and they work in its folder.
+    """
+    record = pathlib.Path(record)
+    try:
+        known = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return
+    if known.get("boot") != BOOT or pathlib.Path(f"/proc/{known['pid']}").exists():
+        return  # nothing of this boot, or it lives, or its number is another's now
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            stat = pathlib.Path(f"/proc/{entry}/stat").read_text()
+            folder = pathlib.Path(os.readlink(f"/proc/{entry}/cwd"))
+            if int(stat[stat.rindex(")") + 2 :].split()[3]) == known["pid"] and folder.is_relative_to(record.parent.resolve()):
+                os.kill(int(entry), signal.SIGKILL)
+                wait_until(f"{entry} has ended", lambda pid=entry: started_at(pid) is None, 10)
+        except OSError:
+            continue  # it has ended meanwhile, or is somebody else's
+
+
 def listening_inodes(port):
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):

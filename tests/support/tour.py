@@ -109,7 +109,7 @@ class Tour:
         wait_until("both regions have recorded the conflict", both_know, 30)
         row = self.wait_equal()
         conflict = self.demo.database("us").conflicts(self.record)[-1]
-        self.tell(f"both asked the policy {conflict['policy_name']} about both writes, and its verdict was {dump(conflict['verdict'])}:")
+        self.tell(f"both asked the policy {conflict['policy_name']} about both writes, oldest first, and its verdict was {dump(conflict['verdict'])}:")
         for region in self.demo.regions:
             self.ask("GET", f"/{region}/properties/{self.record}", 200)
         self.tell(f"the version {row['version']} counts both; `plist-admin conflicts list` shows what was decided")
@@ -125,13 +125,18 @@ class Tour:
             answer = self.ask("PUT", f"/us/properties/{self.record}", 200, {"price": Decimal("630000.00"), "version": version}, new_id())
         finally:
             daemon.start()
-            daemon.wait_ready()
+        self.tell("us is started again; the broker gives it its partitions when it has missed the process that was killed for 10 seconds")
+        daemon.wait_ready()
         self.tell("us is back; what it missed comes from the broker")
         wait_until("us has caught up", lambda: daemon.client.read(self.record).json["version"] >= answer.json["version"], 30)
         # NGINX asks us again once its fail_timeout is over.
         wait_until("NGINX asks us again", lambda: self.front.read(self.record).region == "us", 15)
         self.ask("GET", f"/us/properties/{self.record}", 200)
-        wait_until("nothing is behind", lambda: self.demo.client("us").get("/us/replication-lag").json["events_behind"] == 0, 20)
+
+        def level():
+            lag = self.demo.client("us").get("/us/replication-lag").json
+            return lag["broker"] == "up" and lag["events_behind"] == 0 and lag["lag_seconds"] == 0
+        wait_until("nothing is behind", level, 20)
         self.ask("GET", "/us/replication-lag", 200)
 
 
