@@ -94,8 +94,8 @@ static void scans_its_own_printing(void **state)
 
 static void does_not_scan_what_is_no_record(void **state)
 {
-	static const char *const bad[] = { "", "{}", "[]", "{\"id\":7}", "{\"id\":7,\"price\":NaN,\"rooms\":3,\"name\":null,\"open\":null,\"height\":0,"
-		"\"region_origin\":\"us\",\"version\":1,\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}" };
+	static const char *const bad[] = { "", "{}", "[]", "{\"id\":7}", ("{\"id\":7,\"price\":NaN,\"rooms\":3,\"name\":null,\"open\":null,\"height\":0,"
+		"\"region_origin\":\"us\",\"version\":1,\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}") };
 	struct pl_record *record;
 	struct pl_error err;
 
