@@ -144,7 +144,7 @@ static const struct pl_key rows[] = {
   .doc = "Where the region's daemon listens. The environment variable replaces the port alone." },
 { "regions.<name>.upstream", PL_KEY_STRINGS, 0, REGION(upstream), COUNT(struct pl_region, nupstream), .derived = "the address of listen",
   .pattern = PATTERN_ADDRESS, .form = FORM_ADDRESS, .max = 64,
-  .doc = "Where NGINX finds the region's daemons, one or several." },
+  .doc = "Where NGINX finds the region's daemons, one or several. Addresses serve better than names, which NGINX asks for only when it starts." },
 { "regions.<name>.database", PL_KEY_STRING, PL_KEY_RESTART | PL_KEY_SECRET, REGION(database), .env = "DATABASE_URL", .max = 4096,
   .doc = "The region's PostgreSQL database, as a URL or as keywords of libpq; only the region's own daemon and tool need it." },
 { "regions.<name>.id_base", PL_KEY_INTEGER, PL_KEY_RESTART, REGION(id_base), .derived = "1000000000000 times the region's place, counted from 1",
