@@ -349,6 +349,8 @@ struct pl_remember_answer *answer_now(struct fixture *f, const char *request_id,
 
 // ---- the plain connection
 
+static const char *vask(struct fixture *f, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+
 static const char *vask(struct fixture *f, const char *fmt, va_list ap)
 {
 	static char value[4096];
