@@ -48,6 +48,7 @@ class Demo(Stack):
         except (OSError, ValueError):
             self.known = {"ports": {}}
         self.kind = broker or self.known.get("broker", "kafka")
+        self.starting = broker is not None  # else it is only looked at, or stopped: its ports stay what they were
         super().__init__(FOLDER, broker=self.kind)
         self.known["broker"] = self.kind
         self.kept.write_text(json.dumps(self.known, indent=2) + "\n")
@@ -55,7 +56,7 @@ class Demo(Stack):
     def choose_port(self, name):
         """The one it had, if it still runs there or the port is free; else the usual one; else any."""
         ports = self.known["ports"]
-        if name in ports and self._runs(name):
+        if name in ports and (self._runs(name) or not self.starting):
             return ports[name]
         ports[name] = free_port(ports.get(name) or USUAL_PORTS[name])
         return ports[name]

@@ -115,7 +115,7 @@ def end_orphans(record):
         known = json.loads(record.read_text())
     except (OSError, ValueError):
         return
-    if known.get("boot") != BOOT or pathlib.Path(f"/proc/{known['pid']}").exists():
+    if known.get("boot") != BOOT or started_at(known["pid"]):
         return  # nothing of this boot, or it lives, or its number is another's now
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
