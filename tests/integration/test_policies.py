@@ -6,9 +6,7 @@ import pty
 import re
 import shutil
 import socket
-import statistics
 import subprocess
-import time
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
@@ -337,33 +335,45 @@ def exact(text):
     return json.loads(text, parse_float=Decimal)
 
 
-@pytest.mark.skip(reason="passes alone, fails with a KeyError after the other tests of this file: the cause is not found yet")
+def decided_by_hand(conflicts):
+    """How many the mean decides otherwise, how many the same, and how many are no conflicts that can be read (test_housekeeping.py leaves such)."""
+    different = same = unreadable = 0
+    for siblings, visible in conflicts:
+        siblings, visible = exact(siblings), exact(visible)
+        if not siblings or "fields" not in visible:
+            unreadable += 1
+            continue
+        fields, deleted = mean_by_hand(siblings) if len(siblings) > 1 else (visible["fields"], visible["deleted"])
+        if deleted and visible["deleted"] or not deleted and not visible["deleted"] and fields == visible["fields"]:
+            same += 1
+        else:
+            different += 1
+    return different, same, unreadable
+
+
 def test_replay_agrees_with_an_independent_computation(stack, us, eu, tmp_path):
     records = [stack.new_record(bedrooms=1) for _ in range(6)]
     with Load([us, eu], records, deletes=True) as load:
         load.wait_accepted(250)
     stack.settle()
+    stack.database("us").execute(
+        "INSERT INTO conflicts (resource, record_id, type, detected_at, policy_name, policy_sha256, siblings, verdict, visible, vector) "
+        "VALUES ('properties', %s, 'update_origin_differs', now(), 'p', 's', '[]', '{}', '{}', '{}')", records[0])
     file = file_with(tmp_path, "mean", MEAN_OF_THE_LIVING)
-    expected = {}
-    for region in stack.regions:
-        different = same = 0
-        for siblings, visible in stack.database(region).rows("SELECT siblings::text, visible::text FROM conflicts WHERE resource = 'properties'"):
-            siblings, visible = exact(siblings), exact(visible)
-            fields, deleted = mean_by_hand(siblings) if len(siblings) > 1 else (visible["fields"], visible["deleted"])
-            if deleted and visible["deleted"] or not deleted and not visible["deleted"] and fields == visible["fields"]:
-                same += 1
-            else:
-                different += 1
-        expected[region] = (different, same)
+    expected = {region: decided_by_hand(stack.database(region).rows(
+        "SELECT siblings::text, visible::text FROM conflicts WHERE resource = 'properties'")) for region in stack.regions}
     done = stack.admin("policy", "replay", file, "-o", "json", check=False)
-    told = {r["region"]: (r["different"], r["same"]) for r in json.loads(done.stdout)["regions"]}
+    told = {r["region"]: (r["different"], r["same"], r["unreadable"]) for r in json.loads(done.stdout)["regions"]}
     assert told == expected
-    assert done.returncode == 1 and expected["us"][0] > 10, expected
+    assert done.returncode == 1 and expected["us"][0] > 10 and expected["us"][2] >= 1, expected
     assert len(json.loads(done.stdout)["samples"]) == 10
     # What was decided by the rule that is in force would not change by it.
     done = stack.admin("policy", "replay", places.TOP / "lua/policies/last_writer_wins.lua", "--since", "1h", "-o", "json", check=False)
     latest = json.loads(done.stdout)["regions"]
-    assert all(r["failed"] == 0 and r["unreadable"] == 0 for r in latest)
+    assert all(r["failed"] == 0 for r in latest), latest
+    assert {r["region"]: (r["conflicts"], r["unreadable"]) for r in latest} == {region: stack.database(region).rows(
+        "SELECT count(*), count(*) FILTER (WHERE siblings = '[]') FROM conflicts WHERE resource = 'properties' AND detected_at >= now() - interval '1 hour'"
+    )[0] for region in stack.regions}
 
 
 # Beside the live one: shadows.
@@ -372,10 +382,10 @@ LOOPS = """
 local policy = require "plist.policy"
 local decimal = require "plist.decimal"
 return {
-  name = "loops", doc = "Never ends for one price.",
+  name = "loops", doc = "Never ends for one price, 6666.66, which no check comes upon.",
   resolve = function(rows)
     for _, row in ipairs(rows) do
-      while row.fields.price == decimal "6666.66" do end
+      while row.fields.price * 3 == decimal "19999.98" do end
     end
     return policy.take(1)
   end,
@@ -415,8 +425,8 @@ def test_a_shadow_counts_differences_and_touches_no_result(stack, lua):
 
 
 def test_a_policy_that_raises_for_some_input_is_marked_and_a_corrected_one_decides_anew(stack, lua, tmp_path):
-    raises = HIGHEST.replace("local row, top = rows[i], rows[best]",
-                             'local row, top = rows[i], rows[best]\n      if tostring(row.fields.price) == "4321.01" then error("not this one") end')
+    raises = 'local decimal = require "plist.decimal"' + HIGHEST.replace("local row, top = rows[i], rows[best]",
+                             'local row, top = rows[i], rows[best]\n      if row.fields.price * 3 == decimal "12963.03" then error("not this one") end')
     assert raises != HIGHEST
     write_policy(lua, "raises", raises)
     stack.reload_policy(on(lua, "raises"))
@@ -434,31 +444,42 @@ def test_a_policy_that_raises_for_some_input_is_marked_and_a_corrected_one_decid
     stack.check_consistent()
 
 
-def travel_seconds(stack, us, record, version):
-    """From the answer of a write in us to its being in eu's database."""
-    assert us.put(record, price=Decimal("3.00"), version=version).status == 200
-    begun = time.monotonic()
-    while stack.database("eu").property(record)["version"] <= version:
-        assert time.monotonic() < begun + 15
-    return time.monotonic() - begun
+def meet(us, eu, record, price):
+    """Both regions write the price at the same time, eu with another field, so that it is a conflict unless one came too late."""
+    at_once(lambda: us.put(record, price=Decimal(price), version=1), lambda: eu.put(record, price=Decimal(price), bedrooms=2, version=1))
 
 
-@pytest.mark.skip(reason="a timed bound, which a busy machine breaks; to be moved into the benchmark")
-def test_a_policy_that_loops_costs_the_others_less_than_100_ms(stack, us, eu, lua):
+def apart_meet(stack, records, price):
+    """Every record has one conflict about this price. Returns what of eu's processor time it took, and how often its policy failed."""
+    def counted():
+        metrics = stack.plistd["eu"].metrics()
+        return metrics["process_cpu_seconds_total"], metrics["plist_policy_errors_total"]
+    before = counted()
+    with apart(stack):
+        for record in records:
+            meet(stack.client("us"), stack.client("eu"), record, price)
+    for record in records:
+        wait_conflict(stack, record)
+    return tuple(now - then for now, then in zip(counted(), before))
+
+
+def test_a_policy_that_loops_stops_no_partition_and_costs_less_than_100_ms_each_time(stack, us, eu, lua):
     write_policy(lua, "loops", LOOPS)
     stack.reload_policy(on(lua, "loops"))
     stack.wait_ready()
-    quiet = stack.new_record()
-    before, beside = [], []
-    for n in range(12):
-        before.append(travel_seconds(stack, us, quiet, n + 1))
-    for n in range(12):
-        noisy = stack.new_record()
-        at_once(lambda r=noisy: us.put(r, price=Decimal("6666.66"), version=1), lambda r=noisy: eu.put(r, price=Decimal("6666.66"), bedrooms=2, version=1))
-        beside.append(travel_seconds(stack, us, quiet, 13 + n))
-    errors = stack.database("eu").value("SELECT count(*) FROM conflicts WHERE policy_name = 'loops' AND policy_error IS NOT NULL")
-    assert errors >= 6
-    assert statistics.median(beside) - statistics.median(before) < 0.1, (before, beside)
+    quiet, noisy = stack.new_record(), [stack.new_record() for _ in range(12)]
+    calm_s, none = apart_meet(stack, [stack.new_record() for _ in range(12)], "5.00")
+    loops_s, overruns = apart_meet(stack, noisy, "6666.66")
+    assert none == 0 and overruns >= len(noisy), (none, overruns)
+    # Time of the processor, not on the wall: a busy machine changes nothing about it. Nothing else than the policy differs.
+    assert (loops_s - calm_s) / overruns < 0.1, (loops_s, calm_s, overruns)
+    for record in noisy:
+        error = stack.database("eu").conflicts(record)[0]["policy_error"]
+        assert "used up its instructions" in error, error  # the count, the same everywhere, and not the clock
+    # Nothing stands still: neither another record, nor the same one, whose events lie behind in the same partition.
+    for record, version in ((quiet, 1), *((record, 3) for record in noisy)):
+        assert us.put(record, price=Decimal("3.00"), version=version).status == 200
+        stack.wait_version("eu", record, version + 1)
     stack.check_consistent()
 
 
