@@ -52,9 +52,19 @@ static int frozen_index(lua_State *L)
 	return 1;
 }
 
+// Often table.sort or table.insert: the place that is told is the line that called them.
 static int frozen_newindex(lua_State *L)
 {
-	return luaL_error(L, "what a policy is shown cannot be changed");
+	lua_Debug ar;
+
+	lua_pushliteral(L, "");
+	for (int level = 1; lua_rawlen(L, -1) == 0 && lua_getstack(L, level, &ar); level++) {
+		lua_pop(L, 1);
+		luaL_where(L, level);
+	}
+	lua_pushliteral(L, "what a policy is shown cannot be changed; make a table of its own: table.move(rows, 1, #rows, 1, {})");
+	lua_concat(L, 2);
+	return lua_error(L);
 }
 
 static int frozen_len(lua_State *L)
@@ -125,7 +135,7 @@ void pl_policy_setup(lua_State *L)
 	lua_setfield(L, -2, "__metatable");
 	lua_pushliteral(L, "table");
 	lua_setfield(L, -2, "__type");
-	lua_pushliteral(L, "table");
+	lua_pushliteral(L, "read-only table"); // what Lua calls it where a table is asked for: rawset, setmetatable
 	lua_setfield(L, -2, "__name");
 	luaL_newmetatable(L, META_VERDICT);
 	lua_pushboolean(L, 0);

@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "script/run.h"
+#include "script/sandbox.h"
 
 #define HOOK_STEP 100          // instructions between two looks
 #define LONG_STRING 256        // bytes; shorter ones are not charged, an instruction's own cost covers them
@@ -168,8 +169,10 @@ static void keep_message(lua_State *L)
 	pl_buf_reset(&vm->message);
 	if (text)
 		pl_buf_adds(&vm->message, text);
+	else if (lua_isnil(L, -1))
+		pl_buf_adds(&vm->message, "an error without a message");
 	else
-		pl_buf_printf(&vm->message, "an error value that is a %s", luaL_typename(L, -1));
+		pl_buf_printf(&vm->message, "an error value that is a %s", pl_sandbox_kind(L, -1));
 }
 
 // Message handler: the stack is still there, so this is the time to write it down.

@@ -276,6 +276,7 @@ static int str_format(lua_State *L)
 	pl_sandbox_push_original(L, "format");
 	lua_insert(L, 1);
 	lua_call(L, top, 1);
+	pl_charge(L, (int64_t)lua_rawlen(L, -1)); // %099.99f of a great number is long, and each digit of it takes its time
 	return 1;
 }
 

@@ -76,7 +76,7 @@ static void read_key(lua_State *L, int index, struct key *key)
 		key->integer = lua_toboolean(L, index);
 		return;
 	default:
-		luaL_error(L, "keys that are a %s have no order", luaL_typename(L, index));
+		luaL_error(L, "keys that are a %s have no order", pl_sandbox_kind(L, index));
 	}
 }
 

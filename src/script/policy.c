@@ -167,11 +167,26 @@ static const char *as_json(lua_State *L, struct pl_vm *vm, cJSON *item)
 	default:
 		pl_buf_reset(&vm->text);
 		if (!pl_value_print_number(L, -1, &vm->text))
-			return lua_type(L, -1) == LUA_TNUMBER ? "no finite number" : luaL_typename(L, -1);
+			return lua_type(L, -1) == LUA_TNUMBER ? "a number that is not finite" : lua_pushfstring(L, "a %s", pl_sandbox_kind(L, -1));
 		item->type = cJSON_Raw;
 		item->valuestring = vm->text.data;
 		return NULL;
 	}
+}
+
+// The value as people write it, the beginning of a long one.
+static const char *value_text(struct pl_arena *arena, const cJSON *item)
+{
+	struct pl_buf buf = {0};
+	const char *text;
+
+	if (cJSON_IsString(item))
+		pl_buf_add_json(&buf, item->valuestring, strnlen(item->valuestring, 40));
+	else
+		pl_buf_adds(&buf, cJSON_IsBool(item) ? (cJSON_IsTrue(item) ? "true" : "false") : item->valuestring);
+	text = pl_arena_strndup(arena, buf.data, buf.len);
+	pl_buf_fini(&buf);
+	return text;
 }
 
 // A field of the merge, whose table is at `fields`.
@@ -189,8 +204,8 @@ static void take_field(lua_State *L, struct call *call, int fields, int i)
 	else if (cJSON_IsNull(&item) && field->required)
 		call->nonsense = pl_arena_printf(call->arena, "merges no %s, which every record has to have", field->name);
 	else if ((fault = pl_field_fault(call->arena, field, &item, &call->verdict->merged[i])))
-		call->nonsense = pl_arena_printf(call->arena, "merges a %s that %s", field->name, fault);
-	lua_pop(L, 1);
+		call->nonsense = pl_arena_printf(call->arena, "merges %s %s, which %s", field->name, value_text(call->arena, &item), fault);
+	lua_settop(L, fields);
 }
 
 // Members of the merge, on top of the stack, that are no fields.
@@ -206,8 +221,8 @@ static void refuse_others(lua_State *L, struct call *call)
 		lua_rawgeti(L, -1, i);
 		name = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
 		if (!name || pl_resource_field(call->resource, name, len) < 0)
-			call->nonsense = pl_arena_printf(call->arena, "merges '%s', which is no field of %s",
-			                                 name ? name : luaL_typename(L, -1), call->resource->name);
+			call->nonsense = pl_arena_printf(call->arena, "merges %s%s%s, which is no field of %s", name ? "'" : "a member whose name is a ",
+			                                 name ? name : pl_sandbox_kind(L, -1), name ? "'" : "", call->resource->name);
 		lua_pop(L, 1);
 	}
 	lua_settop(L, fields);
@@ -239,8 +254,8 @@ static void take_verdict(lua_State *L, struct call *call)
 			call->nonsense = pl_arena_printf(call->arena, "takes row %lld of %d", (long long)take, call->n);
 		return;
 	default:
-		call->nonsense = pl_arena_printf(call->arena, "returns %s instead of policy.take(i) or policy.merge{…}",
-		                                 lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
+		call->nonsense = pl_arena_printf(call->arena, "returns %s%s instead of policy.take(i) or policy.merge{…}", lua_isnil(L, -1) ? "" : "a ",
+		                                 lua_isnil(L, -1) ? "nothing" : pl_sandbox_kind(L, -1));
 	}
 }
 
@@ -293,6 +308,8 @@ int pl_policy_resolve_again(struct pl_policy *policy, const struct pl_resource *
 		return 0;
 	if (end != PL_CALL_DONE) {
 		pl_vm_recover(vm);
+		if (err)
+			err->retryable = end == PL_CALL_TIME; // the only limit that is not the same every time
 		return pl_error_prefix(err, "%s", policy->script->name);
 	}
 	return pl_error_set(err, PL_EINVAL, "%s: %s", policy->script->name, call.nonsense);

@@ -186,6 +186,26 @@ static int base_getmetatable(lua_State *L)
 	return 1;
 }
 
+// The member of a userdata's metatable, which lives as long as the state; NULL.
+static const char *member_of_userdata(lua_State *L, int index, const char *name)
+{
+	const char *text = NULL;
+
+	if (lua_type(L, index) == LUA_TUSERDATA && luaL_getmetafield(L, index, name) != LUA_TNIL) {
+		text = lua_tostring(L, -1);
+		lua_pop(L, 1);
+	}
+	return text;
+}
+
+const char *pl_sandbox_kind(lua_State *L, int index)
+{
+	const char *kind = member_of_userdata(L, index, "__type");
+
+	kind = kind ? kind : member_of_userdata(L, index, "__name");
+	return kind ? kind : luaL_typename(L, index);
+}
+
 const char *pl_sandbox_text(lua_State *L, int index, size_t *len_r)
 {
 	if (luaL_callmeta(L, index, "__tostring")) {
@@ -203,7 +223,7 @@ const char *pl_sandbox_text(lua_State *L, int index, size_t *len_r)
 		lua_pushliteral(L, "null");
 		return lua_tolstring(L, -1, len_r);
 	default:
-		lua_pushstring(L, luaL_typename(L, index));
+		lua_pushstring(L, pl_sandbox_kind(L, index));
 		return lua_tolstring(L, -1, len_r);
 	}
 }
@@ -335,6 +355,9 @@ const char *pl_sandbox_push_missing(lua_State *L, const char *name)
 		if (strcmp(missing[i].name, name) == 0)
 			return lua_pushfstring(L, "there is no global '%s': %s", name, missing[i].why);
 	}
+	// When a policy runs, the name is one that its file assigns somewhere: the others were told when it was loaded.
+	if (pl_vm_of(L)->world == PL_WORLD_POLICY && !pl_vm_of(L)->loading)
+		return lua_pushfstring(L, "there is no global '%s': this call has not set it, and nothing is kept from an earlier one", name);
 	return lua_pushfstring(L, "there is no global '%s'", name);
 }
 

@@ -24,6 +24,9 @@ bool pl_sandbox_push_module(lua_State *L, const char *name);
 // Pushes the text of any value, without the address of anything: what tostring gives.
 const char *pl_sandbox_text(lua_State *L, int index, size_t *len_r);
 
+// What the value at `index` is, for a message: its type as scripts see it, or the name of what it is a kind of ("decimal").
+const char *pl_sandbox_kind(lua_State *L, int index);
+
 // The guarded libraries, NULL-ended.
 extern const luaL_Reg pl_sandbox_base[];
 extern const luaL_Reg pl_sandbox_string[];
