@@ -39,10 +39,11 @@ static const struct pl_column decision_columns[] = {
 	{ NULL },
 };
 
-enum { I_FILE, WRITE, REGION, LATER, DELETED, FIELDS };
+enum { I_FILE, RECORD, WRITE, REGION, LATER, DELETED, FIELDS };
 
 static const struct pl_column input_columns[] = {
 	[I_FILE] = { "file", PL_CELL_TEXT, PL_COLUMN_DETAIL },
+	[RECORD] = { "record_id", PL_CELL_NUMBER, PL_COLUMN_DETAIL },
 	[WRITE] = { "write", PL_CELL_NUMBER },
 	[REGION] = { "region", PL_CELL_TEXT },
 	[LATER] = { "later_us", PL_CELL_NUMBER },
@@ -79,6 +80,7 @@ static void add_input(struct output *out, const char *file, const struct pl_reso
 	for (int r = 0; r < c->n; r++) {
 		pl_table_row(out->inputs);
 		pl_table_text(out->inputs, I_FILE, file);
+		pl_table_number(out->inputs, RECORD, c->id);
 		pl_table_number(out->inputs, WRITE, r + 1);
 		pl_table_text(out->inputs, REGION, c->rows[r].dot.region);
 		pl_table_number(out->inputs, LATER, c->rows[r].updated_at_us - c->rows[0].updated_at_us);
@@ -120,6 +122,20 @@ static void add_report(struct output *out, const char *file, const struct pl_con
 	out->refused += !accepted;
 }
 
+// What the table of the smallest input does not say by itself.
+static void talk_of_smallest(const struct pl_probe_case *c)
+{
+	bool former = false;
+	for (int r = 0; r < c->n; r++)
+		former |= strncmp(c->rows[r].dot.region, "former-", 7) == 0;
+	if (c->id > 1)
+		pl_say("  The smallest set of concurrent writes that shows it, all of record %" PRId64 ":", c->id);
+	else
+		pl_say("  The smallest set of concurrent writes that shows it:");
+	if (former)
+		pl_say("  (former-1, … stand for regions that the configuration no longer has: what they wrote may still meet other writes.)");
+}
+
 // What people are told beside the tables.
 static void talk(const char *file, const struct pl_probe_report *report)
 {
@@ -134,7 +150,7 @@ static void talk(const char *file, const struct pl_probe_report *report)
 	if (report->first)
 		pl_say("  one answer: %s; another: %s", report->first, report->second);
 	if (report->smallest)
-		pl_say("  The smallest set of concurrent writes that shows it:");
+		talk_of_smallest(report->smallest);
 }
 
 static int check_file(struct output *out, const char *file, const struct pl_resource *resource)

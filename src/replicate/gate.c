@@ -19,6 +19,7 @@
 #include "config/derive.h"
 #include "replicate/probe.h"
 
+#define PROBE 2 // what the probe looks for: one more when it looks for more, so that verdicts of before do not count
 #define SEED 1 // the same inputs in every region, so that all regions refuse the same
 #define VERDICT_MAX 4096
 
@@ -28,7 +29,7 @@ static void key_of(const struct pl_config *config, const struct pl_resource *res
 	struct pl_buf buf = {0};
 	uint8_t digest[PL_SHA256_SIZE];
 
-	pl_buf_printf(&buf, "%s\n%s\n%s %d\n", PACKAGE_VERSION, policy, resource->name, resource->track_fields);
+	pl_buf_printf(&buf, "%s %d\n%s\n%s %d\n", PACKAGE_VERSION, PROBE, policy, resource->name, resource->track_fields);
 	for (int f = 0; f < resource->nfields; f++) {
 		const struct pl_field *field = &resource->fields[f];
 
@@ -47,11 +48,14 @@ static void key_of(const struct pl_config *config, const struct pl_resource *res
 	pl_buf_fini(&buf);
 }
 
+// The files' form: "accepted KEY\n", or "refused KEY: the reason\n". The key tells one that was copied from another, and the end of the line one
+// that was cut short; either is no verdict, and the policy is checked again.
+
 // What was remembered: "" for accepted, the reason for refused. False when there is nothing.
 static bool recall(const struct pl_config *config, const char *key, char verdict[VERDICT_MAX])
 {
-	char path[1200];
-	size_t len;
+	char path[1200], accepted[PL_SHA256_HEX + 16], refused[PL_SHA256_HEX + 16];
+	size_t len, begin;
 	FILE *file;
 
 	if (!config->lua_checked)
@@ -63,13 +67,16 @@ static bool recall(const struct pl_config *config, const char *key, char verdict
 	len = fread(verdict, 1, VERDICT_MAX - 1, file);
 	fclose(file);
 	verdict[len] = 0;
-	if (strcmp(verdict, "accepted\n") == 0) {
+	snprintf(accepted, sizeof accepted, "accepted %s\n", key);
+	begin = (size_t)snprintf(refused, sizeof refused, "refused %s: ", key);
+	if (strcmp(verdict, accepted) == 0) {
 		verdict[0] = 0;
 		return true;
 	}
-	if (strncmp(verdict, "refused ", 8) != 0)
+	if (strlen(verdict) != len || len < begin + 2 || memcmp(verdict, refused, begin) != 0 || verdict[len - 1] != '\n')
 		return false;
-	memmove(verdict, verdict + 8, len - 7);
+	memmove(verdict, verdict + begin, len - begin - 1);
+	verdict[len - begin - 1] = 0;
 	return true;
 }
 
@@ -88,13 +95,13 @@ static void remember(const struct pl_config *config, const char *key, const char
 	file = fopen(beside, "we");
 	if (!file)
 		return;
-	written = fprintf(file, "%s%s", verdict[0] ? "refused " : "accepted\n", verdict) > 0;
+	written = fprintf(file, "%s %s%s%s\n", verdict[0] ? "refused" : "accepted", key, verdict[0] ? ": " : "", verdict) > 0;
 	if (fclose(file) != 0 || !written || rename(beside, path) < 0)
 		unlink(beside);
 }
 
-// The probe's verdict as a sentence; "" when accepted.
-static void probe(const struct pl_config *config, const struct pl_resource *resource, const char *policy, char verdict[VERDICT_MAX])
+// The probe's verdict as a sentence; "" when accepted. Returns whether it would be the same tomorrow: one that the clock has given is not remembered.
+static bool probe(const struct pl_config *config, const struct pl_resource *resource, const char *policy, char verdict[VERDICT_MAX])
 {
 	struct pl_config *alone = pl_config_with_source(config, resource, policy);
 	struct pl_probe_options options = {.config = alone, .resource = &alone->resources[0], .seed = SEED};
@@ -109,10 +116,11 @@ static void probe(const struct pl_config *config, const struct pl_resource *reso
 		pl_buf_printf(&buf, " (%s)", report.detail);
 	if (report.smallest)
 		pl_buf_printf(&buf, " For example: %s.", pl_probe_writes(arena, &alone->resources[0], report.smallest));
-	snprintf(verdict, VERDICT_MAX, "%s", buf.data ? buf.data : "");
+	snprintf(verdict, VERDICT_MAX - 100 /* the key */, "%s", buf.data ? buf.data : "");
 	pl_buf_fini(&buf);
 	pl_config_unref(&alone);
 	pl_arena_free(&arena);
+	return !report.by_the_clock;
 }
 
 static int check(const struct pl_config *config, const struct pl_resource *resource, const char *policy, bool shadow, struct pl_problems *problems)
@@ -124,8 +132,8 @@ static int check(const struct pl_config *config, const struct pl_resource *resou
 		return 0; // config/check has said that it is not there
 	key_of(config, resource, policy, key);
 	if (!recall(config, key, verdict)) {
-		probe(config, resource, policy, verdict);
-		remember(config, key, verdict);
+		if (probe(config, resource, policy, verdict))
+			remember(config, key, verdict);
 	}
 	if (!verdict[0])
 		return 0;

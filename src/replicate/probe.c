@@ -66,16 +66,16 @@ static void ask_again(struct probe *p, struct pl_policy *policy, const struct pl
 	const struct pl_resource *resource = p->options->resource;
 
 	memset(&answer->err, 0, sizeof answer->err);
-	answer->code = pl_policy_resolve_again(policy, resource, 1, c->rows, c->n, times, p->scratch, &answer->verdict, &answer->err);
+	answer->code = pl_policy_resolve_again(policy, resource, c->id, c->rows, c->n, times, p->scratch, &answer->verdict, &answer->err);
 	if (answer->code < 0) {
 		snprintf(answer->text, sizeof answer->text, "%s: %s", pl_code_name(answer->code), answer->err.text);
 	} else if (answer->verdict.take >= 0) {
-		snprintf(answer->text, sizeof answer->text, "take %d", answer->verdict.take + 1);
+		snprintf(answer->text, sizeof answer->text, "write %d is shown", answer->verdict.take + 1);
 	} else {
-		size_t len = (size_t)snprintf(answer->text, sizeof answer->text, "merge");
+		size_t len = (size_t)snprintf(answer->text, sizeof answer->text, "a new row is shown:");
 
 		for (int f = 0; f < resource->nfields && len < sizeof answer->text; f++)
-			len += (size_t)snprintf(answer->text + len, sizeof answer->text - len, " %s=%s", resource->fields[f].name,
+			len += (size_t)snprintf(answer->text + len, sizeof answer->text - len, "%s %s %s", f ? "," : "", resource->fields[f].name,
 			                        answer->verdict.merged[f] ? answer->verdict.merged[f] : "null");
 	}
 }
@@ -111,15 +111,19 @@ static enum pl_probe_fault fault_of(const struct answer *answer)
 	}
 }
 
-static const char *sentence_of(enum pl_probe_fault fault)
+static const char *sentence_of(const struct probe *p, enum pl_probe_fault fault)
 {
+	const struct pl_script_limits *limits = &p->options->config->policy_limits;
+
 	switch (fault) {
 	case PL_PROBE_NOT_TOTAL:
 		return "It fails for some writes. Such a record would be shown as last_writer_wins would have it, and the conflict marked policy_error.";
 	case PL_PROBE_NOT_VALID:
 		return "Its answer to some writes is no row that this resource could have.";
 	case PL_PROBE_OVER_BUDGET:
-		return "It uses more than its budget for some writes: it may loop.";
+		return pl_arena_printf(p->arena, "It uses more than its budget for some writes: it may loop. (lua.policies allows it %lld instructions, "
+		                       "%zu KiB and, for what cannot be counted, %lld ms.)", (long long)limits->instructions, limits->memory / 1024,
+		                       (long long)limits->wall_us / 1000);
 	default:
 		return NULL;
 	}
@@ -145,7 +149,8 @@ static void refuse_case(struct probe *p, const struct pl_probe_case *found, enum
 	pl_probe_shrink(&p->source, &c, still_fails, &predicate);
 	ask(p, p->policy, &c, &answer);
 	p->report->detail = pl_arena_strdup(p->arena, answer.err.text);
-	refuse(p, fault, &c, sentence_of(fault));
+	p->report->by_the_clock = answer.err.retryable;
+	refuse(p, fault, &c, sentence_of(p, fault));
 }
 
 static void refuse_differing(struct probe *p, const struct pl_probe_case *c, const char *first, const char *second, const char *sentence)
@@ -372,9 +377,10 @@ static void tell_bounds(struct probe *p)
 
 	p->report->bounds = pl_arena_printf(p->arena,
 		"every pair of writes over %d states of a row (%d of %d fields varied) and a delete, at the same time and one after the other, by either "
-		"region, and every order of three (former-1, … stand for regions that the configuration no longer has); then random sets of two to five writes, seed %llu; %d answers in a state of their own; "
+		"region, and every order of three (former-1, … stand for regions that the configuration no longer has); then random sets of two to five writes of %d "
+		"records, with the numbers and texts that the file names among their values, seed %llu; %d answers in a state of their own; "
 		"%d simulated histories of three to five regions",
-		s->states, s->varied, s->resource->nfields, (unsigned long long)p->options->seed, p->report->fresh, p->report->histories);
+		s->states, s->varied, s->resource->nfields, s->nids, (unsigned long long)p->options->seed, p->report->fresh, p->report->histories);
 }
 
 static bool load(struct probe *p)

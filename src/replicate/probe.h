@@ -6,6 +6,7 @@
 // Threads: any; a probe makes VMs of its own.
 #pragma once
 
+#include "base/decimal.h"
 #include "config/config.h"
 #include "script/policy.h"
 
@@ -13,6 +14,7 @@
 
 // Concurrent writes as a policy could meet them, in canonical order.
 struct pl_probe_case {
+	int64_t id; // the record's
 	int n;
 	struct pl_sibling rows[PL_PROBE_ROWS_MAX];
 };
@@ -43,6 +45,7 @@ struct pl_probe_report {
 	enum pl_probe_fault fault;
 	const char *name, *doc;             // NULL when it could not be loaded
 	const char *sentence;               // what is wrong and what follows from it; NULL when accepted
+	bool by_the_clock;                  // over_budget because of the time: elsewhere, or later, it may be accepted
 	const char *detail;                 // what Lua or the check of the verdict said; may be NULL
 	struct pl_probe_case *smallest;     // the smallest input that shows it; NULL when no input does
 	const char *first, *second;         // two answers to it, when they differ; or the one answer in `first`
@@ -57,7 +60,7 @@ void pl_probe_run(struct pl_arena *arena, const struct pl_probe_options *options
 
 // --- probe_cases.c, for the probe's own files and its tests
 
-struct pl_probe_pool { int n; const char *values[8]; }; // a field's values, the simplest first; NULL is null
+struct pl_probe_pool { int n, usual; const char *values[64]; }; // a field's values, the simplest first; NULL is null. Behind `usual`: the file's own
 
 struct pl_probe_source {                // what cases are made from
 	struct pl_arena *arena;
@@ -66,6 +69,8 @@ struct pl_probe_source {                // what cases are made from
 	const char *regions[PL_PROBE_ROWS_MAX];
 	struct pl_probe_pool small[PL_FIELDS_MAX], large[PL_FIELDS_MAX];
 	int states;                         // of one live row in the exhaustive sets
+	int nids;                           // of records; the simplest first
+	int64_t ids[64];
 	int varied;                         // fields that take more than one value there
 	uint64_t rng;
 };
@@ -80,6 +85,18 @@ void pl_probe_row(struct pl_probe_source *source, struct pl_sibling *row_r, int 
 void pl_probe_sort(struct pl_probe_case *c);
 // Calls fails(arg, case) on ever simpler cases and keeps those that still fail.
 void pl_probe_shrink(struct pl_probe_source *source, struct pl_probe_case *c, bool (*fails)(void *arg, const struct pl_probe_case *c), void *arg);
+
+// --- probe_constants.c
+
+#define PL_PROBE_CONSTANTS 16           // of each kind; more are left out
+#define PL_PROBE_CONSTANT_MAX 64        // bytes
+
+struct pl_probe_constants { int nnumbers, ntexts; const char *numbers[PL_PROBE_CONSTANTS], *texts[PL_PROBE_CONSTANTS]; };
+
+// Adds the numbers and texts that a Lua file names.
+void pl_probe_constants_read(struct pl_arena *arena, const char *text, size_t len, struct pl_probe_constants *into);
+// The number, and what is one unit of its last allowed digit less and more; NULL where there is none.
+void pl_probe_neighbours(struct pl_arena *arena, const char *text, int scale, const char *around[3]);
 
 // --- probe_words.c
 

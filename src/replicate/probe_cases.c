@@ -9,9 +9,11 @@
 #include <string.h>
 
 #include "base/decimal.h"
+#include "base/utf8.h"
 #include "replicate/decide.h"
 
 #define STATES_MAX 48 // of one live row in the exhaustive pairs: 2 × 49² × 4 calls are enough to see every pair of values
+#define ID_MAX ((INT64_C(1) << 53) - 1) // as record/record.c takes them
 #define TIME_BASE INT64_C(1772000000000000)
 
 static uint32_t below(struct pl_probe_source *s, uint32_t n)
@@ -137,9 +139,75 @@ static void pools(struct pl_arena *arena, const struct pl_field *field, struct p
 	}
 }
 
+// --- what the policy's own file names
+
+static bool begins(const char *path, const char *folder)
+{
+	return strncmp(path, folder, strlen(folder)) == 0;
+}
+
+// The constants of the policy's file and of those that it may require.
+static void read_constants(struct pl_arena *arena, const struct pl_config *config, const struct pl_resource *resource, struct pl_probe_constants *constants)
+{
+	const struct pl_script_source *own = pl_config_source(config, resource->policy);
+
+	if (own)
+		pl_probe_constants_read(arena, own->text, own->len, constants);
+	for (int i = 0; i < config->nsources; i++) {
+		const struct pl_script_source *other = &config->sources[i];
+
+		if (other != own && !begins(other->path, "handlers/") && !begins(other->path, "policies/") && !begins(other->path, "plist/"))
+			pl_probe_constants_read(arena, other->text, other->len, constants);
+	}
+}
+
+static void add_named(struct pl_arena *arena, const struct pl_field *field, const struct pl_probe_constants *constants, struct pl_probe_pool *pool)
+{
+	const char *around[3];
+
+	pool->usual = pool->n;
+	for (int i = 0; i < constants->nnumbers && (field->type == PL_FIELD_DECIMAL || field->type == PL_FIELD_INTEGER); i++) {
+		pl_probe_neighbours(arena, constants->numbers[i], field->type == PL_FIELD_DECIMAL ? field->scale : 0, around);
+		for (int k = 0; k < 3; k++)
+			add_number(arena, pool, field, around[k]);
+	}
+	for (int i = 0; i < constants->ntexts && field->type == PL_FIELD_STRING; i++)
+		if (strlen(constants->texts[i]) <= (size_t)field->max_length && pl_utf8_valid(constants->texts[i], strlen(constants->texts[i])))
+			add(pool, constants->texts[i]);
+}
+
+static void add_id(struct pl_probe_source *source, const char *text)
+{
+	char *end;
+	long long id = text ? strtoll(text, &end, 10) : 0;
+
+	if (id < 1 || id > ID_MAX || *end || source->nids == (int)(sizeof source->ids / sizeof source->ids[0]))
+		return;
+	for (int i = 0; i < source->nids; i++)
+		if (source->ids[i] == id)
+			return;
+	source->ids[source->nids++] = id;
+}
+
+static void ids(struct pl_probe_source *source, const struct pl_probe_constants *constants)
+{
+	static const char *const usual[] = {"1", "2", "3", "4", "5", "6", "7", "10", "60", "1001", "2147483648", "9007199254740991"};
+	const char *around[3];
+
+	for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++)
+		add_id(source, usual[i]);
+	for (int i = 0; i < constants->nnumbers; i++) {
+		pl_probe_neighbours(source->arena, constants->numbers[i], 0, around);
+		for (int k = 0; k < 3; k++)
+			add_id(source, around[k]);
+	}
+}
+
 void pl_probe_source_init(struct pl_probe_source *source, struct pl_arena *arena, const struct pl_config *config,
                           const struct pl_resource *resource, uint64_t seed)
 {
+	struct pl_probe_constants constants = {0};
+
 	memset(source, 0, sizeof *source);
 	source->arena = arena;
 	source->resource = resource;
@@ -148,9 +216,12 @@ void pl_probe_source_init(struct pl_probe_source *source, struct pl_arena *arena
 		source->regions[source->nregions++] = config->regions[i].name;
 	for (int i = 1; source->nregions < PL_PROBE_ROWS_MAX; i++)
 		source->regions[source->nregions++] = pl_arena_printf(arena, "former-%d", i);
+	read_constants(arena, config, resource, &constants);
+	ids(source, &constants);
 	source->states = 1;
 	for (int f = 0; f < resource->nfields; f++) {
 		pools(arena, &resource->fields[f], &source->small[f], &source->large[f]);
+		add_named(arena, &resource->fields[f], &constants, &source->large[f]);
 		if (source->states * source->small[f].n <= STATES_MAX) {
 			source->states *= source->small[f].n;
 			source->varied++;
@@ -259,10 +330,21 @@ bool pl_probe_exhaustive(struct pl_probe_source *s, int i, struct pl_probe_case 
 
 	if (!(i < pairs ? pair_case(s, i, c) : triple_case(s, i - pairs, c)))
 		return false;
+	c->id = s->ids[0];
 	for (int r = 0; r < c->n; r++)
 		set_field_times(s, &c->rows[r], 0);
 	pl_probe_sort(c);
 	return true;
+}
+
+// As often one of the usual values as one that the file names.
+static const char *random_value(struct pl_probe_source *s, const struct pl_probe_pool *pool)
+{
+	int named = pool->n - pool->usual;
+
+	if (named > 0 && below(s, 2) == 0)
+		return pool->values[pool->usual + (int)below(s, (uint32_t)named)];
+	return pool->values[below(s, (uint32_t)pool->usual)];
 }
 
 static void random_row(struct pl_probe_source *s, struct pl_sibling *row, int region, const struct pl_sibling *other)
@@ -272,7 +354,7 @@ static void random_row(struct pl_probe_source *s, struct pl_sibling *row, int re
 	pl_probe_row(s, row, region, gaps[below(s, 6)]);
 	row->deleted = below(s, 6) == 0;
 	for (int f = 0; f < s->resource->nfields; f++) {
-		row->values[f] = s->large[f].values[below(s, (uint32_t)s->large[f].n)];
+		row->values[f] = random_value(s, &s->large[f]);
 		if (other && below(s, 3) == 0)
 			row->values[f] = other->values[f]; // regions often agree on most fields
 	}
@@ -296,6 +378,7 @@ void pl_probe_random(struct pl_probe_source *s, struct pl_probe_case *c)
 		regions[i] = regions[j];
 		regions[j] = held;
 	}
+	c->id = s->ids[below(s, (uint32_t)s->nids)];
 	c->n = 2 + (int)below(s, PL_PROBE_ROWS_MAX - 1);
 	for (int r = 0; r < c->n; r++)
 		random_row(s, &c->rows[r], regions[r], r > 0 ? &c->rows[below(s, (uint32_t)r)] : NULL);
@@ -369,6 +452,31 @@ static bool simpler_value(struct shrinking *s, int row, int field)
 	return false;
 }
 
+// By a region that comes earlier in the configuration, rather than one that is no longer in it.
+static bool simpler_region(struct shrinking *s, int row)
+{
+	for (int region = 0; region < s->source->nregions; region++) {
+		struct pl_probe_case c = *s->best;
+		struct pl_sibling *now = &c.rows[row], other;
+		bool taken = false;
+
+		if (strcmp(now->dot.region, s->source->regions[region]) == 0)
+			return false;
+		for (int r = 0; r < c.n; r++)
+			taken |= strcmp(c.rows[r].dot.region, s->source->regions[region]) == 0;
+		if (taken)
+			continue;
+		pl_probe_row(s->source, &other, region, now->updated_at_us - TIME_BASE);
+		other.values = now->values;
+		other.deleted = now->deleted;
+		set_field_times(s->source, &other, 0);
+		*now = other;
+		if (keep_if_failing(s, &c))
+			return true;
+	}
+	return false;
+}
+
 static bool simpler_row(struct shrinking *s, int row)
 {
 	struct pl_probe_case c = *s->best;
@@ -381,7 +489,19 @@ static bool simpler_row(struct shrinking *s, int row)
 	for (int f = 0; f < s->source->resource->nfields; f++)
 		if (simpler_value(s, row, f))
 			return true;
-	return simpler_time(s, row);
+	return simpler_time(s, row) || simpler_region(s, row);
+}
+
+static bool simpler_id(struct shrinking *s)
+{
+	for (int i = 0; s->source->ids[i] != s->best->id; i++) {
+		struct pl_probe_case c = *s->best;
+
+		c.id = s->source->ids[i];
+		if (keep_if_failing(s, &c))
+			return true;
+	}
+	return false;
 }
 
 void pl_probe_shrink(struct pl_probe_source *source, struct pl_probe_case *c, bool (*fails)(void *arg, const struct pl_probe_case *c), void *arg)
@@ -390,7 +510,7 @@ void pl_probe_shrink(struct pl_probe_source *source, struct pl_probe_case *c, bo
 	bool better = true;
 
 	for (int turn = 0; better && turn < 200; turn++) {
-		better = false;
+		better = simpler_id(&s);
 		for (int r = 0; r < c->n && !better; r++)
 			better = without_row(&s, r);
 		for (int r = 0; r < c->n && !better; r++)

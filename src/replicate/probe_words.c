@@ -73,6 +73,8 @@ const char *pl_probe_writes(struct pl_arena *arena, const struct pl_resource *re
 	struct pl_buf buf = {0};
 	char *text;
 
+	if (c->id > 1) // what fails for any record is shown of record 1, which goes without saying
+		pl_buf_printf(&buf, "of record %lld, ", (long long)c->id);
 	for (int r = 0; r < c->n; r++) {
 		const struct pl_sibling *row = &c->rows[r];
 
@@ -157,6 +159,7 @@ static struct pl_probe_case *situation(struct table *t, const char *title, int n
 	c = &t->cases[t->n];
 	t->titles[t->n++] = title;
 	memset(c, 0, sizeof *c);
+	c->id = t->source->ids[0];
 	c->n = nrows;
 	for (int r = 0; r < nrows; r++)
 		pl_probe_row(t->source, &c->rows[r], r, gap * r);

@@ -104,8 +104,9 @@ def test_what_was_checked_once_is_not_checked_again(stack, lua):
     added = set((stack.folder / "checked").iterdir()) - before
     assert len(added) == 1
     # Were it probed again it would not say this.
-    added.pop().write_text("refused by what was remembered.")
-    assert "by what was remembered." in stack.admin("config", "check", check=False).stderr
+    kept = added.pop()
+    kept.write_text(f"refused {kept.name}: By what was remembered.\n")
+    assert "By what was remembered." in stack.admin("config", "check", check=False).stderr
 
 
 # Going live without a stop.

@@ -161,8 +161,44 @@ static void what_fails_is_shrunk_to_the_smallest(void **state)
 	snprintf(file, sizeof file, "%s/tests/policies/bad/fails_on_null.lua", top);
 	probe_file(file, arena, &report);
 	assert_int_equal(report.smallest->n, 2);
+	assert_int_equal(report.smallest->id, 1); // any record
 	assert_true(!report.smallest->rows[0].values[1] || !report.smallest->rows[1].values[1]); // bedrooms
 	assert_non_null(report.smallest->rows[0].values[2]);
+	snprintf(file, sizeof file, "%s/tests/policies/bad/fails_for_one_record.lua", top);
+	probe_file(file, arena, &report);
+	assert_int_equal(report.smallest->id, 4711);
+	assert_int_equal(report.smallest->n, 2);
+	for (int r = 0; r < 2; r++) // by the regions that there are
+		assert_null(strstr(report.smallest->rows[r].dot.region, "former"));
+	pl_arena_free(&arena);
+}
+
+static void the_values_that_a_file_names_are_tried(void **state)
+{
+	static const char text[] = "-- 1 'no'\n--[==[ 2 ]] 3 ]==] local x4, y = 0x10, \"5.50\" --[[ 'no' ]]\nif z > 6e1 then return 'a\\n', 'yes', [[long]] end return 7..8";
+	static const char *const numbers[] = { "16", "5.50", "6e1" }, *const texts[] = { "5.50", "yes", "long" };
+	struct pl_arena *arena = pl_arena_new(0);
+	struct pl_probe_constants constants = { 0 };
+	const char *around[3];
+
+	pl_probe_constants_read(arena, text, strlen(text), &constants);
+	assert_int_equal(constants.nnumbers, 3);
+	assert_int_equal(constants.ntexts, 3);
+	for (int i = 0; i < 3; i++) {
+		assert_string_equal(constants.numbers[i], numbers[i]);
+		assert_string_equal(constants.texts[i], texts[i]);
+	}
+	for (size_t len = 0; len < sizeof text; len++) { // cut anywhere, it is read to its end and no further
+		char *cut = strndup(text, len);
+		struct pl_probe_constants some = { 0 };
+
+		pl_probe_constants_read(arena, cut, len, &some);
+		assert_true(some.nnumbers <= 4);
+		free(cut);
+	}
+	pl_probe_neighbours(arena, "5.50", 2, around);
+	assert_string_equal(around[1], "5.49");
+	assert_string_equal(around[2], "5.51");
 	pl_arena_free(&arena);
 }
 
@@ -296,6 +332,90 @@ static void the_gate_refuses_with_the_reason_and_remembers(void **state)
 	pl_config_unref(&derived);
 }
 
+// The one file in a folder; what it holds.
+static size_t only_file(const char *folder, char path[1200], char *text, size_t size)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(folder);
+	size_t len = 0;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir))) {
+		FILE *file;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, 1200, "%s/%s", folder, entry->d_name);
+		file = fopen(path, "r");
+		assert_non_null(file);
+		len = fread(text, 1, size - 1, file);
+		fclose(file);
+		text[len] = 0;
+	}
+	closedir(dir);
+	return len;
+}
+
+static void write_file(const char *path, const char *text, size_t len)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(text, 1, len, file), len);
+	fclose(file);
+}
+
+static void what_was_remembered_and_cut_short_is_no_verdict(void **state)
+{
+	char folder[] = "/tmp/plist-gate-XXXXXX", file[1200], path[1200], whole[5000], again[5000], command[100];
+	static const char *const others[] = { "refused ", "accepted\n", "accepted 0000000000000000000000000000000000000000000000000000000000000000\n", "" };
+	struct pl_config *derived;
+	size_t len = 0;
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(file, sizeof file, "%s/tests/policies/bad/fails_with_three.lua", top);
+	derived = with(file);
+	derived->lua_checked = folder;
+	for (int i = -1; i < 4 + 4; i++) {
+		struct pl_problems problems = { 0 };
+
+		if (i >= 4) // the beginning of what it was
+			write_file(path, whole, i == 4 ? 8 : i == 5 ? 73 : i == 6 ? len / 2 : len - 1);
+		else if (i >= 0)
+			write_file(path, others[i], strlen(others[i]));
+		assert_int_equal(pl_gate_policies(derived, &problems), 1);
+		pl_problems_fini(&problems);
+		if (i == -1)
+			len = only_file(folder, path, whole, sizeof whole);
+		only_file(folder, path, again, sizeof again);
+		assert_string_equal(again, whole); // it has been checked anew, and that is remembered
+	}
+	snprintf(command, sizeof command, "rm -r %s", folder);
+	assert_int_equal(system(command), 0);
+	pl_config_unref(&derived);
+}
+
+static void other_limits_are_another_verdict(void **state)
+{
+	char folder[] = "/tmp/plist-gate-XXXXXX", file[1200], command[100];
+	struct pl_config *derived;
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(file, sizeof file, "%s/lua/policies/highest_price.lua", top);
+	derived = with(file);
+	derived->lua_checked = folder;
+	for (int i = 0; i < 2; i++) {
+		struct pl_problems problems = { 0 };
+
+		derived->policy_limits.instructions = i == 0 ? 1000000 : 50; // in 50 instructions nothing can be said
+		assert_int_equal(pl_gate_policies(derived, &problems), i);
+		pl_problems_fini(&problems);
+	}
+	snprintf(command, sizeof command, "rm -r %s", folder);
+	assert_int_equal(system(command), 0);
+	pl_config_unref(&derived);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -305,7 +425,10 @@ int main(void)
 		cmocka_unit_test(what_fails_is_shrunk_to_the_smallest),
 		cmocka_unit_test(the_same_seed_tries_the_same_inputs),
 		cmocka_unit_test(rules_that_diverge_elsewhere_converge_here),
+		cmocka_unit_test(the_values_that_a_file_names_are_tried),
 		cmocka_unit_test(the_gate_refuses_with_the_reason_and_remembers),
+		cmocka_unit_test(what_was_remembered_and_cut_short_is_no_verdict),
+		cmocka_unit_test(other_limits_are_another_verdict),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);

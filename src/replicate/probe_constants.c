@@ -1,0 +1,193 @@
+// The numbers and texts that a policy's file names, for the inputs of a probe.
+//
+// Beside replicate/probe_cases.c. A rule that does something of its own for one value says that value, mostly: `if price > decimal "750000"`. Sets of
+// writes that are made without it would never come upon that branch. So the file is read for what it names, and its own values are among those
+// that the random sets are made of, each number with its two neighbours. Read is the text, not what it means: what is too many does no harm.
+// Threads: those of the source's owner.
+#include "replicate/probe.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct reader { const char *p, *end; };
+
+static bool begins(const struct reader *r, const char *what)
+{
+	size_t len = strlen(what);
+
+	return (size_t)(r->end - r->p) >= len && memcmp(r->p, what, len) == 0;
+}
+
+static void add(struct pl_arena *arena, struct pl_probe_constants *into, bool number, const char *text, size_t len)
+{
+	const char **list = number ? into->numbers : into->texts;
+	int *n = number ? &into->nnumbers : &into->ntexts;
+
+	if (len == 0 || len > PL_PROBE_CONSTANT_MAX || memchr(text, 0, len))
+		return;
+	for (int i = 0; i < *n; i++)
+		if (strlen(list[i]) == len && memcmp(list[i], text, len) == 0)
+			return;
+	if (*n < PL_PROBE_CONSTANTS)
+		list[(*n)++] = pl_arena_strndup(arena, text, len);
+}
+
+static bool is_number(const char *text, size_t len)
+{
+	struct pl_decimal value;
+	bool is;
+
+	pl_decimal_init(&value);
+	is = pl_decimal_parse(&value, text, len) == 0;
+	pl_decimal_fini(&value);
+	return is;
+}
+
+// What stands between quotes: a text, and if it reads so, a number: decimal "750000".
+static void add_text(struct pl_arena *arena, struct pl_probe_constants *into, const char *text, size_t len)
+{
+	add(arena, into, false, text, len);
+	if (len <= PL_PROBE_CONSTANT_MAX && is_number(text, len))
+		add(arena, into, true, text, len);
+}
+
+// At "[[" or "[=[": how many signs of equality; -1 when it is neither.
+static int long_bracket(const struct reader *r)
+{
+	const char *p = r->p + 1;
+
+	while (p < r->end && *p == '=')
+		p++;
+	return r->p < r->end && *r->p == '[' && p < r->end && *p == '[' ? (int)(p - r->p - 1) : -1;
+}
+
+// Behind a long text or comment, at whose opening bracket r stands. Its inside is [*text_r, *text_r + *len_r).
+static void skip_long(struct reader *r, int level, const char **text_r, size_t *len_r)
+{
+	const char *p = r->p + level + 2;
+
+	*text_r = p;
+	for (; p < r->end; p++) {
+		int equals = 0;
+
+		if (*p != ']')
+			continue;
+		while (p + 1 + equals < r->end && p[1 + equals] == '=')
+			equals++;
+		if (equals == level && p + 1 + equals < r->end && p[1 + equals] == ']')
+			break;
+	}
+	*len_r = (size_t)(p - *text_r);
+	r->p = p < r->end ? p + level + 2 : r->end;
+}
+
+static void skip_comment(struct reader *r)
+{
+	const char *text;
+	size_t len;
+	int level;
+
+	r->p += 2;
+	level = long_bracket(r);
+	if (level >= 0) {
+		skip_long(r, level, &text, &len);
+		return;
+	}
+	while (r->p < r->end && *r->p != '\n')
+		r->p++;
+}
+
+// A text with escapes is left out: what it stands for is not what is read.
+static void read_quoted(struct reader *r, struct pl_arena *arena, struct pl_probe_constants *into)
+{
+	const char quote = *r->p++, *from = r->p;
+	bool plain = true;
+
+	while (r->p < r->end && *r->p != quote && *r->p != '\n') {
+		if (*r->p == '\\') {
+			plain = false;
+			r->p++;
+		}
+		if (r->p < r->end)
+			r->p++;
+	}
+	if (plain)
+		add_text(arena, into, from, (size_t)(r->p - from));
+	if (r->p < r->end)
+		r->p++;
+}
+
+static void read_number(struct reader *r, struct pl_arena *arena, struct pl_probe_constants *into)
+{
+	const char *from = r->p;
+	char text[32];
+
+	for (; r->p < r->end; r->p++) {
+		bool sign = (*r->p == '-' || *r->p == '+') && tolower((unsigned char)r->p[-1]) == 'e';
+
+		if (!isalnum((unsigned char)*r->p) && *r->p != '.' && !sign)
+			break;
+	}
+	if (r->p - from > 2 && from[0] == '0' && tolower((unsigned char)from[1]) == 'x') {
+		snprintf(text, sizeof text, "%lld", (long long)strtoull(from, NULL, 16));
+		add(arena, into, true, text, strlen(text));
+	} else if (is_number(from, (size_t)(r->p - from))) {
+		add(arena, into, true, from, (size_t)(r->p - from));
+	}
+}
+
+void pl_probe_constants_read(struct pl_arena *arena, const char *text, size_t len, struct pl_probe_constants *into)
+{
+	struct reader r = {text, text + len};
+	int level;
+
+	while (r.p < r.end) {
+		if (begins(&r, "--")) {
+			skip_comment(&r);
+		} else if ((level = long_bracket(&r)) >= 0) {
+			const char *inside;
+			size_t inside_len;
+
+			skip_long(&r, level, &inside, &inside_len);
+			add_text(arena, into, inside, inside_len);
+		} else if (*r.p == '"' || *r.p == '\'') {
+			read_quoted(&r, arena, into);
+		} else if (isdigit((unsigned char)*r.p)) {
+			read_number(&r, arena, into);
+		} else if (isalpha((unsigned char)*r.p) || *r.p == '_') {
+			while (r.p < r.end && (isalnum((unsigned char)*r.p) || *r.p == '_')) // a name may have digits
+				r.p++;
+		} else {
+			r.p++;
+		}
+	}
+}
+
+// `text`, and what is one unit less and one more at this scale.
+void pl_probe_neighbours(struct pl_arena *arena, const char *text, int scale, const char *around[3])
+{
+	struct pl_decimal value, unit, sum;
+	struct pl_buf buf = {0};
+
+	pl_decimal_init(&value);
+	pl_decimal_init(&unit);
+	pl_decimal_init(&sum);
+	mpz_set_si(unit.unscaled, -1);
+	unit.scale = scale;
+	around[0] = text;
+	around[1] = around[2] = NULL;
+	for (int i = 1; i <= 2 && pl_decimal_parse(&value, text, strlen(text)) == 0; i++) {
+		if (pl_decimal_add(&sum, &value, &unit) == 0) {
+			pl_buf_reset(&buf);
+			pl_decimal_print(&buf, &sum);
+			around[i] = pl_arena_strndup(arena, buf.data, buf.len);
+		}
+		mpz_neg(unit.unscaled, unit.unscaled);
+	}
+	pl_buf_fini(&buf);
+	pl_decimal_fini(&value);
+	pl_decimal_fini(&unit);
+	pl_decimal_fini(&sum);
+}
