@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 
 #include <stdint.h>
+#include <string.h>
 
 int pl_utf8_char(const char *s, size_t len)
 {
@@ -35,4 +36,20 @@ bool pl_utf8_valid(const char *s, size_t len)
 		i += (size_t)n;
 	}
 	return true;
+}
+
+void pl_utf8_clean(char *text)
+{
+	size_t len = strlen(text);
+
+	for (size_t i = 0; i < len;) {
+		int n = pl_utf8_char(text + i, len - i);
+		unsigned char c = (unsigned char)text[i];
+
+		if (n == 0)
+			text[i] = '?';
+		else if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7f)
+			text[i] = ' ';
+		i += n ? (size_t)n : 1;
+	}
 }

@@ -181,7 +181,7 @@ static const char *value_text(struct pl_arena *arena, const cJSON *item)
 	const char *text;
 
 	if (cJSON_IsString(item))
-		pl_buf_add_json(&buf, item->valuestring, strnlen(item->valuestring, 40));
+		pl_buf_add_json(&buf, item->valuestring, strnlen(item->valuestring, 40)); // cut within a character: cleaned with the sentence
 	else
 		pl_buf_adds(&buf, cJSON_IsBool(item) ? (cJSON_IsTrue(item) ? "true" : "false") : item->valuestring);
 	text = pl_arena_strndup(arena, buf.data, buf.len);
@@ -308,9 +308,11 @@ int pl_policy_resolve_again(struct pl_policy *policy, const struct pl_resource *
 		return 0;
 	if (end != PL_CALL_DONE) {
 		pl_vm_recover(vm);
-		if (err)
-			err->retryable = end == PL_CALL_TIME; // the only limit that is not the same every time
-		return pl_error_prefix(err, "%s", policy->script->name);
+		pl_error_prefix(err, "%s", policy->script->name);
+		err->retryable = end == PL_CALL_TIME; // the only limit that is not the same every time
+	} else {
+		pl_error_set(err, PL_EINVAL, "%s: %s", policy->script->name, call.nonsense);
 	}
-	return pl_error_set(err, PL_EINVAL, "%s: %s", policy->script->name, call.nonsense);
+	pl_utf8_clean(err->text); // a script's own bytes may be in it, and the conflict's row must not fail because of them
+	return err->code;
 }

@@ -19,12 +19,15 @@
 #include <string.h>
 
 #include "base/sha256.h"
+#include "base/utf8.h"
 #include "script/bind.h"
 #include "script/check.h"
 #include "script/globals.h"
 #include "script/request.h"
 #include "script/sandbox.h"
 #include "script/value.h"
+
+#define NAME_MAX_LEN 64 // bytes of the name that a file gives itself
 
 // Scripts.
 
@@ -220,6 +223,8 @@ static const char *text_of(lua_State *L, struct pl_vm *vm, const char *path, con
 		text = lua_tostring(L, -1);
 	else if (type != LUA_TNIL)
 		luaL_error(L, "%s: %s is a %s, not a text", path, name, lua_typename(L, type));
+	if (type == LUA_TSTRING && (strlen(text) != lua_rawlen(L, -1) || !pl_utf8_valid(text, strlen(text))))
+		luaL_error(L, "%s: %s is no text in UTF-8", path, name);
 	text = pl_arena_strdup(vm->arena, text);
 	lua_pop(L, 1);
 	return text;
@@ -234,6 +239,18 @@ static const char *base_name(struct pl_arena *arena, const char *path)
 	return pl_arena_strndup(arena, name, len > 4 && strcmp(name + len - 4, ".lua") == 0 ? len - 4 : len);
 }
 
+static bool is_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len == 0 || len > NAME_MAX_LEN || name[0] == ' ' || name[len - 1] == ' ')
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)name[i] < ' ' || name[i] == 0x7f)
+			return false;
+	return true;
+}
+
 // What a file of either world must return, on top.
 static void check_table(lua_State *L, struct pl_vm *vm, struct pl_script *script)
 {
@@ -244,6 +261,8 @@ static void check_table(lua_State *L, struct pl_vm *vm, struct pl_script *script
 		luaL_error(L, "%s: returns %s instead of a table { name =, doc =, %s = function(…) … end }", path,
 		           type == LUA_TNIL ? "nothing" : luaL_typename(L, -1), function);
 	script->name = text_of(L, vm, path, "name", base_name(vm->arena, path));
+	if (!is_name(script->name)) // it stands in headers, metrics and tables
+		luaL_error(L, "%s: name has to be 1 to %d characters, none of them a blank at its ends or a control character", path, NAME_MAX_LEN);
 	script->doc = text_of(L, vm, path, "doc", "");
 	lua_pushstring(L, function);
 	if (lua_rawget(L, -2) != LUA_TFUNCTION)

@@ -219,6 +219,21 @@ describe("a verdict is held against the resource", function()
     assert.same({ price = "1.00", bedrooms = "3", note = "a" }, ask().merge)
   end)
 
+  it("tells what failed in a text that a database can hold, whatever bytes the script put into it", function()
+    local cases = {
+      [ [[error("a\xe2\x82b\x1b[31m\xff" .. ("\u{e4}"):rep(400))]] ] = "a??b [31m?\u{e4}",
+      [ [[return policy.merge { ["\xff\xfe"] = 1 }]] ] = "merges '??'",
+      [ [[return policy.merge { price = 1, note = "x" .. ("\u{20ac}"):rep(21) }]] ] = "merges note \"x\u{20ac}",
+    }
+    for body, told in pairs(cases) do
+      local ask = policy_of("return { name = 'p', resolve = function() " .. body .. " end }")
+      local verdict, _, sentence = ask()
+      assert.is_nil(verdict)
+      assert.truthy(sentence:find(told, 1, true), sentence)
+      assert.truthy(utf8.len(sentence), sentence)
+    end
+  end)
+
   it("tells the limit that a policy has run into", function()
     for limit, body in pairs { instructions = "while true do end", memory = "local t = {} for i = 1, 1e9 do t[i] = {} end" } do
       local ask = policy_of("return { name = 'p', resolve = function() " .. body .. " end }")

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 #include <string.h>
 
@@ -44,11 +45,26 @@ static void a_text_is_valid_as_a_whole_or_not(void **state)
 	assert_true(pl_utf8_valid("a\0b", 3));
 }
 
+static void any_bytes_are_cleaned_into_a_text_of_the_same_length(void **state)
+{
+	static const char *const cases[][2] = {
+		{"", ""}, {"z\xC3\xBCrich \xE2\x82\xAC", "z\xC3\xBCrich \xE2\x82\xAC"}, {"cut \xE2\x82", "cut ??"}, {"\xFF\xC3", "??"},
+		{"\x1B[31mred\x7F\a", " [31mred  "}, {"two\n\tlines", "two\n\tlines"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char text[40];
+		snprintf(text, sizeof text, "%s", cases[i][0]);
+		pl_utf8_clean(text);
+		assert_string_equal(text, cases[i][1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_pair_of_bytes_is_judged_as_by_decoding),
 		cmocka_unit_test(a_text_is_valid_as_a_whole_or_not),
+		cmocka_unit_test(any_bytes_are_cleaned_into_a_text_of_the_same_length),
 	};
 	return cmocka_run_group_tests_name("base/utf8", tests, NULL, NULL);
 }
