@@ -24,7 +24,7 @@ static lua_Integer length(lua_State *L, int index)
 
 static int tab_insert(lua_State *L)
 {
-	lua_Integer n = length(L, 1) + 1, place = n;
+	lua_Integer n = (lua_Integer)((lua_Unsigned)length(L, 1) + 1), place = n; // __len may say anything
 
 	switch (lua_gettop(L)) {
 	case 2:

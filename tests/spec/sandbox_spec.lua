@@ -69,6 +69,8 @@ local hostile = {
     .. "table.move(t, 1, 1 << 50, 2)", "instructions" },
   { "table.insert behind a length that lies",
     "table.insert(setmetatable({}, { __len = function() return 1 << 60 end }), 1, 'x')", "instructions" },
+  { "table.insert behind the greatest length there is",
+    "table.insert(setmetatable({}, { __len = function() return math.maxinteger end }), 'x')", "done" },
   { "table.remove behind a length that lies", "table.remove(setmetatable({}, { __len = function() return 1 << 60 end }), 1)",
     "instructions" },
   { "table.sort behind a length that lies",
