@@ -266,6 +266,9 @@ static int base_require(lua_State *L)
 	if (pl_sandbox_push_module(L, name))
 		return 1;
 	path = module_path(L, name);
+	// What handlers share changes for the handlers' sake. The gate's verdicts do not depend on it, and so no policy may.
+	if (vm->world == PL_WORLD_POLICY && path && strncmp(path, "handlers/", 9) == 0)
+		return luaL_error(L, "%s is the handlers': what a policy requires lies elsewhere under the Lua folder", path);
 	source = path ? pl_config_source(vm->config, path) : NULL;
 	if (!source)
 		return luaL_error(L, "module '%s' is not there: neither plist's own for %s, nor %s under the Lua folder", name,

@@ -155,6 +155,14 @@ describe("require", function()
     assert.equal('{"rep":true,"shared":true}', vm:request("handlers/b.lua", { id = "7" }).body)
   end)
 
+  it("gives a policy nothing of the handlers'", function()
+    local text = problems_of("policy", {
+      ["policies/a.lua"] = "local shared = require 'handlers.shared' return { resolve = function() end }",
+      ["handlers/shared.lua"] = "return {}",
+    })
+    assert.truthy(text:find("handlers/shared.lua is the handlers'", 1, true), text)
+  end)
+
   it("counts for a policy's hash", function()
     local function hash(unit)
       local _, vm = problems_of("policy", {
