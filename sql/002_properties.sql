@@ -13,7 +13,8 @@ CREATE TABLE properties (
     vector        JSONB         NOT NULL,                 -- {region: writes}; version is its sum
     deleted_at    TIMESTAMPTZ,                            -- a tombstone: the record is gone, the fact that it is stays
     siblings      BOOLEAN       NOT NULL DEFAULT false,   -- record_siblings has concurrent writes of this record
-    field_times   JSONB                                   -- {field: {"at": µs, "origin": region}}; only with track_fields
+    field_times   JSONB,                                  -- {field: {"at": µs, "origin": region}}; only with track_fields
+    request_id    VARCHAR(255)                            -- whose write this is: should it meet a concurrent one, both are told by their requests
 ) WITH (fillfactor = 80);
 
 -- Ids that this region hands out count from here, above the region's id_base of the YAML.

@@ -249,7 +249,7 @@ static void update(struct text *t)
 	region(t);
 	adds(t, ", coalesce((p.vector ->> ");
 	region(t);
-	adds(t, ")::integer, 0) + 1), deleted_at = CASE WHEN x.flags & 3 = 2 THEN " WRITE_TIME " END");
+	adds(t, ")::integer, 0) + 1), deleted_at = CASE WHEN x.flags & 3 = 2 THEN " WRITE_TIME " END, request_id = nullif(x.rid, '')");
 	if (t->resource->track_fields)
 		field_times(t);
 }
@@ -310,7 +310,7 @@ static void create(struct text *t, enum source source)
 		pl_statement_name(t->buf, t->resource->fields[i].name);
 		adds(t, ", ");
 	}
-	add(t, "region_origin, version, updated_at, vector%s)\n SELECT i.new_id, ", t->resource->track_fields ? ", field_times" : "");
+	add(t, "region_origin, version, updated_at, vector, request_id%s)\n SELECT i.new_id, ", t->resource->track_fields ? ", field_times" : "");
 	for (int i = 0; i < t->resource->nfields; i++) {
 		field_value(t, i, "i");
 		adds(t, ", ");
@@ -318,7 +318,7 @@ static void create(struct text *t, enum source source)
 	region(t);
 	adds(t, ", 1, now(), jsonb_build_object(");
 	region(t);
-	adds(t, ", 1)");
+	adds(t, ", 1), nullif(i.rid, '')");
 	if (t->resource->track_fields)
 		created_field_times(t);
 	adds(t, " FROM i ON CONFLICT (id) DO NOTHING\n RETURNING p.id, ");

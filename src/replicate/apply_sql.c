@@ -190,6 +190,7 @@ static void read_row(struct pl_arena *arena, const PGresult *result, int i, stru
 	row->dot.counter = pl_vector_get(&row->vector, row->dot.region);
 	row->deleted = cell(result, i, at + 4)[0] == 't';
 	row->field_times = kept(arena, result, i, at + 6);
+	row->request_id = kept(arena, result, i, at + 7);
 	row->principal = "";
 	target->exists = true;
 	target->flagged = cell(result, i, at + 5)[0] == 't';

@@ -49,7 +49,7 @@ static void lock_text(struct pl_buf *sql, const struct pl_resource *resource)
 {
 	pl_buf_printf(sql, "PREPARE apply_lock_%d (bigint[]) AS SELECT id, ", resource->index);
 	add_fields(sql, resource, NULL);
-	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at IS NOT NULL, siblings, field_times FROM ");
+	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at IS NOT NULL, siblings, field_times, request_id FROM ");
 	pl_statement_table(sql, resource);
 	pl_buf_adds(sql, " WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE");
 }
@@ -97,12 +97,12 @@ static void write_text(struct pl_buf *sql, const struct pl_resource *resource, b
 	pl_buf_printf(sql, "PREPARE apply_write%s_%d (bigint[], boolean[], ", careful ? "" : "_new", resource->index);
 	for (int i = 0; i < resource->nfields; i++)
 		pl_buf_printf(sql, "%s, ", array_type(&resource->fields[i]));
-	pl_buf_adds(sql, "text[], integer[], timestamptz[], jsonb[], boolean[], boolean[], jsonb[], " REQUEST_TYPES ", " POSITION_TYPES
+	pl_buf_adds(sql, "text[], integer[], timestamptz[], jsonb[], boolean[], boolean[], jsonb[], text[], " REQUEST_TYPES ", " POSITION_TYPES
 	            ") AS WITH i AS MATERIALIZED (SELECT * FROM unnest(");
 	add_params(sql, 1, nrow);
 	pl_buf_adds(sql, ") AS t(id, fresh, ");
 	add_fields(sql, resource, "");
-	pl_buf_adds(sql, "origin, version, updated_at, vector, deleted, siblings, field_times)), u AS (UPDATE ");
+	pl_buf_adds(sql, "origin, version, updated_at, vector, deleted, siblings, field_times, request_id)), u AS (UPDATE ");
 	pl_statement_table(sql, resource);
 	pl_buf_adds(sql, " AS p SET ");
 	for (int i = 0; i < resource->nfields; i++) {
@@ -110,15 +110,16 @@ static void write_text(struct pl_buf *sql, const struct pl_resource *resource, b
 		pl_buf_printf(sql, " = i.f%d, ", i);
 	}
 	pl_buf_adds(sql, "region_origin = i.origin, version = i.version, updated_at = i.updated_at, vector = i.vector, "
-	            "deleted_at = CASE WHEN i.deleted THEN i.updated_at END, siblings = i.siblings, field_times = i.field_times "
+	            "deleted_at = CASE WHEN i.deleted THEN i.updated_at END, siblings = i.siblings, field_times = i.field_times, "
+	            "request_id = i.request_id "
 	            "FROM i WHERE p.id = i.id AND NOT i.fresh RETURNING 1), n AS (INSERT INTO ");
 	pl_statement_table(sql, resource);
 	pl_buf_adds(sql, " (id, ");
 	add_fields(sql, resource, NULL);
-	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at, siblings, field_times) SELECT id, ");
+	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at, siblings, field_times, request_id) SELECT id, ");
 	add_fields(sql, resource, "");
-	pl_buf_printf(sql, "origin, version, updated_at, vector, CASE WHEN deleted THEN updated_at END, siblings, field_times FROM i WHERE fresh "
-	              "ORDER BY id%s RETURNING 1), r AS (", careful ? " ON CONFLICT (id) DO NOTHING" : "");
+	pl_buf_printf(sql, "origin, version, updated_at, vector, CASE WHEN deleted THEN updated_at END, siblings, field_times, request_id FROM i "
+	              "WHERE fresh ORDER BY id%s RETURNING 1), r AS (", careful ? " ON CONFLICT (id) DO NOTHING" : "");
 	add_requests(sql, 1 + nrow, careful);
 	pl_buf_adds(sql, "), a AS (");
 	add_positions(sql, 1 + nrow + PL_REQUEST_COLUMNS);

@@ -34,6 +34,7 @@ static void add_row(struct pl_apply_sql *sql, struct pl_columns *columns, const 
 	pl_columns_bool(columns, at + PL_ROW_DELETED, row->deleted);
 	pl_columns_bool(columns, at + PL_ROW_SIBLINGS, target->state.n > 1);
 	pl_columns_text(columns, at + PL_ROW_FIELD_TIMES, target->resource->track_fields ? row->field_times : NULL);
+	pl_columns_text(columns, at + PL_ROW_REQUEST, row->request_id);
 }
 
 // What the client was answered for it: the record as the event has it; nothing for a delete.

@@ -162,7 +162,7 @@ int pl_decide_identify(struct pl_state *state, const struct pl_twins *twins, int
 	for (int i = 0; i < state->n; i++) {
 		struct pl_sibling *write = &state->writes[i];
 
-		for (int j = 0; j < ntwins && !write->request_id; j++)
+		for (int j = 0; j < ntwins && !write->fingerprint; j++)
 			for (int k = 0; k < twins[j].n; k++)
 				if (pl_dot_cmp(&twins[j].dots[k], &write->dot) == 0) {
 					write->request_id = twins[j].request_id;

@@ -28,8 +28,8 @@ enum pl_decision pl_decide_take(struct pl_arena *arena, struct pl_state *state, 
 // Dots by which a request is known to have been executed: what processed_requests.dots remembers.
 struct pl_twins { const char *request_id, *principal; const uint8_t *fingerprint; int n; const struct pl_dot *dots; };
 
-// A row's own columns do not say which request wrote it; what is remembered of requests does. Sets the request of the standing writes that
-// have none where their dot is among the twins'. Returns how many were found.
+// A row's own columns say only the id of the request that wrote it; what is remembered of requests says the rest. Completes the request of the
+// standing writes whose fingerprint is not known and whose dot is among the twins'. Returns how many were found.
 int pl_decide_identify(struct pl_state *state, const struct pl_twins *twins, int ntwins);
 
 // The canonical order: updated_at, then region, then counter. Negative, 0 (the same write), positive.

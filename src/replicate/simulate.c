@@ -132,7 +132,7 @@ static int known_twins(struct world *w, const struct region *g, const struct pl_
 	if (w->rules->forget_twins)
 		return 0;
 	for (int i = 0; i < g->state.n; i++)
-		if (g->state.writes[i].request_id)
+		if (g->state.writes[i].fingerprint)
 			add_twins(w, g, g->state.writes[i].request_id, g->state.writes[i].fingerprint, twins, &n);
 	if (event)
 		add_twins(w, g, event->write.request_id, event->write.fingerprint, twins, &n);
@@ -151,10 +151,8 @@ static void show(struct world *w, struct region *g, const struct pl_event *event
 	g->shown = true;
 	if (g->state.n > 1 && shown.nrows < g->state.n)
 		w->out->twins++;
-	if (g->state.n == 1) { // it is a row of the table now, and that does not say which request wrote it
-		g->state.writes[0].request_id = NULL;
+	if (g->state.n == 1) // it is a row of the table now, and that says no more of its request than the id
 		g->state.writes[0].fingerprint = NULL;
-	}
 }
 
 static bool knows_id(const struct world *w, const struct region *g, const char *id)

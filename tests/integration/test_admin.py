@@ -279,7 +279,7 @@ def test_seed_makes_rows_of_any_resource(empty):
             "CREATE TABLE boats (id BIGINT PRIMARY KEY, name VARCHAR(12) NOT NULL, length NUMERIC(6,3) CHECK (length BETWEEN 2.5 AND 9), "
             "sold BOOLEAN, crew INTEGER CHECK (crew >= -1), region_origin VARCHAR(32) NOT NULL, version INTEGER NOT NULL, "
             "updated_at TIMESTAMPTZ NOT NULL, vector JSONB NOT NULL, deleted_at TIMESTAMPTZ, siblings BOOLEAN NOT NULL DEFAULT false, "
-            "field_times JSONB)")
+            "field_times JSONB, request_id VARCHAR(255))")
 
     def boats(config):
         config["resources"]["boats"] = {

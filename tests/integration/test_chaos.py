@@ -105,7 +105,7 @@ class Disorder:
                 assert server.running, f"{server.name} ended by itself after {self.told}:\n{server.log_tail()}"
 
 
-SIBLINGS = ("SELECT record_id, origin, counter, vector::text, updated_at, deleted, fields::text, field_times::text "
+SIBLINGS = ("SELECT record_id, origin, counter, vector::text, updated_at, deleted, fields::text, field_times::text, request_id "
             "FROM record_siblings WHERE record_id = ANY(%s) ORDER BY 1, 2, 3")
 REMEMBERED = ("SELECT request_id, principal, encode(fingerprint, 'hex'), resource, record_id, dots::text, expires_at::date "
               "FROM processed_requests WHERE record_id = ANY(%s) ORDER BY 1, 2")

@@ -14,7 +14,7 @@ static const char schema[] =
 static const char homes[] =
 	"CREATE TABLE homes (id BIGINT PRIMARY KEY, name VARCHAR(40) NOT NULL, price NUMERIC(9,1), rooms INTEGER CHECK (rooms < 1000),"
 	" open BOOLEAN, region_origin VARCHAR(32) NOT NULL, version INTEGER NOT NULL, updated_at TIMESTAMPTZ NOT NULL, vector JSONB NOT NULL,"
-	" deleted_at TIMESTAMPTZ, siblings BOOLEAN NOT NULL DEFAULT false, field_times JSONB); CREATE SEQUENCE homes_ids;"
+	" deleted_at TIMESTAMPTZ, siblings BOOLEAN NOT NULL DEFAULT false, field_times JSONB, request_id VARCHAR(255)); CREATE SEQUENCE homes_ids;"
 	"ALTER TABLE properties ADD CHECK (price <> 666)";
 
 PGconn *another_session(void)

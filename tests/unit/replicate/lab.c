@@ -324,12 +324,12 @@ bool lab_write(struct lab *lab, PGconn *sql, const char *region, int64_t id, con
 	snprintf(id_text, sizeof id_text, "%lld", (long long)id);
 	snprintf(text, sizeof text,
 	         "WITH l AS MATERIALIZED (SELECT id FROM properties WHERE id = $1::bigint FOR NO KEY UPDATE), u AS (INSERT INTO properties AS p "
-	         "(id, price, bedrooms, bathrooms, region_origin, version, updated_at, vector) SELECT $1::bigint, $2::numeric, 3, 2, $4::text, 1, "
-	         "now(), jsonb_build_object($4::text, 1) WHERE $2::numeric IS NOT NULL AND NOT EXISTS (SELECT FROM l) RETURNING *), "
+	         "(id, price, bedrooms, bathrooms, region_origin, version, updated_at, vector, request_id) SELECT $1::bigint, $2::numeric, 3, 2, $4::text, 1, "
+	         "now(), jsonb_build_object($4::text, 1), $3::text WHERE $2::numeric IS NOT NULL AND NOT EXISTS (SELECT FROM l) RETURNING *), "
 	         "w AS (UPDATE properties p SET price = coalesce($2::numeric, p.price), region_origin = $4::text, version = version + 1, "
 	         "updated_at = greatest(now(), updated_at + interval '1 microsecond'), vector = vector || jsonb_build_object($4::text, "
 	         "coalesce((vector->>$4::text)::int, 0) + 1), deleted_at = CASE WHEN $2::numeric IS NULL THEN greatest(now(), updated_at + interval '1 microsecond') END, "
-	         "siblings = false FROM l WHERE p.id = l.id AND ($2::numeric IS NOT NULL OR p.deleted_at IS NULL) RETURNING p.*), "
+	         "siblings = false, request_id = $3::text FROM l WHERE p.id = l.id AND ($2::numeric IS NOT NULL OR p.deleted_at IS NULL) RETURNING p.*), "
 	         "d AS (SELECT * FROM u UNION ALL SELECT * FROM w), o AS (INSERT INTO outbox (resource, record_id, origin, value, deleted, vector, "
 	         "request_id, fingerprint, status, expires_at) SELECT 'properties', id, $4::text, format('{\"id\":%%s,\"price\":%%s,\"bedrooms\":%%s,"
 	         "\"bathrooms\":%%s,\"region_origin\":\"%%s\",\"version\":%%s,\"updated_at\":\"%%s\"}', id, price, coalesce(bedrooms::text, 'null'), "

@@ -57,6 +57,18 @@ static int highest_price(void *arg, const struct pl_resource *resource, int64_t 
 	return take_row(verdict_r, best);
 }
 
+// Of no use to anybody, but pure: it asks for what is not among a record's fields.
+static int smallest_request(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
+                            struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
+{
+	int best = 0;
+
+	for (int i = 1; i < n; i++)
+		if (strcmp(rows[i].request_id ? rows[i].request_id : "", rows[best].request_id ? rows[best].request_id : "") < 0)
+			best = i;
+	return take_row(verdict_r, best);
+}
+
 static int region_order(void *arg, const struct pl_resource *resource, int64_t id, const struct pl_sibling *rows, int n,
                         struct pl_arena *arena, struct pl_verdict *verdict_r, struct pl_error *err)
 {
@@ -129,6 +141,6 @@ static int fails_sometimes(void *arg, const struct pl_resource *resource, int64_
 const struct sim_policy sim_policies[] = {
 	{ "last_writer_wins", last_writer_wins }, { "first_of_all", first_of_all }, { "highest_price", highest_price },
 	{ "region_order", region_order }, { "delete_wins", delete_wins }, { "mean_price", mean_price }, { "field_merge", field_merge },
-	{ "fails_sometimes", fails_sometimes },
+	{ "fails_sometimes", fails_sometimes }, { "smallest_request", smallest_request },
 };
 const int sim_npolicies = sizeof sim_policies / sizeof sim_policies[0];

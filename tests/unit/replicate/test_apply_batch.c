@@ -169,6 +169,9 @@ static void concurrent_writes_stand_beside_each_other_and_the_policy_shows_one(v
 	lab_is(&lab, "insert_exists highest_price t 2", 1, "SELECT format('%%s %%s %%s %%s', type, policy_name, closed_at IS NULL, jsonb_array_length(siblings)) FROM conflicts");
 	lab_is(&lab, "remote 500.00 property-updates 0", 1,
 	       "SELECT format('%%s %%s %%s %%s', siblings->0->>'request_id', visible->'fields'->>'price', topic, partition) FROM conflicts");
+	// The row that stood alone is told by its request like the event that met it: in us they are the other way round, and a policy may ask for it.
+	lab_is(&lab, "local", 1, "SELECT siblings->1->>'request_id' FROM conflicts");
+	lab_is(&lab, "local remote", 1, "SELECT string_agg(request_id, ' ' ORDER BY request_id) FROM record_siblings WHERE record_id = 7");
 	lab_is(&lab, "2", 1, "SELECT verdict->>'take' FROM conflicts");
 	assert_int_equal(eu.counts.conflicts, 1);
 	// The next write anywhere has seen them all and replaces them all.
@@ -184,6 +187,7 @@ static void a_third_sibling_joins_and_one_of_them_is_replaced(void **state)
 	APPLY({ .origin = "ap", .vector = "{\"ap\":1}", .price = "300.00", .at = "10:00:01" });
 	APPLY({ .origin = "us", .vector = "{\"us\":2}", .price = "200.00", .at = "10:00:02" });
 	lab_is(&lab, "300.00 ap 3 {\"ap\": 1, \"us\": 2} f t", 1, ROW);
+	lab_is(&lab, "t", 1, "SELECT bool_and(request_id LIKE 'request-%%') FROM record_siblings"); // of those that were applied as rows, too
 	lab_is(&lab, "ap:1 us:2", 1, "SELECT string_agg(origin || ':' || counter, ' ' ORDER BY origin) FROM record_siblings WHERE record_id = 7");
 	lab_is(&lab, "2", 1, "SELECT count(*) FROM conflicts WHERE closed_at IS NULL");
 }
