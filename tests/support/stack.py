@@ -91,8 +91,8 @@ class Stack:
         answer = self.client(region).post(id=record_id, price=Decimal(price), **fields)
         assert answer.status == 201, answer
         if everywhere:
-            for other in self.regions:
-                self.wait_version(other, record_id, 1)
+            for other in self.regions:  # a consumer group waits 10 s for a member that an earlier test has killed
+                self.wait_version(other, record_id, 1, 40)
         return record_id
 
     def wait_version(self, region, record_id, version, timeout=10.0):
