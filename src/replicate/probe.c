@@ -19,6 +19,12 @@
 
 #include "replicate/simulate.h"
 
+// A policy that uses up much of its budget each time is asked less often, so that a start does not take minutes: counted in instructions, which are
+// the same in every region, and so is what is asked.
+#define ALLOWANCE INT64_C(300000000)
+#define RANDOM_LEAST 500
+#define HISTORIES_LEAST 100
+
 #define FRESH_VMS 60 // each a whole new Lua state for one call
 
 struct probe {
@@ -28,6 +34,7 @@ struct probe {
 	struct pl_probe_report *report;
 	struct pl_vm *vm;
 	struct pl_policy *policy;
+	int64_t spent;     // instructions, on the first answer to each case
 	uint64_t *answers; // a digest of each case's answer
 	int ncases;
 };
@@ -178,6 +185,12 @@ static void tidy(struct probe *p, struct pl_probe_source *source)
 	pl_arena_reset(p->scratch);
 }
 
+// Of how many one is asked again, by what the first answers have taken.
+static int every_nth(const struct probe *p)
+{
+	return 1 + (int)(2 * p->spent / ALLOWANCE);
+}
+
 static bool check_answers(struct probe *p)
 {
 	struct pl_probe_source source = p->source;
@@ -201,13 +214,17 @@ static bool check_answers(struct probe *p)
 		if (answer.code == PL_EBUDGET) // the wall clock may have been a busy machine's: once more
 			ask(p, p->policy, &c, &answer);
 		p->answers[i] = digest(answer.text);
+		p->spent += pl_policy_instructions(p->policy);
 		if (answer.code < 0) {
 			p->source.arena = p->arena;
 			nth_case(p, &p->source, i, &c);
 			refuse_case(p, &c, fault_of(&answer));
 			return false;
 		}
+		if (p->spent > ALLOWANCE && i + 1 >= p->report->exhaustive + RANDOM_LEAST)
+			p->ncases = i + 1;
 	}
+	p->report->random = p->ncases - p->report->exhaustive;
 	return true;
 }
 
@@ -234,7 +251,7 @@ static bool check_used_state(struct probe *p)
 	bool same = open_vm(p, &vm, &policy, NULL);
 
 	source.arena = p->scratch;
-	for (int k = 0; same && k < p->ncases; k++) {
+	for (int k = 0; same && k < p->ncases; k += every_nth(p)) {
 		int i = (int)((uint64_t)k * 7919 % (uint64_t)p->ncases); // another order (7919 is a prime larger than most counts divide by)
 		struct pl_probe_case c;
 		struct answer answer;
@@ -258,7 +275,7 @@ static bool check_memory(struct probe *p)
 	static const char sentence[] = "It counts on remembering something from one call to the next. Every call begins anew, so that all regions answer alike: "
 	                               "what it keeps is gone.";
 	struct pl_probe_source source = p->source;
-	int step = p->ncases > 8000 ? 2 : 1; // many fields: a memory shows with one input as with its neighbour, and each has its price
+	int step = every_nth(p) + (p->ncases > 8000); // many fields: a memory shows with one input as with its neighbour
 	bool same = true;
 
 	source.arena = p->scratch;
@@ -325,7 +342,9 @@ static bool check_convergence(struct probe *p)
 {
 	struct pl_sim_rules rules = {.resource = p->options->resource, .value = simulated_value, .value_arg = p, .regions = p->source.regions,
 	                             .take = pl_sim_take, .ask = ask_for_simulation, .ask_arg = p->policy};
-	int histories = p->options->histories > 0 ? p->options->histories : 1500;
+	int histories = p->options->histories > 0 ? p->options->histories : 1500, fewer = histories / every_nth(p);
+
+	histories = fewer > HISTORIES_LEAST ? fewer : HISTORIES_LEAST < histories ? HISTORIES_LEAST : histories;
 
 	for (int i = 0; i < histories; i++, p->report->histories++) {
 		struct pl_sim_history history;

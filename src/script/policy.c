@@ -27,6 +27,7 @@
 struct pl_policy {
 	struct pl_vm *vm;
 	struct pl_script *script;
+	int64_t instructions; // of the last call
 };
 
 struct pl_policy *pl_policy_new(struct pl_vm *vm, struct pl_script *script)
@@ -60,6 +61,11 @@ const char *pl_policy_name(const struct pl_policy *policy)
 const char *pl_policy_doc(const struct pl_policy *policy)
 {
 	return policy->script->doc;
+}
+
+int64_t pl_policy_instructions(const struct pl_policy *policy)
+{
+	return policy->instructions;
 }
 
 const char *pl_policy_sha256(const struct pl_policy *policy)
@@ -302,8 +308,10 @@ int pl_policy_resolve_again(struct pl_policy *policy, const struct pl_resource *
 	enum pl_call_end end;
 
 	budget.instructions *= times;
+	policy->instructions = budget.instructions;
 	*verdict_r = (struct pl_verdict){.take = 0};
 	end = pl_call(vm, resolve, &call, &budget, err);
+	policy->instructions -= budget.instructions;
 	if (end == PL_CALL_DONE && !call.nonsense)
 		return 0;
 	if (end != PL_CALL_DONE) {

@@ -35,6 +35,8 @@ const char *pl_policy_name(const struct pl_policy *policy);
 const char *pl_policy_doc(const struct pl_policy *policy);
 const char *pl_policy_sha256(const struct pl_policy *policy); // of the file; and of the modules in Lua that it requires, if any
 
+int64_t pl_policy_instructions(const struct pl_policy *policy); // what its last call took
+
 // 0 with *verdict_r valid for the resource; PL_ESCRIPT, PL_EBUDGET or PL_EINVAL (nonsense) with a sentence for operators.
 // Texts of the verdict live in `arena`.
 int pl_policy_resolve(struct pl_policy *policy, const struct pl_resource *resource, int64_t id,
