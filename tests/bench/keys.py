@@ -1,12 +1,16 @@
 """The keys of bench.json: what each is, over what, and how it is measured."""
 
+import shutil
+import threading
 import time
+from contextlib import contextmanager
 
 import psycopg2
 import psycopg2.extras
 
 from measure import Figure, Sample, median
 from references import Express, LogicalReplication, install_express, run_sql
+from support import places
 from support.plistd import admin
 from support.process import wait_until
 
@@ -41,6 +45,7 @@ def measure_all(bench, say):
             (relay, ("put_64_relay", "relay_drain")),
             (chain, ("full_chain",)),
             (end_to_end, ("e2e_p50",)),
+            (looping_policy, ("e2e_p50",)),
             (apply, ("apply",)),
             (million, ("put_64_1m",)),
             (connections, ("put_64",))):
@@ -251,6 +256,90 @@ def end_to_end(bench, say):
             return median(gaps), {"n": len(gaps), "p99": gaps[int(len(gaps) * 0.99)]}
         bench.figure("e2e_p50").add(bench.sample("e2e_p50, µs", subject), bench.sample("logical replication, µs", reference))
     logical.drop()
+
+
+# A price that no check comes upon, since the file does not name it.
+LOOPS = """
+local policy = require "plist.policy"
+local decimal = require "plist.decimal"
+return { name = "loops", doc = "Never ends for one price, 6666.66.", resolve = function(rows)
+  for _, row in ipairs(rows) do
+    while row.fields.price * 3 == decimal "19999.98" do end
+  end
+  return policy.take(#rows)
+end }
+"""
+NOISY = range(961, 1001)  # records that the load does not write
+
+
+@contextmanager
+def overruns(stack, per_second):
+    """Meanwhile both regions write the looping price to the same records at the same time."""
+    stop = threading.Event()
+
+    def write(region, record, barrier):
+        client = stack.client(region)
+        version = client.read(record).json["version"]
+        barrier.wait(10)
+        client.put(record, price=6666.66, version=version)
+
+    def run():
+        for n in range(1000000):
+            if stop.wait(1 / per_second):
+                return
+            record, barrier = NOISY[n % len(NOISY)], threading.Barrier(2)
+            both = [threading.Thread(target=write, args=(r, record, barrier)) for r in stack.regions]
+            for thread in both:
+                thread.start()
+            for thread in both:
+                thread.join()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def looping_policy(bench, say):
+    """Not a key: what a policy that loops for some writes costs the others, which travel from us to eu at 500/s alone and beside it."""
+    stack = bench.stack
+    lua = bench.folder / "lua"
+    shutil.copytree(places.TOP / "lua", lua, dirs_exist_ok=True)
+    (lua / "policies" / "loops.lua").write_text(LOOPS)
+
+    def change(config):
+        config["lua"]["path"] = str(lua)
+        config["resources"]["properties"]["policy"] = "policies/loops.lua"
+
+    def gaps():
+        begun = run_sql(stack.postgres["us"].url, "SELECT clock_timestamp()::text")[0][0]
+        stack.load(connections=16, seconds=1.8, warmup=0.0, rate=500)
+        stack.wait_level()
+        return commit_gaps(stack.postgres["us"].url, stack.postgres["eu"].url, f"id <= 960 AND updated_at > '{begun}'")
+
+    def counted():
+        metrics = stack.plistd["eu"].metrics()
+        return metrics["plist_policy_errors_total"], metrics["process_cpu_seconds_total"]
+
+    rows = []
+    stack.reload_policy(change)
+    for _ in range(bench.rounds):
+        before = counted()
+        alone = gaps()
+        between = counted()
+        with overruns(stack, 10):
+            beside = gaps()
+        failed, cpu = (now - then for now, then in zip(counted(), between))
+        cost = (cpu - (between[1] - before[1])) * 1e3 / max(1, failed)
+        rows.append((median(alone) / 1e3, median(beside) / 1e3, median(beside) / median(alone), alone[int(len(alone) * 0.99)] / 1e3,
+                     beside[int(len(beside) * 0.99)] / 1e3, beside[-1] / 1e3, int(failed), float(cost)))
+        say(f"  a policy that loops: p50 {rows[-1][0]:.1f} ms alone, {rows[-1][1]:.1f} ms beside {int(failed)} overruns of {cost:.0f} ms each")
+    stack.reload_policy(None)
+    bench.tables.append(("What a policy that loops for some writes costs the others (us to eu at 500/s, alone and beside it; ms)",
+                         ("p50 alone", "p50 beside", "ratio", "p99 alone", "p99 beside", "max beside", "overruns", "CPU ms each"), rows))
 
 
 def apply(bench, say):
