@@ -21,6 +21,7 @@ struct pl_consumer {
 	char *heartbeat_topic;
 	int heartbeat_partitions;                   // 0: not yet known
 	rd_kafka_topic_partition_list_t *assigned;  // by the group; NULL: nothing
+	rd_kafka_topic_partition_list_t *paused;    // while held: all that was assigned at any time of it; librdkafka keeps a pause beyond that
 	bool held, up;
 	int64_t contact_us, received;               // bytes, as the statistics had it last
 	struct pl_log_limit log_limit;
@@ -31,7 +32,9 @@ static const char *const defaults[] = {
 	"fetch.wait.max.ms", "100", "fetch.min.bytes", "1", "fetch.error.backoff.ms", "5",
 	"queued.min.messages", "100000", "queued.max.messages.kbytes", "16384",
 	"session.timeout.ms", "10000", "heartbeat.interval.ms", "2000", "max.poll.interval.ms", "600000",
-	"auto.commit.interval.ms", "500", "statistics.interval.ms", "1000", "check.crcs", "true", NULL,
+	"auto.commit.interval.ms", "500", "statistics.interval.ms", "1000", "check.crcs", "true",
+	// Something that a living broker answers also while it makes us wait for the group: up to session.timeout.ms, after a member was killed.
+	"topic.metadata.refresh.interval.ms", "1500", NULL,
 };
 
 static const char *const fixed[] = {
@@ -47,6 +50,28 @@ static void heard(struct pl_consumer *consumer)
 
 // --- callbacks, all from within poll or free
 
+static void pause_all(struct pl_consumer *consumer, const rd_kafka_topic_partition_list_t *partitions)
+{
+	rd_kafka_topic_partition_list_t *copy = rd_kafka_topic_partition_list_copy(partitions);
+
+	rd_kafka_pause_partitions(consumer->rk, copy);
+	rd_kafka_topic_partition_list_destroy(copy);
+	if (!consumer->paused)
+		consumer->paused = rd_kafka_topic_partition_list_new(partitions->cnt);
+	for (int i = 0; i < partitions->cnt; i++)
+		if (!rd_kafka_topic_partition_list_find(consumer->paused, partitions->elems[i].topic, partitions->elems[i].partition))
+			rd_kafka_topic_partition_list_add(consumer->paused, partitions->elems[i].topic, partitions->elems[i].partition);
+}
+
+static void resume_all(struct pl_consumer *consumer)
+{
+	if (!consumer->paused)
+		return;
+	rd_kafka_resume_partitions(consumer->rk, consumer->paused);
+	rd_kafka_topic_partition_list_destroy(consumer->paused);
+	consumer->paused = NULL;
+}
+
 // The group's partitions and, beside them, the heartbeats'.
 static rd_kafka_resp_err_t assign(struct pl_consumer *consumer, const rd_kafka_topic_partition_list_t *partitions)
 {
@@ -57,7 +82,7 @@ static rd_kafka_resp_err_t assign(struct pl_consumer *consumer, const rd_kafka_t
 		rd_kafka_topic_partition_list_add(all, consumer->heartbeat_topic, i)->offset = RD_KAFKA_OFFSET_TAIL(HEARTBEATS_BACK);
 	code = rd_kafka_assign(consumer->rk, all);
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR && consumer->held)
-		rd_kafka_pause_partitions(consumer->rk, all);
+		pause_all(consumer, all);
 	rd_kafka_topic_partition_list_destroy(all);
 	return code;
 }
@@ -198,6 +223,8 @@ void pl_consumer_free(struct pl_consumer **at, int64_t wait_us)
 		return;
 	leave(consumer, wait_us);
 	forget_assignment(consumer);
+	if (consumer->paused)
+		rd_kafka_topic_partition_list_destroy(consumer->paused);
 	rd_kafka_destroy_flags(consumer->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	free(consumer->heartbeat_topic);
 	free(consumer);
@@ -339,12 +366,13 @@ void pl_consumer_hold(struct pl_consumer *consumer, bool hold)
 	if (consumer->held == hold)
 		return;
 	consumer->held = hold;
+	if (!hold) {
+		resume_all(consumer);
+		return;
+	}
 	if (rd_kafka_assignment(consumer->rk, &all) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return;
-	if (hold)
-		rd_kafka_pause_partitions(consumer->rk, all);
-	else
-		rd_kafka_resume_partitions(consumer->rk, all);
+	pause_all(consumer, all);
 	rd_kafka_topic_partition_list_destroy(all);
 }
 

@@ -119,9 +119,13 @@ def install_express(folder):
 
 
 class LogicalReplication:
-    """PostgreSQL's own replication of the reference table, us → eu."""
+    """PostgreSQL's own replication of the reference table, us → eu.
 
-    def __init__(self, us, eu):
+    A replicated transaction keeps the commit timestamp of its origin, so eu's own does not say when it arrived there. With `timed`, eu notes that by
+    a trigger, just before it commits; without, nothing slows it.
+    """
+
+    def __init__(self, us, eu, timed=False):
         self.us, self.eu = us, eu
         self.us_url = f"postgresql://plist@127.0.0.1:{us.port}/logical"
         self.eu_url = f"postgresql://plist@127.0.0.1:{eu.port}/logical"
@@ -134,6 +138,12 @@ class LogicalReplication:
         run_sql(self.us_url, "CREATE PUBLICATION bench FOR TABLE properties")
         run_sql(self.eu_url, f"CREATE SUBSCRIPTION bench CONNECTION '{self.us_url}' PUBLICATION bench")
         self.wait_level()
+        if timed:
+            run_sql(self.eu_url, "ALTER TABLE properties ADD COLUMN applied_at timestamptz")
+            run_sql(self.eu_url, """CREATE FUNCTION note_arrival() RETURNS trigger LANGUAGE plpgsql AS
+                                    $$ BEGIN NEW.applied_at := clock_timestamp(); RETURN NEW; END $$""")
+            run_sql(self.eu_url, "CREATE TRIGGER note_arrival BEFORE UPDATE ON properties FOR EACH ROW EXECUTE FUNCTION note_arrival()")
+            run_sql(self.eu_url, "ALTER TABLE properties ENABLE ALWAYS TRIGGER note_arrival")
 
     def versions(self, url):
         return run_sql(url, "SELECT count(*), coalesce(sum(version), 0) FROM properties")[0]
@@ -154,3 +164,5 @@ class LogicalReplication:
 
     def drop(self):
         run_sql(self.eu_url, "DROP SUBSCRIPTION bench")
+        for postgres in (self.us, self.eu):
+            run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", "DROP DATABASE logical WITH (FORCE)")
