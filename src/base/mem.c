@@ -2,11 +2,14 @@
 //
 // Stands under everything. An arena is a list of blocks, the newest first; pieces are cut from the newest one, and a piece
 // that is bigger than a block gets a block of its own behind it, so that the rest of the newest block is not lost.
+// Blocks of the usual size that were freed are kept by their thread for its next arenas, up to SPARE_MAX of them: every request has an arena, and
+// a block is larger than what malloc keeps at hand.
 // Invariants: pieces are zeroed and aligned for any type; a block's `used` is a multiple of that alignment.
 // Under AddressSanitizer the unused part of each block is poisoned and pieces stand apart, so that writing past one is seen.
 // Threads: an arena belongs to one thread at a time.
 #include "base/mem.h"
 
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +40,7 @@
 
 #define ARENA_ALIGN alignof(max_align_t)
 #define ARENA_BLOCK_DEFAULT 4096
+#define SPARE_MAX 256 // blocks of a thread: 1 MiB
 
 struct block {
 	struct block *next;
@@ -87,11 +91,70 @@ char *pl_strndup(const char *s, size_t n)
 	return copy;
 }
 
+// ---- spare blocks, of each thread its own
+
+struct spares {
+	struct block *blocks;
+	int n;
+};
+
+static pthread_key_t spares_key; // only for its destructor
+static pthread_once_t spares_once = PTHREAD_ONCE_INIT;
+static _Thread_local struct spares spares;
+static _Thread_local bool spares_end_known;
+
+static void spares_free(void *arg)
+{
+	struct spares *own = arg;
+	for (struct block *block = own->blocks, *next; block != NULL; block = next) {
+		next = block->next;
+		arena_unpoison(block->data, block->size);
+		free(block);
+	}
+	*own = (struct spares){.n = SPARE_MAX}; // whatever else ends in this thread keeps nothing
+}
+
+static void spares_begin(void)
+{
+	if (pthread_key_create(&spares_key, spares_free) != 0)
+		pl_die("no thread-specific key is left");
+}
+
+static struct block *spare_take(void)
+{
+	struct block *block = spares.blocks;
+	if (block != NULL) {
+		spares.blocks = block->next;
+		spares.n--;
+	}
+	return block;
+}
+
+static bool spare_keep(struct block *block)
+{
+	if (spares.n >= SPARE_MAX)
+		return false;
+	if (!spares_end_known) {
+		pthread_once(&spares_once, spares_begin);
+		if (pthread_setspecific(spares_key, &spares) != 0)
+			return false;
+		spares_end_known = true;
+	}
+	block->next = spares.blocks;
+	spares.blocks = block;
+	spares.n++;
+	return true;
+}
+
+// ---- arenas
+
 static struct block *block_new(size_t size)
 {
 	if (size > SIZE_MAX - sizeof(struct block))
 		pl_die("out of memory: %zu bytes", size);
-	struct block *block = pl_malloc(sizeof(*block) + size);
+	struct block *block = size == ARENA_BLOCK_DEFAULT ? spare_take() : NULL;
+	if (block == NULL)
+		block = pl_malloc(sizeof(*block) + size);
 	block->next = NULL;
 	block->size = size;
 	block->used = 0;
@@ -101,6 +164,8 @@ static struct block *block_new(size_t size)
 
 static void block_free(struct block *block)
 {
+	if (block->size == ARENA_BLOCK_DEFAULT && spare_keep(block))
+		return;
 	arena_unpoison(block->data, block->size);
 	free(block);
 }

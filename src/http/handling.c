@@ -24,12 +24,13 @@
 
 struct pl_handling *pl_handling_new(struct pl_listener *listener, struct MHD_Connection *connection, struct pl_peer *peer, const char *target)
 {
-	struct pl_handling *h = pl_calloc(1, sizeof(*h));
+	struct pl_arena *arena = pl_arena_new(0);
+	struct pl_handling *h = pl_arena_alloc(arena, sizeof(*h));
 	h->listener = listener;
 	h->connection = connection;
 	h->peer = peer;
 	h->program = pl_program_ref(listener->program);
-	h->arena = pl_arena_new(0);
+	h->arena = arena;
 	h->began_us = pl_mono_us();
 	h->raw.connection = connection;
 	h->raw.target = target;
@@ -52,9 +53,9 @@ void pl_handling_free(struct pl_handling *h)
 	pl_buf_fini(&h->body);
 	pl_buf_fini(&h->answer.body);
 	pl_buf_fini(&h->instead.body);
-	pl_arena_free(&h->arena);
 	pl_program_unref(&h->program);
-	free(h);
+	struct pl_arena *arena = h->arena; // h is in it
+	pl_arena_free(&arena);
 }
 
 static void retire(struct pl_handling *h)

@@ -19,7 +19,7 @@ struct pl_handling {
 	struct MHD_Connection *connection; // NULL when it is gone
 	struct pl_peer *peer;
 	struct pl_program *program;        // the one it began in
-	struct pl_arena *arena;
+	struct pl_arena *arena;            // the handling itself is in it
 	enum pl_stage stage;
 	bool head_seen, suspended;
 	bool close;                        // the connection is not to be used again

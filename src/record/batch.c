@@ -26,6 +26,9 @@
 // not found, exists, version, entity tag, unlocked. It runs beside the next batch. So what is refused costs the others nothing, and a
 // refusal never mixes an old look at the remembered requests with a new look at the row.
 //
+// A write that waits for a record while another is done to it, and whose lock names an older version or tag, goes straight to that question, with
+// all others of its kind: on a hot record these are nearly all, and each alone would cost a statement to be refused.
+//
 // When ASK finds that nothing stands in the way, the write is done "carefully" (PL_STATEMENT_CAREFUL): alone, on a connection of its own,
 // waiting for the row's lock. That is for
 //
@@ -268,6 +271,28 @@ void pl_batch_cut(struct pl_store *store)
 
 // ---- the answer
 
+// Whether the lock that the write asks for cannot hold on the record any more. One on a version to come may yet: who waits before it may make it.
+static bool overtaken(const struct pl_write *write, const struct pl_record *record)
+{
+	if (write->op == PL_WRITE_CREATE)
+		return false;
+	return (write->has_version && write->version < record->version) ||
+	       (write->has_etag && !write->etag_any && pl_vector_le(&write->etag, &record->vector) && !pl_vector_equal(&write->etag, &record->vector));
+}
+
+static void ask_the_overtaken(const struct pl_task *done, const struct pl_record *record)
+{
+	struct pl_store *store = done->store;
+	struct pl_task *task, *next;
+
+	if (!done->slot || done->slot->users == 1)
+		return;
+	DL_FOREACH_SAFE(store->waiting, task, next) {
+		if (task->slot == done->slot && !task->lost && overtaken(task->write, record))
+			pl_task_move(task, PL_STAGE_ASKING, false);
+	}
+}
+
 // The rows are the writes that were done.
 static void take_rows(struct pl_lane *lane, const PGresult *result)
 {
@@ -280,10 +305,12 @@ static void take_rows(struct pl_lane *lane, const PGresult *result)
 		if (!task)
 			continue; // its deadline has passed
 		if (pl_record_scan(task->write->arena, task->write->resource, PQgetvalue(result, i, PL_DONE_VALUE),
-		                   PQgetvalue(result, i, PL_DONE_VECTOR), &record, &err) == 0)
+		                   PQgetvalue(result, i, PL_DONE_VECTOR), &record, &err) == 0) {
+			ask_the_overtaken(task, record);
 			pl_task_done(task, record);
-		else
+		} else {
 			pl_task_fail(task, PL_EUNKNOWN, "it was written, but %s", err.text);
+		}
 	}
 }
 

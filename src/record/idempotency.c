@@ -110,7 +110,7 @@ static void again(struct pl_task *task)
 	}
 	if (++task->rounds > ROUNDS_MAX)
 		pl_task_fail(task, PL_EBUSY, "the record changed %d times while it was to be written; nothing was written", ROUNDS_MAX);
-	else if (!task->slot) // its id was taken: another will be drawn
+	else if (!task->holds) // its id was taken: another will be drawn; or it has not been tried yet
 		pl_task_move(task, PL_STAGE_WAITING, true);
 	else
 		pl_task_move(task, PL_STAGE_CAREFUL, false);

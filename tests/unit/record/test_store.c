@@ -242,6 +242,32 @@ static void writes_of_one_record_follow_one_another(void **state)
 	ask_is(f, "t", "SELECT bool_and(n = v) FROM (SELECT (value::jsonb->>'version')::int v, row_number() OVER (ORDER BY id) n FROM outbox) o");
 }
 
+static void writes_that_one_has_overtaken_are_refused_together(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *writes[40], *first = create(f, 7, "1.00");
+	struct pl_store_stats before, after;
+
+	outcome_is(f, first, PL_OUTCOME_DONE);
+	pl_store_stats(f->store, &before);
+	for (int i = 0; i < 40; i++) {
+		writes[i] = i == 20 ? same_request(f, first, 7, "1.00") : update(f, 7, "2.00");
+		writes[i]->has_version = i % 2 == 0;
+		writes[i]->version = 1;
+		writes[i]->has_etag = i % 2 == 1;
+		pl_vector_set(&writes[i]->etag, "us", i == 39 ? 2 : 1);
+		write_send(f, writes[i]);
+	}
+	writes_await(f, writes, 40);
+	pl_store_stats(f->store, &after);
+	assert_int_equal(writes[0]->outcome, PL_OUTCOME_DONE);
+	for (int i = 1; i < 39; i++)
+		assert_int_equal(writes[i]->outcome, i == 20 ? PL_OUTCOME_REMEMBERED : i % 2 ? PL_OUTCOME_ETAG : PL_OUTCOME_VERSION);
+	assert_int_equal(writes[39]->outcome, PL_OUTCOME_DONE); // whose lock is on what the first one made
+	assert_int_equal(writes[39]->record->version, 3);
+	assert_int_equal(after.batches - before.batches, 2);
+}
+
 static void a_batch_keeps_each_outcome(void **state)
 {
 	struct fixture *f = *state;
@@ -447,6 +473,7 @@ int main(void)
 		t(one_request_does_not_run_twice_at_once),
 		t(a_write_without_a_request_id_is_not_remembered),
 		t(writes_of_one_record_follow_one_another),
+		t(writes_that_one_has_overtaken_are_refused_together),
 		t(a_batch_keeps_each_outcome),
 		t(a_row_that_breaks_a_constraint_fails_alone),
 		t(a_write_replaces_siblings_and_closes_their_conflict),

@@ -98,12 +98,16 @@ static struct pl_write *write_of(struct fixture *f, const struct plan *plan)
 	return write;
 }
 
-// What a client is told, but for the time.
-static const char *told(struct fixture *f, const struct pl_write *write)
+// What a client is told, but for the time. Of a write whose lock was overtaken by an earlier one of its round, only that it was refused: it is told
+// of the record as it is when it is asked about, and by then a later write may have changed or deleted it.
+static const char *told(struct fixture *f, const struct pl_write *write, bool behind)
 {
 	struct pl_buf buf = { 0 };
 	const char *text;
 
+	if (behind && (write->has_version || write->has_etag) && (write->outcome == PL_OUTCOME_VERSION || write->outcome == PL_OUTCOME_ETAG ||
+	                                                          write->outcome == PL_OUTCOME_NOT_FOUND))
+		return "version, or another refusal";
 	pl_buf_printf(&buf, "%s", outcome_name(write->outcome));
 	if (write->outcome == PL_OUTCOME_FAILED || write->outcome == PL_OUTCOME_REFUSED)
 		pl_buf_printf(&buf, " %d %s", write->err.code, write->err.sqlstate);
@@ -119,6 +123,14 @@ static const char *told(struct fixture *f, const struct pl_write *write)
 	text = pl_arena_strdup(f->arena, buf.data);
 	pl_buf_fini(&buf);
 	return text;
+}
+
+static bool is_behind(const struct plan *plans, int i)
+{
+	for (int j = 0; j < i; j++)
+		if (plans[j].id == plans[i].id)
+			return true;
+	return false;
 }
 
 static const char *left_behind(struct fixture *f)
@@ -150,7 +162,7 @@ static void run(struct fixture *f, const struct history *history, bool batched, 
 		}
 		writes_await(f, writes, size);
 		for (int i = 0; i < size; i++)
-			told_r[n + i] = told(f, writes[i]);
+			told_r[n + i] = told(f, writes[i], is_behind(&history->plans[n], i));
 		n += size;
 	}
 	*left_r = left_behind(f);
