@@ -296,14 +296,19 @@ static void created_field_times(struct text *t)
 	adds(t, "))");
 }
 
-// Creates, i, get their ids; those whose id is free are inserted, c.
-static void create(struct text *t, enum source source)
+// Creates, i, get their ids; those whose id is free are inserted, c. An id that is given out may be one that another create of the batch asks
+// for by name; both would find the one row of c and be taken for done. So what was given out is not used then: it is drawn again.
+static void create(struct text *t, enum source source, bool several)
 {
-	add(t, "i AS MATERIALIZED (SELECT x.*, CASE WHEN x.id = 0 THEN %lld + nextval('", (long long)t->region->id_base);
+	add(t, "i AS MATERIALIZED (%sSELECT x.*, CASE WHEN x.id = 0 THEN %lld + nextval('", several ? "SELECT * FROM (" : "",
+	    (long long)t->region->id_base);
 	table(t->buf, t->resource, "_ids");
 	adds(t, "') ELSE x.id END AS new_id FROM ");
 	input(t, source);
-	add(t, "\n WHERE %s%s),\nc AS (INSERT INTO ", source == FROM_X ? "x.flags & 3 = 0 AND " : "", not_remembered);
+	add(t, "\n WHERE %s%s", source == FROM_X ? "x.flags & 3 = 0 AND " : "", not_remembered);
+	if (several)
+		add(t, ") x WHERE x.id <> 0 OR x.new_id <> ALL ($%d::bigint[])", PL_PARAM_ID + 1);
+	adds(t, "),\nc AS (INSERT INTO ");
 	pl_statement_table(t->buf, t->resource);
 	adds(t, " AS p (id, ");
 	for (int i = 0; i < t->resource->nfields; i++) {
@@ -373,7 +378,7 @@ static void change_text(struct text *t, enum source source)
 static void create_text(struct text *t, enum source source)
 {
 	adds(t, "WITH ");
-	create(t, source);
+	create(t, source, source == FROM_ARRAYS);
 	adds(t, ",\nd AS (");
 	created(t);
 	adds(t, " FROM c JOIN i ON i.new_id = c.id)");
@@ -393,7 +398,7 @@ static void mixed_text(struct text *t, enum source source, bool careful)
 		adds(t, ")");
 	}
 	adds(t, ",\n");
-	create(t, FROM_X);
+	create(t, FROM_X, !careful);
 	adds(t, ",\nd AS (SELECT * FROM u UNION ALL ");
 	created(t);
 	add(t, "%s FROM c JOIN i ON i.new_id = c.id)", careful ? ", false" : "");

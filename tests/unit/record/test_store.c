@@ -82,6 +82,33 @@ static void gives_out_ids_of_the_regions_range(void **state)
 	ask_is(f, "3", "SELECT count(*) FROM processed_requests WHERE location = '/us/properties/' || record_id");
 }
 
+// The sequence stands before an id that another create of the same batch asks for by name.
+static void an_id_is_not_given_out_to_two_creates_of_one_batch(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *writes[4];
+
+	for (int mixed = 0; mixed < 2; mixed++) { // the statement for creates alone, and the one for all kinds
+		int64_t next = INT64_C(1000000000001) + 10 * mixed;
+		int n = 0;
+
+		ask(f, "SELECT setval('properties_ids', %d, false)", 1 + 10 * mixed);
+		ask(f, "TRUNCATE outbox, processed_requests");
+		write_send(f, writes[n++] = create(f, 0, "1.00"));
+		write_send(f, writes[n++] = create(f, next, "2.00"));
+		write_send(f, writes[n++] = create(f, next + 1, "3.00"));
+		if (mixed)
+			write_send(f, writes[n++] = update(f, 5, "4.00"));
+		writes_await(f, writes, n);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(writes[i]->outcome, PL_OUTCOME_DONE);
+		assert_true(writes[0]->record->id == next + 2);
+		for (int i = 0; i < 3; i++)
+			ask_is(f, writes[i]->record->values[0], "SELECT price FROM properties WHERE id = %lld", (long long)writes[i]->record->id);
+		ask_is(f, "3 3 3", "SELECT count(*) || ' ' || count(DISTINCT record_id) || ' ' || (SELECT count(DISTINCT record_id) FROM processed_requests) FROM outbox");
+	}
+}
+
 static void says_why_not(void **state)
 {
 	struct fixture *f = *state;
@@ -468,6 +495,7 @@ int main(void)
 		t(creates_updates_and_deletes),
 		t(a_create_over_a_tombstone_continues_its_vector),
 		t(gives_out_ids_of_the_regions_range),
+		t(an_id_is_not_given_out_to_two_creates_of_one_batch),
 		t(says_why_not),
 		t(remembers_what_was_answered),
 		t(one_request_does_not_run_twice_at_once),
