@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "base/backoff.h"
+#include "base/decimal.h"
 #include "http/condition.h"
 
 #define REQUEST_ID_MAX 255
@@ -147,7 +148,96 @@ const struct pl_problem *pl_request_too_large(const struct pl_request *request)
 	return problem;
 }
 
-// ---- the body and the fingerprint
+// ---- the body
+
+struct numbers {
+	struct pl_arena *arena;
+	struct pl_fault *first, **end;
+};
+
+// Where a value stands in the body.
+struct place {
+	const struct place *parent; // NULL: it is the body
+	const cJSON *item;
+	int index;
+};
+
+static void add_pointer(struct pl_buf *buf, const struct place *place)
+{
+	if (!place->parent)
+		return;
+	add_pointer(buf, place->parent);
+	pl_buf_addc(buf, '/');
+	if (!place->item->string)
+		pl_buf_add_i64(buf, place->index);
+	for (const char *c = place->item->string; c && *c; c++) { // RFC 6901
+		if (*c == '~' || *c == '/')
+			pl_buf_adds(buf, *c == '~' ? "~0" : "~1");
+		else
+			pl_buf_addc(buf, *c);
+	}
+}
+
+static void add_fault(struct numbers *numbers, const struct place *place)
+{
+	struct pl_fault *fault = pl_arena_alloc(numbers->arena, sizeof(*fault));
+	struct pl_buf pointer = {0};
+	add_pointer(&pointer, place);
+	fault->pointer = pl_arena_strndup(numbers->arena, pointer.data ? pointer.data : "", pointer.len);
+	fault->detail = pl_arena_printf(numbers->arena, "must be a number of at most %d digits", PL_DECIMAL_DIGITS_MAX);
+	pl_buf_fini(&pointer);
+	*numbers->end = fault;
+	numbers->end = &fault->next;
+}
+
+// No field holds a number of more digits than an exact one has here, and no handler could be given it.
+static bool number_fits(const char *text)
+{
+	struct pl_decimal decimal;
+	size_t len = strlen(text);
+	bool fits;
+	if (len <= 18 && !strpbrk(text, "eE"))
+		return true;
+	pl_decimal_init(&decimal);
+	fits = pl_decimal_parse(&decimal, text, len) == 0;
+	pl_decimal_fini(&decimal);
+	return fits;
+}
+
+static void check_numbers(struct numbers *numbers, const struct place *place)
+{
+	struct place inside = {.parent = place};
+	if (pl_json_is_number(place->item) && !number_fits(pl_json_number_text(place->item)))
+		add_fault(numbers, place);
+	cJSON_ArrayForEach(inside.item, place->item) {
+		check_numbers(numbers, &inside);
+		inside.index++;
+	}
+}
+
+static const struct pl_problem *no_json(const struct pl_request *request, const struct pl_error *err)
+{
+	struct pl_fault *fault = pl_arena_alloc(request->arena, sizeof(*fault));
+	struct pl_problem *problem = refuse(request, 400, "Body is not JSON", pl_arena_strdup(request->arena, err->text));
+	*fault = (struct pl_fault){.pointer = "", .detail = problem->detail};
+	problem->faults = fault;
+	return problem;
+}
+
+static const struct pl_problem *take_body(struct pl_request *request, const struct pl_buf *body)
+{
+	struct numbers numbers = {.arena = request->arena, .end = &numbers.first};
+	struct pl_json_limits limits = pl_json_default_limits;
+	struct pl_error err = {0};
+	limits.bytes = request->config->http.max_body;
+	request->body = pl_json_parse(body->data, body->len, &limits, &err);
+	if (!request->body)
+		return no_json(request, &err);
+	check_numbers(&numbers, &(struct place){.item = request->body});
+	return numbers.first ? pl_problem_of_faults(request->arena, numbers.first) : NULL;
+}
+
+// ---- the fingerprint
 
 // Each part with its length before it, so that no two requests are the same bytes.
 static void part(struct pl_buf *buf, const char *text, size_t len)
@@ -211,17 +301,9 @@ const struct pl_problem *pl_request_body(struct pl_request *request, const struc
 	bool read = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
 	request->body_len = body->len;
 	if (body->len > 0 && !read) { // a GET's body means nothing (RFC 9110, 9.3.1)
-		struct pl_json_limits limits = pl_json_default_limits;
-		struct pl_error err = {0};
-		limits.bytes = request->config->http.max_body;
-		request->body = pl_json_parse(body->data, body->len, &limits, &err);
-		if (!request->body) {
-			struct pl_fault *fault = pl_arena_alloc(request->arena, sizeof(*fault));
-			struct pl_problem *problem = refuse(request, 400, "Body is not JSON", pl_arena_strdup(request->arena, err.text));
-			*fault = (struct pl_fault){.pointer = "", .detail = problem->detail};
-			problem->faults = fault;
+		const struct pl_problem *problem = take_body(request, body);
+		if (problem)
 			return problem;
-		}
 	}
 	if (request->route && !read)
 		take_fingerprint(request);

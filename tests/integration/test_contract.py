@@ -132,10 +132,17 @@ def test_a_price_comes_back_exactly(us, record, sent, shown):
         assert f'"price":{shown},'.encode() in body.replace(b" ", b"")
 
 
-@pytest.mark.parametrize("sent", ["-0.01", "10000000000", "0.001", "1e10", '"5"', "true", "null", "[]", "{}", "1e-3"])
+@pytest.mark.parametrize("sent", ["-0.01", "10000000000", "0.001", "1e10", '"5"', "true", "null", "[]", "{}", "1e-3", "1e999999999", "-1e-999999999",
+                                  "7" * 1001, "0." + "3" * 1001])
 def test_a_price_that_does_not_fit_is_told_with_its_pointer(us, record, sent):
     answer = us.request("PUT", us.path(record), raw_body=f'{{"price":{sent},"version":1}}'.encode(), request_id=new_id())
     assert pointers(problem(answer, 400)) == ["/price"]
+    assert us.read(record).json["version"] == 1
+
+
+def test_a_number_that_nothing_can_hold_is_told_wherever_it_stands(us, record):
+    answer = us.request("PUT", us.path(record), raw_body=b'{"a/b":[1,{"c~":1e1001}],"price":1e-1001,"version":1}', request_id=new_id())
+    assert pointers(problem(answer, 400)) == ["/a~1b/1/c~0", "/price"]
     assert us.read(record).json["version"] == 1
 
 
