@@ -13,6 +13,7 @@
 #include "script/value.h"
 
 #define ID_MAX ((INT64_C(1) << 53) - 1)
+#define ID_OF_NONE INT64_MIN // of a record that cannot be
 
 static const struct pl_resource *resource_at(lua_State *L, int index)
 {
@@ -30,9 +31,12 @@ static bool id_at(lua_State *L, int index, int64_t *id_r)
 	const char *text;
 	size_t len, digits;
 
+	*id_r = ID_OF_NONE;
 	if (lua_isinteger(L, index)) {
-		*id_r = lua_tointeger(L, index);
-		return *id_r >= 1 && *id_r <= ID_MAX;
+		lua_Integer id = lua_tointeger(L, index);
+
+		*id_r = id >= 1 && id <= ID_MAX ? id : ID_OF_NONE;
+		return *id_r != ID_OF_NONE;
 	}
 	if (lua_type(L, index) != LUA_TSTRING)
 		luaL_argerror(L, index, "an id is an integer, or the text of one");
@@ -40,8 +44,10 @@ static bool id_at(lua_State *L, int index, int64_t *id_r)
 	digits = strspn(text, "0123456789");
 	if (digits == 0 || digits != len || digits > 16 || text[0] == '0')
 		return false;
+	if (strtoll(text, NULL, 10) > ID_MAX)
+		return false;
 	*id_r = strtoll(text, NULL, 10);
-	return *id_r <= ID_MAX;
+	return true;
 }
 
 static int give_problem(lua_State *L, const struct pl_problem *problem)
@@ -224,10 +230,15 @@ static struct pl_run *begin_write(lua_State *L, const char *what)
 	return run;
 }
 
+// A write of a record that cannot be goes to the store, too, where it has a request id: that it came before is told first.
 static int send_write(lua_State *L, struct pl_run *run, const struct pl_fault *faults)
 {
+	const struct pl_write *write = &run->op->write;
+
 	if (faults)
 		return give_problem(L, pl_problem_of_faults(run->arena, faults));
+	if (write->id == ID_OF_NONE && !write->request_id[0])
+		return give_problem(L, pl_problem_not_found(run->arena, write->resource));
 	run->wrote = true;
 	return lua_yieldk(L, 0, 0, written);
 }
@@ -255,18 +266,15 @@ static int rec_update(lua_State *L)
 	struct pl_write *write;
 	struct pl_fault *faults = NULL;
 	const char *pointer, *fault;
-	int64_t id = 0;
-	bool possible = id_at(L, 2, &id);
+	int64_t id;
 
+	id_at(L, 2, &id);
 	luaL_checkany(L, 3);
 	write = pl_run_prepare_write(run, resource, PL_WRITE_UPDATE, id);
 	pointer = set_lock(L, 4, write, &fault);
-	if (possible)
-		set_fields(L, 3, write, &faults);
+	set_fields(L, 3, write, &faults);
 	if (pointer)
 		add_fault(run->arena, &faults, pointer, fault);
-	if (!faults && !possible)
-		return give_problem(L, pl_problem_not_found(run->arena, resource));
 	return send_write(L, run, faults);
 }
 
@@ -278,15 +286,13 @@ static int rec_delete(lua_State *L)
 	struct pl_write *write;
 	struct pl_fault *faults = NULL;
 	const char *pointer, *fault;
-	int64_t id = 0;
-	bool possible = id_at(L, 2, &id);
+	int64_t id;
 
+	id_at(L, 2, &id);
 	write = pl_run_prepare_write(run, resource, PL_WRITE_DELETE, id);
 	pointer = set_lock(L, 3, write, &fault);
 	if (pointer)
 		add_fault(run->arena, &faults, pointer, fault);
-	if (!faults && !possible)
-		return give_problem(L, pl_problem_not_found(run->arena, resource));
 	return send_write(L, run, faults);
 }
 

@@ -254,6 +254,15 @@ def test_an_id_used_for_another_request_is_422_even_for_an_unknown_record(us, re
     problem(us.put(999999998, price=5, version=1, request_id=request_id), 422, reused)
     problem(us.put(record, price=5, if_match='"us:1"', version=1, request_id=request_id), 422, reused)
     problem(us.delete(record, version=2, request_id=request_id), 422, reused)
+    for no_record in ("abc", "0", "9" * 30):
+        problem(us.put(no_record, price=5, version=1, request_id=request_id), 422, reused)
+        problem(us.delete(no_record, version=2, request_id=request_id), 422, reused)
+
+
+@pytest.mark.parametrize("record_id", [999999998, "abc", "0", "9" * 30])
+def test_a_bad_body_is_told_before_an_unknown_record(us, record_id):
+    problem(us.put(record_id, price="x", version=1), 400)
+    problem(us.put(record_id, price=5, version=1), 404)
 
 
 def test_a_bad_body_is_told_before_a_known_id(us, record):
