@@ -23,6 +23,8 @@
 #define LOSSES_MAX 1           // a write runs again after this many lost connections
 #define BACKEND_PATIENCE_US 1000000 // then an orphaned backend is told to end
 
+static const struct pl_json_limits let_in_once = { .bytes = 1 << 30, .depth = 64, .nodes = 1 << 24 }; // what is remembered
+
 // ---- what the database says of a task
 
 static void remembered(struct pl_arena *arena, const struct pl_resource *resource, const char *status, const char *body, const char *location,
@@ -34,8 +36,7 @@ static void remembered(struct pl_arena *arena, const struct pl_resource *resourc
 	r->location = location ? pl_arena_strdup(arena, location) : NULL;
 	pl_vector_parse(&r->vector, vector, strlen(vector));
 	if (body) {
-		static const struct pl_json_limits any = { .bytes = 1 << 30, .depth = 64, .nodes = 1 << 24 }; // it was let in once
-		cJSON *json = pl_json_parse(body, strlen(body), &any, NULL);
+		cJSON *json = pl_json_parse(body, strlen(body), &let_in_once, NULL);
 		struct pl_buf text = { 0 };
 
 		if (json && resource)
@@ -77,7 +78,7 @@ static void done_after_all(struct pl_task *task, const PGresult *result, int row
 	if (now && strcmp(now, vector) == 0) {
 		record = current(task, result, row, &err);
 	} else if (body) {
-		cJSON *json = pl_json_parse(body, strlen(body), &pl_json_default_limits, &err);
+		cJSON *json = pl_json_parse(body, strlen(body), &let_in_once, &err);
 
 		if (json && pl_record_parse(write->arena, write->resource, json, &record, &err) == 0)
 			pl_vector_parse(&record->vector, vector, strlen(vector));

@@ -338,12 +338,12 @@ void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resourc
 	pl_buf_fini(&sql);
 }
 
-struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource, int i)
+struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource, int i, struct pl_error *err)
 {
 	const char **row = &query->values[i * query->ncolumns];
 	struct pl_record *record;
 
-	if (pl_record_scan(query->arena, resource, row[PL_READ_VALUE], row[PL_READ_VECTOR], &record, NULL) < 0)
+	if (pl_record_scan(query->arena, resource, row[PL_READ_VALUE], row[PL_READ_VECTOR], &record, err) < 0)
 		return NULL;
 	record->siblings = row[PL_READ_SIBLINGS][0] == 't';
 	return record;

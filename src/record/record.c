@@ -140,7 +140,7 @@ static bool scan_member(char **at, const char *key, const char **value_r, bool *
 	return true;
 }
 
-static bool scan_field(char **at, const struct pl_field *field, const char **value_r)
+static bool scan_field(char **at, const struct pl_field *field, const char **value_r, bool *is_json_r)
 {
 	bool quoted;
 
@@ -150,12 +150,17 @@ static bool scan_field(char **at, const struct pl_field *field, const char **val
 		*value_r = NULL;
 		return true;
 	}
+	if (!quoted && strpbrk(*value_r, "NI")) { // NaN, Infinity: no JSON; shown as null
+		*value_r = NULL;
+		*is_json_r = false;
+		return true;
+	}
 	if (field->type == PL_FIELD_BOOLEAN)
 		*value_r = (*value_r)[0] == 't' ? "t" : "f";
-	return quoted == (field->type == PL_FIELD_STRING) && (quoted || (*value_r)[0] != 'N'); // a NaN has no place in JSON
+	return quoted == (field->type == PL_FIELD_STRING);
 }
 
-static bool scan(char *at, struct pl_record *record)
+static bool scan(char *at, struct pl_record *record, bool *is_json_r)
 {
 	const char *id, *origin, *version, *updated_at;
 	bool quoted;
@@ -163,7 +168,7 @@ static bool scan(char *at, struct pl_record *record)
 	if (*at != '{' || !scan_member(&at, "id", &id, &quoted))
 		return false;
 	for (int i = 0; i < record->resource->nfields; i++)
-		if (!scan_field(&at, &record->resource->fields[i], &record->values[i]))
+		if (!scan_field(&at, &record->resource->fields[i], &record->values[i], is_json_r))
 			return false;
 	if (!scan_member(&at, "region_origin", &origin, &quoted) || strlen(origin) > PL_REGION_MAX ||
 	    !scan_member(&at, "version", &version, &quoted) || !scan_member(&at, "updated_at", &updated_at, &quoted))
@@ -177,11 +182,13 @@ static bool scan(char *at, struct pl_record *record)
 int pl_record_scan(struct pl_arena *arena, const struct pl_resource *resource, const char *json, const char *vector,
                    struct pl_record **record_r, struct pl_error *err)
 {
+	static const struct pl_json_limits any = { .bytes = 1 << 30, .depth = 2, .nodes = 1 << 16 }; // it is in the table already
 	struct pl_record *record = pl_record_new(arena, resource);
 	size_t len = strlen(json);
+	bool is_json = true;
 
-	if (!scan(pl_arena_strndup(arena, json, len), record)) { // escapes in a string, mostly
-		cJSON *parsed = pl_json_parse(json, len, &pl_json_default_limits, err);
+	if (!scan(pl_arena_strndup(arena, json, len), record, &is_json)) { // escapes in a string, mostly
+		cJSON *parsed = pl_json_parse(json, len, &any, err);
 		int code = parsed ? pl_record_parse(arena, resource, parsed, &record, err) : PL_EINVAL;
 
 		cJSON_Delete(parsed);
@@ -190,7 +197,7 @@ int pl_record_scan(struct pl_arena *arena, const struct pl_resource *resource, c
 	}
 	if (pl_vector_parse(&record->vector, vector, strlen(vector)) < 0)
 		return pl_error_set(err, PL_EINTERNAL, "record %lld has no vector that can be read: %.100s", (long long)record->id, vector);
-	record->json = pl_arena_strndup(arena, json, len);
+	record->json = is_json ? pl_arena_strndup(arena, json, len) : NULL;
 	*record_r = record;
 	return 0;
 }

@@ -162,8 +162,8 @@ void pl_store_query(struct pl_store *store, struct pl_query *query);
 // Fills in sql and params of a query that lists a resource's live records by id, after `after`; limit + 1 rows tell whether there are more.
 void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resource, int64_t after, int limit,
                        const struct pl_filter *filters, int nfilters);
-// Row `i` of its answer as a record.
-struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource, int i);
+// Row `i` of its answer as a record; NULL with err for one that cannot be read.
+struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource, int i, struct pl_error *err);
 
 bool pl_store_ready(const struct pl_store *store, struct pl_error *why); // a connection of each kind is up
 

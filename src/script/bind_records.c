@@ -100,8 +100,10 @@ static int listed(lua_State *L, int status, lua_KContext limit)
 	lua_createtable(L, n, 0);
 	pl_value_mark_array(L);
 	for (int i = 0; i < n; i++) {
-		const struct pl_record *record = pl_store_list_record(query, resource, i);
+		const struct pl_record *record = pl_store_list_record(query, resource, i, &query->err);
 
+		if (!record)
+			return give_problem(L, pl_problem_of_error(run->arena, &query->err));
 		pl_value_push_record(L, record);
 		lua_rawseti(L, -2, i + 1);
 		if (i == n - 1 && query->nrows > limit)

@@ -477,6 +477,16 @@ def test_a_list_has_no_tombstones(stack, us, record):
     assert record not in [r["id"] for r in listed(us.get(f"/us/properties?after={record - 1}&limit=5"))]
 
 
+def test_a_price_that_is_no_number_in_the_database_is_null(stack, us, record):
+    database = stack.database("us")
+    database.execute("UPDATE properties SET price = 'NaN' WHERE id = %s", record)
+    try:
+        assert us.read(record).json["price"] is None
+        assert [(r["id"], r["price"]) for r in listed(us.get(f"/us/properties?after={record - 1}&limit=1"))] == [(record, None)]
+    finally:
+        database.execute("UPDATE properties SET price = 100 WHERE id = %s", record)  # as the other region has it
+
+
 @pytest.mark.parametrize("query", ["limit=501", "limit=0", "limit=x", "after=x", "min_price=cheap", "min_colour=1", "colour=red"])
 def test_a_list_with_a_wrong_parameter_is_400(us, query):
     problem(us.get(f"/us/properties?{query}"), 400)

@@ -92,9 +92,41 @@ static void scans_its_own_printing(void **state)
 	}
 }
 
+static void shows_a_nan_as_null(void **state)
+{
+	static const char *const texts[] = { "NaN", "Infinity", "-Infinity" };
+
+	for (int i = 0; i < 3; i++) {
+		const char *at = strstr(PLAIN, "0.00"), *text = pl_arena_printf(*state, "%.*s%s%s", (int)(at - PLAIN), PLAIN, texts[i], at + 4);
+		struct pl_record *record;
+		struct pl_buf buf = { 0 };
+
+		assert_int_equal(pl_record_scan(*state, &homes, text, "{\"us\": 1}", &record, NULL), 0);
+		assert_null(record->values[0]);
+		pl_record_print(&buf, record);
+		assert_non_null(strstr(buf.data, "\"price\":null,\"rooms\":3"));
+		pl_buf_fini(&buf);
+	}
+}
+
+// A column's characters may be four bytes each, and escaped: more than any body may have.
+static void scans_a_record_that_is_larger_than_a_body(void **state)
+{
+	char *name = pl_arena_alloc(*state, 400001), *text;
+	struct pl_record *record;
+
+	memset(name, 'x', 400000);
+	text = pl_arena_printf(*state, "{\"id\":7,\"price\":1.00,\"rooms\":null,\"name\":\"\\\"%s\",\"open\":null,\"height\":null,"
+	                               "\"region_origin\":\"us\",\"version\":1,\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}", name);
+	struct pl_resource large = homes;
+	large.fields[2].max_length = 500000;
+	assert_int_equal(pl_record_scan(*state, &large, text, "{\"us\": 1}", &record, NULL), 0);
+	assert_int_equal(strlen(record->values[2]), 400001);
+}
+
 static void does_not_scan_what_is_no_record(void **state)
 {
-	static const char *const bad[] = { "", "{}", "[]", "{\"id\":7}", ("{\"id\":7,\"price\":NaN,\"rooms\":3,\"name\":null,\"open\":null,\"height\":0,"
+	static const char *const bad[] = { "", "{}", "[]", "{\"id\":7}", ("{\"id\":7,\"price\":1.00,\"rooms\":3,\"name\":5,\"open\":null,\"height\":0,"
 		"\"region_origin\":\"us\",\"version\":1,\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}") };
 	struct pl_record *record;
 	struct pl_error err;
@@ -252,6 +284,8 @@ int main(void)
 #define t(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		t(prints_and_reads_back),
 		t(scans_its_own_printing),
+		t(shows_a_nan_as_null),
+		t(scans_a_record_that_is_larger_than_a_body),
 		t(does_not_scan_what_is_no_record),
 		t(refuses_events_that_are_no_records),
 		t(an_event_may_know_more_and_leave_what_is_not_required),

@@ -82,9 +82,9 @@ static void lists_by_key_with_filters(void **state)
 	query_run(f, query);
 	assert_int_equal(query->code, 0);
 	assert_int_equal(query->nrows, 4); // one more than the limit: there are more
-	assert_int_equal(pl_store_list_record(query, resource, 0)->id, 17);
-	assert_int_equal(pl_store_list_record(query, resource, 2)->id, 23);
-	prints_alike(pl_store_list_record(query, resource, 3));
+	assert_int_equal(pl_store_list_record(query, resource, 0, NULL)->id, 17);
+	assert_int_equal(pl_store_list_record(query, resource, 2, NULL)->id, 23);
+	prints_alike(pl_store_list_record(query, resource, 3, NULL));
 
 	query = query_new(f);
 	pl_store_list_sql(query, resource, 38, 3, NULL, 0);

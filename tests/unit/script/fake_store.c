@@ -373,7 +373,7 @@ void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resourc
 }
 
 // The list of a fake store is the store's own records; there is one store at a time.
-struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource, int i)
+struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource, int i, struct pl_error *err)
 {
 	struct pl_record *record = pl_record_new(query->arena, resource);
 
