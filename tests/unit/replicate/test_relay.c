@@ -26,7 +26,8 @@ static int start(void **state)
 	broker = pl_embedded_start(&(struct pl_embedded_options){ .partitions = 3, .topics = topics }, &err);
 	assert_non_null(broker);
 	lab_start(&lab, &(struct lab_options){ .regions = 1, .brokers = pl_embedded_address(broker), // heartbeats would take errors meant for events
-		.more = "  partitions: 3\n  relay_batch: 50\n  heartbeat: 60s\n" });
+		// what is handed over together is to be one request, so that errors can be counted out to it
+		.more = "  partitions: 3\n  relay_batch: 50\n  heartbeat: 60s\n  properties: { linger.ms: 40 }\n" });
 	return 0;
 }
 
