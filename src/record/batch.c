@@ -29,10 +29,12 @@
 // A write that waits for a record while another is done to it, and whose lock names an older version or tag, goes straight to that question, with
 // all others of its kind: on a hot record these are nearly all, and each alone would cost a statement to be refused.
 //
-// When ASK finds that nothing stands in the way, the write is done "carefully" (PL_STATEMENT_CAREFUL): alone, on a connection of its own,
-// waiting for the row's lock. That is for
+// When ASK finds that nothing stands in the way, whoever was at the row is mostly gone: a write of an ordinary row goes with another batch,
+// at its head, twice at most. Then, and all others at once, it is done "carefully" (PL_STATEMENT_CAREFUL): alone, on a connection of its own,
+// waiting for the row's lock. There they queue for each other, so what needs no more than another try is kept away: with some hundred records
+// and two workers each tenth write meets the other worker, and waited thirteen times as long as the rest. Careful is for
 //
-// - Rows that someone else is at. The batch takes only rows whose xmax says that no other transaction has locked or changed them: it is
+// - Rows that someone else is at, and stays. The batch takes only rows whose xmax says that no other transaction has locked or changed them: it is
 //   0; or left by the very transaction that made the row version, which locked it first; or of a transaction that is over, being older
 //   than all that run (it was undone, or only locked; had it changed the row, we would see another version). So a batch never waits for
 //   a row's lock, except for the microseconds between its look at a row and its hand on it; a record that some session holds for a minute

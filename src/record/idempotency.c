@@ -20,6 +20,7 @@
 #include "record/parts.h"
 
 #define ROUNDS_MAX 8           // "nothing stands in the way", and still not done
+#define ROUNDS_IN_BATCHES 2    // of them; whoever was at the row is mostly gone by the time that we are told so
 #define LOSSES_MAX 1           // a write runs again after this many lost connections
 #define BACKEND_PATIENCE_US 1000000 // then an orphaned backend is told to end
 
@@ -98,8 +99,16 @@ static void done_after_all(struct pl_task *task, const PGresult *result, int row
 		pl_task_fail(task, PL_EUNKNOWN, "it was written, but %s", err.text);
 }
 
+// A row that a batch takes when nobody is at it.
+static bool is_ordinary(const struct pl_task *task, const PGresult *result, int row)
+{
+	bool live = PQgetvalue(result, row, PL_ASKED_DELETED)[0] == 'f';
+
+	return task->write->op != PL_WRITE_CREATE && live && PQgetvalue(result, row, PL_ASKED_SIBLINGS)[0] == 'f';
+}
+
 // Nothing stands in the way of the write.
-static void again(struct pl_task *task)
+static void again(struct pl_task *task, const PGresult *result, int row)
 {
 	if (task->lost) { // so it was not written
 		task->lost = false;
@@ -113,6 +122,8 @@ static void again(struct pl_task *task)
 		pl_task_fail(task, PL_EBUSY, "the record changed %d times while it was to be written; nothing was written", ROUNDS_MAX);
 	else if (!task->holds) // its id was taken: another will be drawn; or it has not been tried yet
 		pl_task_move(task, PL_STAGE_WAITING, true);
+	else if (task->rounds <= ROUNDS_IN_BATCHES && is_ordinary(task, result, row))
+		pl_task_move(task, PL_STAGE_WAITING, true);
 	else
 		pl_task_move(task, PL_STAGE_CAREFUL, false);
 }
@@ -125,7 +136,7 @@ static void take_answer(struct pl_task *task, const PGresult *result, int row)
 
 	switch (outcome) {
 	case PL_ASKED_AGAIN:
-		again(task);
+		again(task, result, row);
 		return;
 	case PL_OUTCOME_REMEMBERED:
 		if (own) {

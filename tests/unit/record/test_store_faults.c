@@ -28,6 +28,33 @@ static void a_locked_record_holds_up_nothing_but_its_own_writes(void **state)
 	PQfinish(other);
 }
 
+static bool a_batch_has_ended(void *arg)
+{
+	struct fixture *f = arg;
+	struct pl_store_stats stats;
+
+	pl_store_stats(f->store, &stats);
+	return stats.batches > 0;
+}
+
+// Whoever is at the row when the batch comes is gone when the batch has ended; the write then needs no connection of its own.
+static void a_record_that_was_locked_for_a_moment_is_written_by_the_next_batch(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *other = another_session();
+	struct pl_write *write = update(f, 5, "5.00");
+
+	execute(other, "BEGIN; SELECT FROM properties WHERE id = 5 FOR UPDATE");
+	write_send(f, write);
+	assert_true(turn_until(f, a_batch_has_ended, f));
+	assert_false(write_answered(write));
+	execute(other, "COMMIT");
+	await_one(f, write);
+	outcome_of(write, PL_OUTCOME_DONE);
+	ask_is(f, "0", "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%%careful'");
+	PQfinish(other);
+}
+
 static void a_lock_held_too_long_is_a_timeout_of_that_write(void **state)
 {
 	struct fixture *f = *state;
@@ -311,6 +338,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 #define t(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 		t(a_locked_record_holds_up_nothing_but_its_own_writes),
+		t(a_record_that_was_locked_for_a_moment_is_written_by_the_next_batch),
 		t(a_lock_held_too_long_is_a_timeout_of_that_write),
 		t(a_deadlock_is_tried_again),
 		t(serialization_failures_are_tried_again_but_not_for_ever),
