@@ -297,9 +297,9 @@ class rotate_password(Workflow):
         self.file.write_text(self.stack.postgres["us"].url.replace("plist@", "plist:a-new-one@") + "\n")
 
     def restart_us(self):
+        self.stack.plistd["eu"].reload()  # its applier joins its group anew, and is not ready for a moment
         self.stack.plistd["us"].restart()
-        self.stack.plistd["us"].wait_ready()
-        self.stack.plistd["eu"].reload()
+        self.stack.wait_ready()
         self.settled()
 
 
