@@ -396,9 +396,13 @@ static cJSON *tree(struct maker *m, int index, int depth);
 
 static char *tree_text(struct maker *m, const char *text, size_t len)
 {
+	size_t most = pl_vm_of(m->L)->config->http.max_body;
+
+	if (most < pl_json_default_limits.bytes)
+		most = pl_json_default_limits.bytes;
 	m->bytes += len;
-	if (m->bytes > pl_json_default_limits.bytes)
-		luaL_error(m->L, "a value of more than %d bytes of text", (int)pl_json_default_limits.bytes);
+	if (m->bytes > most)
+		luaL_error(m->L, "a value of more than %d bytes of text", (int)most);
 	pl_charge(m->L, (int64_t)len / 8);
 	if (strlen(text) != len || !pl_utf8_valid(text, len))
 		m->fault = "a string in it is not UTF-8, or has a NUL in it";

@@ -72,6 +72,21 @@ static void body_that_a_handler_made_too_large_raises(void **state)
 	}
 }
 
+static void as_much_text_as_a_body_may_have_is_checked_like_any_other(void **state)
+{
+	struct bench b;
+	struct talk t;
+
+	bench_open(&b, "handlers/write.lua", HANDLER("local r, err = records.create('properties', { price = 1, note = ('x'):rep(70000) }) "
+	                                             "return http.problem(err)"));
+	b.config->http.max_body = 1 << 20;
+	ask(&t, &b, "handlers/write.lua", "7", "{}");
+	assert_int_equal(t.answer.status, 400);
+	assert_string_equal(t.answer.problem->faults->pointer, "/note");
+	talk_end(&t);
+	bench_close(&b);
+}
+
 static void text_that_is_no_utf8_is_a_fault(void **state)
 {
 	struct bench b;
@@ -242,6 +257,7 @@ int main(void)
 		cmocka_unit_test(update_is_written_once_and_answered),
 		cmocka_unit_test(faults_of_a_body_are_listed_and_nothing_is_written),
 		cmocka_unit_test(body_that_a_handler_made_too_large_raises),
+		cmocka_unit_test(as_much_text_as_a_body_may_have_is_checked_like_any_other),
 		cmocka_unit_test(text_that_is_no_utf8_is_a_fault),
 		cmocka_unit_test(second_write_of_a_request_raises),
 		cmocka_unit_test(retry_is_refused_or_replayed_without_the_handler),
