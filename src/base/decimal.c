@@ -153,6 +153,17 @@ int pl_decimal_parse(struct pl_decimal *d, const char *text, size_t len)
 	return give(d, unscaled, scale);
 }
 
+bool pl_decimal_valid(const char *text, size_t len)
+{
+	struct pl_decimal d;
+	bool valid;
+
+	pl_decimal_init(&d);
+	valid = pl_decimal_parse(&d, text, len) == 0;
+	pl_decimal_fini(&d);
+	return valid;
+}
+
 void pl_decimal_print(struct pl_buf *buf, const struct pl_decimal *d)
 {
 	size_t room = mpz_sizeinbase(d->unscaled, 10) + 2;

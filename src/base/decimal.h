@@ -19,6 +19,7 @@ struct pl_decimal {
 void pl_decimal_init(struct pl_decimal *d);
 void pl_decimal_fini(struct pl_decimal *d);
 int pl_decimal_parse(struct pl_decimal *d, const char *text, size_t len); // JSON number syntax; 0 or -1
+bool pl_decimal_valid(const char *text, size_t len);                      // whether it would be taken
 void pl_decimal_print(struct pl_buf *buf, const struct pl_decimal *d);    // "500000.00": the scale is kept
 int pl_decimal_cmp(const struct pl_decimal *a, const struct pl_decimal *b); // 1.5 equals 1.50
 int pl_decimal_add(struct pl_decimal *r, const struct pl_decimal *a, const struct pl_decimal *b);

@@ -75,6 +75,11 @@ const struct pl_resource *pl_config_resource(const struct pl_config *config, con
 	return NULL;
 }
 
+bool pl_source_is_handlers(const char *path)
+{
+	return strncmp(path, "handlers/", strlen("handlers/")) == 0;
+}
+
 const struct pl_script_source *pl_config_source(const struct pl_config *config, const char *path)
 {
 	int low = 0, high = config->nsources; // they are sorted by path

@@ -175,6 +175,7 @@ void pl_config_unref(struct pl_config **config);
 const struct pl_region *pl_config_region(const struct pl_config *config, const char *name, size_t len); // NULL: unknown
 const struct pl_resource *pl_config_resource(const struct pl_config *config, const char *name);
 const struct pl_script_source *pl_config_source(const struct pl_config *config, const char *path);
+bool pl_source_is_handlers(const char *path); // a file of the handlers', which no policy may require: see script/sandbox and replicate/gate
 int pl_resource_field(const struct pl_resource *resource, const char *name, size_t len); // index or -1
 
 // Names of keys whose change needs a restart ("regions.us.listen", also of other regions); 0 when a reload suffices. `names` has room for

@@ -171,14 +171,9 @@ static int check_string(const struct pl_key *key, const char *text, struct pl_er
 
 static int check_number(const struct pl_key *key, const char *text, struct pl_error *err)
 {
-	struct pl_decimal number;
-
 	if (strlen(text) > (size_t)key->max)
 		return pl_error_set(err, PL_EINVAL, "must have at most %" PRId64 " characters", key->max);
-	pl_decimal_init(&number);
-	int rc = pl_decimal_parse(&number, text, strlen(text));
-	pl_decimal_fini(&number);
-	return rc < 0 ? pl_error_set(err, PL_EINVAL, "must be a number, not \"%.60s\"", text) : 0;
+	return pl_decimal_valid(text, strlen(text)) ? 0 : pl_error_set(err, PL_EINVAL, "must be a number, not \"%.60s\"", text);
 }
 
 static void store_int(const struct pl_key *key, void *base, int64_t value)

@@ -7,7 +7,6 @@
 // Threads: the worker's.
 #include "http/handling.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <utlist.h>

@@ -193,15 +193,8 @@ static void add_fault(struct numbers *numbers, const struct place *place)
 // No field holds a number of more digits than an exact one has here, and no handler could be given it.
 static bool number_fits(const char *text)
 {
-	struct pl_decimal decimal;
 	size_t len = strlen(text);
-	bool fits;
-	if (len <= 18 && !strpbrk(text, "eE"))
-		return true;
-	pl_decimal_init(&decimal);
-	fits = pl_decimal_parse(&decimal, text, len) == 0;
-	pl_decimal_fini(&decimal);
-	return fits;
+	return (len <= 18 && !strpbrk(text, "eE")) || pl_decimal_valid(text, len);
 }
 
 static void check_numbers(struct numbers *numbers, const struct place *place)

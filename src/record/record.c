@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 
-#define ID_MAX ((INT64_C(1) << 53) - 1) // beyond it, JSON's readers disagree about integers
 
 struct pl_record *pl_record_new(struct pl_arena *arena, const struct pl_resource *resource)
 {
@@ -93,7 +92,7 @@ int pl_record_parse(struct pl_arena *arena, const struct pl_resource *resource, 
 
 	if (!cJSON_IsObject(json))
 		return pl_error_set(err, PL_EINVAL, "a record is a JSON object, this is none");
-	if (pl_json_int64(pl_json_get(json, "id"), &record->id) < 0 || record->id < 1 || record->id > ID_MAX)
+	if (pl_json_int64(pl_json_get(json, "id"), &record->id) < 0 || record->id < 1 || record->id > PL_ID_MAX)
 		return pl_error_set(err, PL_EINVAL, "id is no integer from 1 to 2^53-1");
 	if (parse_fields(arena, json, record, err) < 0)
 		return PL_EINVAL;

@@ -9,6 +9,8 @@
 #include "config/config.h"
 #include "record/vector.h"
 
+#define PL_ID_MAX ((INT64_C(1) << 53) - 1) // beyond it, JSON's readers disagree about integers
+
 struct pl_record {
 	const struct pl_resource *resource;
 	int64_t id;

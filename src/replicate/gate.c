@@ -41,7 +41,7 @@ static void key_of(const struct pl_config *config, const struct pl_resource *res
 	pl_buf_printf(&buf, "%lld %lld %zu\n", (long long)config->policy_limits.instructions, (long long)config->policy_limits.wall_us,
 	              config->policy_limits.memory);
 	for (int i = 0; i < config->nsources; i++) // any of them may be required, but those of handlers
-		if (strncmp(config->sources[i].path, "handlers/", 9) != 0)
+		if (!pl_source_is_handlers(config->sources[i].path))
 			pl_buf_printf(&buf, "%s %s\n", config->sources[i].path, config->sources[i].sha256);
 	pl_sha256(buf.data, buf.len, digest);
 	pl_sha256_hex(digest, hex);

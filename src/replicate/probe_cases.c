@@ -10,10 +10,10 @@
 
 #include "base/decimal.h"
 #include "base/utf8.h"
+#include "record/record.h"
 #include "replicate/decide.h"
 
 #define STATES_MAX 48 // of one live row in the exhaustive pairs: 2 × 49² × 4 calls are enough to see every pair of values
-#define ID_MAX ((INT64_C(1) << 53) - 1) // as record/record.c takes them
 #define TIME_BASE INT64_C(1772000000000000)
 
 static uint32_t below(struct pl_probe_source *s, uint32_t n)
@@ -156,7 +156,7 @@ static void read_constants(struct pl_arena *arena, const struct pl_config *confi
 	for (int i = 0; i < config->nsources; i++) {
 		const struct pl_script_source *other = &config->sources[i];
 
-		if (other != own && !begins(other->path, "handlers/") && !begins(other->path, "policies/") && !begins(other->path, "plist/"))
+		if (other != own && !pl_source_is_handlers(other->path) && !begins(other->path, "policies/") && !begins(other->path, "plist/"))
 			pl_probe_constants_read(arena, other->text, other->len, constants);
 	}
 }
@@ -181,7 +181,7 @@ static void add_id(struct pl_probe_source *source, const char *text)
 	char *end;
 	long long id = text ? strtoll(text, &end, 10) : 0;
 
-	if (id < 1 || id > ID_MAX || *end || source->nids == (int)(sizeof source->ids / sizeof source->ids[0]))
+	if (id < 1 || id > PL_ID_MAX || *end || source->nids == (int)(sizeof source->ids / sizeof source->ids[0]))
 		return;
 	for (int i = 0; i < source->nids; i++)
 		if (source->ids[i] == id)

@@ -34,22 +34,11 @@ static void add(struct pl_arena *arena, struct pl_probe_constants *into, bool nu
 		list[(*n)++] = pl_arena_strndup(arena, text, len);
 }
 
-static bool is_number(const char *text, size_t len)
-{
-	struct pl_decimal value;
-	bool is;
-
-	pl_decimal_init(&value);
-	is = pl_decimal_parse(&value, text, len) == 0;
-	pl_decimal_fini(&value);
-	return is;
-}
-
 // What stands between quotes: a text, and if it reads so, a number: decimal "750000".
 static void add_text(struct pl_arena *arena, struct pl_probe_constants *into, const char *text, size_t len)
 {
 	add(arena, into, false, text, len);
-	if (len <= PL_PROBE_CONSTANT_MAX && is_number(text, len))
+	if (len <= PL_PROBE_CONSTANT_MAX && pl_decimal_valid(text, len))
 		add(arena, into, true, text, len);
 }
 
@@ -133,7 +122,7 @@ static void read_number(struct reader *r, struct pl_arena *arena, struct pl_prob
 	if (r->p - from > 2 && from[0] == '0' && tolower((unsigned char)from[1]) == 'x') {
 		snprintf(text, sizeof text, "%lld", (long long)strtoull(from, NULL, 16));
 		add(arena, into, true, text, strlen(text));
-	} else if (is_number(from, (size_t)(r->p - from))) {
+	} else if (pl_decimal_valid(from, (size_t)(r->p - from))) {
 		add(arena, into, true, from, (size_t)(r->p - from));
 	}
 }

@@ -143,7 +143,7 @@ static bool read_and_send(struct pl_relay *relay)
 	return true;
 }
 
-static void beat(struct pl_relay *relay)
+static void beat_if_due(struct pl_relay *relay, int64_t now_us)
 {
 	struct pl_heartbeat heartbeat = { .sent_at_us = pl_now_us() };
 	struct pl_outbox_look look;
@@ -151,6 +151,8 @@ static void beat(struct pl_relay *relay)
 	struct pl_buf value = { 0 }, policies = { 0 };
 	struct pl_error err = { 0 };
 
+	if (now_us < relay->beat_at_us)
+		return;
 	relay->beat_at_us = pl_mono_us() + relay->config->kafka.heartbeat_us;
 	if (pl_outbox_look(relay->session, &look, &err) < 0) {
 		pl_relay_database_failed(relay, &err);
@@ -218,20 +220,17 @@ static bool turn(struct pl_relay *relay)
 	if (!pl_relay_have_database(relay))
 		return false;
 	if (!pl_relay_leads(relay)) {
-		if (now_us >= relay->beat_at_us)
-			beat(relay); // for the statistics only: without a producer nothing is sent
+		beat_if_due(relay, now_us); // for the statistics only: without a producer nothing is sent
 		return true;
 	}
 	if (!pl_relay_have_producer(relay) || !pl_relay_producer_lives(relay)) {
-		if (now_us >= relay->beat_at_us)
-			beat(relay); // the lock's session must not fall silent
+		beat_if_due(relay, now_us); // the lock's session must not fall silent
 		return false;
 	}
 	if (!delete_done(relay))
 		return false;
 	retry_aside(relay, now_us);
-	if (now_us >= relay->beat_at_us)
-		beat(relay);
+	beat_if_due(relay, now_us);
 	relay->wanted |= now_us >= relay->poll_at_us || atomic_load(&relay->rung);
 	if (may_read(relay) && !read_and_send(relay))
 		return false;

@@ -12,7 +12,6 @@
 #include "script/request.h"
 #include "script/value.h"
 
-#define ID_MAX ((INT64_C(1) << 53) - 1)
 #define ID_OF_NONE INT64_MIN // of a record that cannot be
 
 static const struct pl_resource *resource_at(lua_State *L, int index)
@@ -25,29 +24,25 @@ static const struct pl_resource *resource_at(lua_State *L, int index)
 	return resource;
 }
 
-// An id as a path or a body gives it. False: there can be no such record.
-static bool id_at(lua_State *L, int index, int64_t *id_r)
+// An id as a path or a body gives it; ID_OF_NONE: there can be no such record.
+static int64_t id_at(lua_State *L, int index)
 {
 	const char *text;
 	size_t len, digits;
+	int64_t id;
 
-	*id_r = ID_OF_NONE;
 	if (lua_isinteger(L, index)) {
-		lua_Integer id = lua_tointeger(L, index);
-
-		*id_r = id >= 1 && id <= ID_MAX ? id : ID_OF_NONE;
-		return *id_r != ID_OF_NONE;
+		id = lua_tointeger(L, index);
+	} else {
+		if (lua_type(L, index) != LUA_TSTRING)
+			luaL_argerror(L, index, "an id is an integer, or the text of one");
+		text = lua_tolstring(L, index, &len);
+		digits = strspn(text, "0123456789");
+		if (digits == 0 || digits != len || digits > 16 || text[0] == '0')
+			return ID_OF_NONE;
+		id = strtoll(text, NULL, 10);
 	}
-	if (lua_type(L, index) != LUA_TSTRING)
-		luaL_argerror(L, index, "an id is an integer, or the text of one");
-	text = lua_tolstring(L, index, &len);
-	digits = strspn(text, "0123456789");
-	if (digits == 0 || digits != len || digits > 16 || text[0] == '0')
-		return false;
-	if (strtoll(text, NULL, 10) > ID_MAX)
-		return false;
-	*id_r = strtoll(text, NULL, 10);
-	return true;
+	return id >= 1 && id <= PL_ID_MAX ? id : ID_OF_NONE;
 }
 
 static int give_problem(lua_State *L, const struct pl_problem *problem)
@@ -77,9 +72,9 @@ static int rec_get(lua_State *L)
 {
 	struct pl_run *run = pl_run_current(L, "records.get");
 	const struct pl_resource *resource = resource_at(L, 1);
-	int64_t id;
+	int64_t id = id_at(L, 2);
 
-	if (!id_at(L, 2, &id))
+	if (id == ID_OF_NONE)
 		return give_problem(L, pl_problem_not_found(run->arena, resource));
 	pl_run_prepare_read(run, resource, id);
 	return lua_yieldk(L, 0, 0, got);
@@ -186,7 +181,7 @@ static void check_id(struct pl_write *write, const cJSON *fields, struct pl_faul
 
 	if (!member || (write->op == PL_WRITE_CREATE && cJSON_IsNull(member)))
 		return;
-	if (!pl_json_is_number(member) || pl_json_int64(member, &id) < 0 || id < 1 || id > ID_MAX)
+	if (!pl_json_is_number(member) || pl_json_int64(member, &id) < 0 || id < 1 || id > PL_ID_MAX)
 		add_fault(write->arena, faults, "/id", "must be an integer from 1 to 9007199254740991");
 	else if (write->op == PL_WRITE_CREATE)
 		write->id = id;
@@ -268,9 +263,8 @@ static int rec_update(lua_State *L)
 	struct pl_write *write;
 	struct pl_fault *faults = NULL;
 	const char *pointer, *fault;
-	int64_t id;
+	int64_t id = id_at(L, 2);
 
-	id_at(L, 2, &id);
 	luaL_checkany(L, 3);
 	write = pl_run_prepare_write(run, resource, PL_WRITE_UPDATE, id);
 	pointer = set_lock(L, 4, write, &fault);
@@ -288,9 +282,8 @@ static int rec_delete(lua_State *L)
 	struct pl_write *write;
 	struct pl_fault *faults = NULL;
 	const char *pointer, *fault;
-	int64_t id;
+	int64_t id = id_at(L, 2);
 
-	id_at(L, 2, &id);
 	write = pl_run_prepare_write(run, resource, PL_WRITE_DELETE, id);
 	pointer = set_lock(L, 3, write, &fault);
 	if (pointer)

@@ -15,7 +15,6 @@
 #define LIMIT_MAX 500
 #define DIGITS_MAX 60      // of a decimal that something is compared with
 #define TEXT_MAX 1000      // bytes of a text that something is compared with
-#define ID_MAX ((INT64_C(1) << 53) - 1)
 
 static void add_fault(struct pl_list *list, const char *name, const char *detail)
 {
@@ -58,15 +57,7 @@ static void read_integer(lua_State *L, int index, struct pl_list *list, const ch
 
 static bool is_decimal(const char *text)
 {
-	struct pl_decimal decimal;
-	bool ok;
-
-	if (strlen(text) > DIGITS_MAX || strpbrk(text, "eE"))
-		return false;
-	pl_decimal_init(&decimal);
-	ok = pl_decimal_parse(&decimal, text, strlen(text)) == 0;
-	pl_decimal_fini(&decimal);
-	return ok;
+	return strlen(text) <= DIGITS_MAX && !strpbrk(text, "eE") && pl_decimal_valid(text, strlen(text));
 }
 
 // What is wrong with a value that a field is compared with; NULL if nothing. Its text for the database in *text_r. The
@@ -155,7 +146,7 @@ void pl_list_read(lua_State *L, int index, struct pl_list *list)
 	luaL_argexpected(L, lua_istable(L, -1), index, "table");
 	index = lua_gettop(L);
 	read_integer(L, index, list, "limit", 1, LIMIT_MAX, &limit);
-	read_integer(L, index, list, "after", 0, ID_MAX, &list->after);
+	read_integer(L, index, list, "after", 0, PL_ID_MAX, &list->after);
 	list->limit = (int)limit;
 	if (lua_getfield(L, index, "filters") != LUA_TNIL) {
 		if (!lua_istable(L, -1))

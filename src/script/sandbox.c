@@ -267,7 +267,7 @@ static int base_require(lua_State *L)
 		return 1;
 	path = module_path(L, name);
 	// What handlers share changes for the handlers' sake. The gate's verdicts do not depend on it, and so no policy may.
-	if (vm->world == PL_WORLD_POLICY && path && strncmp(path, "handlers/", 9) == 0)
+	if (vm->world == PL_WORLD_POLICY && path && pl_source_is_handlers(path))
 		return luaL_error(L, "%s is the handlers': what a policy requires lies elsewhere under the Lua folder", path);
 	source = path ? pl_config_source(vm->config, path) : NULL;
 	if (!source)

@@ -45,19 +45,6 @@ class TwiceLoad(Load):
         for thread in both:
             thread.join()
 
-    def _insist(self, client, method, path, body, request_id, record_id):
-        for _ in range(40):
-            try:
-                answer = client.request(method, path, body=body, request_id=request_id)
-            except OSError as error:
-                self._lost(error)
-                continue
-            self._count(answer.status)
-            self._note(answer, request_id, record_id)
-            if answer.status not in (502, 503, 504) and not (answer.status == 409 and "retry-after" in answer.headers):
-                return
-            self._stop.wait(0.1)
-
     def _note(self, answer, request_id, record_id):
         super()._note(answer, request_id, record_id)
         if answer.status in (200, 201, 204) and answer.etag:

@@ -70,8 +70,10 @@ class Load:
             self._stop.wait(0.05)
 
     def _send(self, client, record_id, method, body, query=""):
-        request_id = new_id()
         path = client.path(None if method == "POST" else record_id) + query
+        self._insist(client, method, path, body, new_id(), record_id)
+
+    def _insist(self, client, method, path, body, request_id, record_id):
         for _ in range(40):
             try:
                 answer = client.request(method, path, body=body, request_id=request_id)

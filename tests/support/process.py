@@ -76,12 +76,17 @@ def free_port(preferred=None):
     raise RuntimeError("no free port found")
 
 
+def stat_of(pid):
+    """The fields of /proc/PID/stat behind the process's name: state, parent, group, session, …"""
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    return stat[stat.rindex(")") + 2 :].split()
+
+
 def started_at(pid):
     """The clock tick at which a living process started, or None. A zombie does not live, except while other threads of it still hold what it
     had open: its sockets listen until the last of them has ended."""
     try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-        fields = stat[stat.rindex(")") + 2 :].split()
+        fields = stat_of(pid)
         ended = fields[0] in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1
     except OSError:
         return None
@@ -94,10 +99,9 @@ def family(pid):
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                stat = pathlib.Path(f"/proc/{entry}/stat").read_text()
+                parent = int(stat_of(entry)[1])
             except OSError:
                 continue
-            parent = int(stat[stat.rindex(")") + 2 :].split()[1])
             children.setdefault(parent, []).append(int(entry))
     found = [pid]
     for member in found:
@@ -119,9 +123,8 @@ def end_orphans(record):
         return  # nothing of this boot, or it lives, or its number is another's now
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
-            stat = pathlib.Path(f"/proc/{entry}/stat").read_text()
             folder = pathlib.Path(os.readlink(f"/proc/{entry}/cwd"))
-            if int(stat[stat.rindex(")") + 2 :].split()[3]) == known["pid"] and folder.is_relative_to(record.parent.resolve()):
+            if int(stat_of(entry)[3]) == known["pid"] and folder.is_relative_to(record.parent.resolve()):
                 os.kill(int(entry), signal.SIGKILL)
                 wait_until(f"{entry} has ended", lambda pid=entry: started_at(pid) is None, 10)
         except OSError:
