@@ -108,6 +108,14 @@ bool pl_session_connected(const struct pl_session *session)
 	return session->pg != NULL;
 }
 
+bool pl_session_stands(struct pl_session *session)
+{
+	// Twice: the first may take in the server's last words, and only the next one comes upon the end.
+	if (session->pg && (!PQconsumeInput(session->pg) || !PQconsumeInput(session->pg)))
+		pl_session_drop(session);
+	return session->pg != NULL;
+}
+
 void pl_session_drop(struct pl_session *session)
 {
 	PQfinish(session->pg);

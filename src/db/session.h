@@ -28,6 +28,8 @@ void pl_session_free(struct pl_session **session);
 // Connects if not connected. 0, PL_EUNAVAIL, PL_ESTOPPED.
 int pl_session_connect(struct pl_session *session, struct pl_error *err);
 bool pl_session_connected(const struct pl_session *session);
+// The same, after a look at what has arrived: an end that the server has announced is noticed without asking it anything. Drops a connection that has ended.
+bool pl_session_stands(struct pl_session *session);
 void pl_session_drop(struct pl_session *session);
 PGconn *pl_session_pg(struct pl_session *session); // non-blocking; for what is not offered here
 

@@ -337,14 +337,14 @@ int pl_consumer_committed(struct pl_consumer *consumer, rd_kafka_topic_partition
 	return pl_error_set(err, PL_EUNAVAIL, "kafka: committed offsets: %s", rd_kafka_err2str(code));
 }
 
-int pl_consumer_ask_end(struct pl_consumer *consumer, const char *topic, int32_t partition, int timeout_ms, int64_t *end_r, struct pl_error *err)
+int pl_consumer_ask_range(struct pl_consumer *consumer, const char *topic, int32_t partition, int timeout_ms, int64_t *first_r, int64_t *end_r,
+                          struct pl_error *err)
 {
-	int64_t low;
-	rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(consumer->rk, topic, partition, &low, end_r, timeout_ms);
+	rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(consumer->rk, topic, partition, first_r, end_r, timeout_ms);
 
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return 0;
-	return pl_error_set(err, PL_EUNAVAIL, "kafka: the end of %s %d: %s", topic, partition, rd_kafka_err2str(code));
+	return pl_error_set(err, PL_EUNAVAIL, "kafka: what %s %d has: %s", topic, partition, rd_kafka_err2str(code));
 }
 
 int pl_consumer_place(struct pl_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int timeout_ms, struct pl_error *err)

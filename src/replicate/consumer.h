@@ -37,9 +37,11 @@ void pl_consumer_message(struct pl_arena *arena, const rd_kafka_message_t *messa
 void pl_consumer_store(struct pl_consumer *consumer, const char *topic, int32_t partition, int64_t next_offset);
 // The group's committed offsets, into `partitions`; RD_KAFKA_OFFSET_INVALID where there is none.
 int pl_consumer_committed(struct pl_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int timeout_ms, struct pl_error *err);
-// The offset after the last message that the partition has now, from the broker.
-int pl_consumer_ask_end(struct pl_consumer *consumer, const char *topic, int32_t partition, int timeout_ms, int64_t *end_r, struct pl_error *err);
-// Reads on from the offsets in `partitions`. Whatever was fetched of them is forgotten. When it fails, some may have been moved: to be done again.
+// The offsets of the first message that the partition has now and after the last one, from the broker.
+int pl_consumer_ask_range(struct pl_consumer *consumer, const char *topic, int32_t partition, int timeout_ms, int64_t *first_r, int64_t *end_r,
+                          struct pl_error *err);
+// Reads on from the offsets in `partitions`, each a number: one that librdkafka 2.0 would have to look up first (the beginning) is never found
+// when the partition is resumed meanwhile, and then it is not fetched any more. Whatever was fetched of them is forgotten. When it fails, some may have been moved: to be done again.
 int pl_consumer_place(struct pl_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int timeout_ms, struct pl_error *err);
 // While held, no more messages come; the membership of the group stays.
 void pl_consumer_hold(struct pl_consumer *consumer, bool hold);

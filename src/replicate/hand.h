@@ -9,6 +9,7 @@
 struct pl_hand_partition {
 	char *topic; int32_t partition;
 	int64_t next;               // the first offset that is not in the database; < 0: not known
+	int64_t first;              // of the partition's messages, when the database was found
 	int64_t unsure_until;       // messages before it were there when the database was found: it may have lost what they say
 	bool dirty;                 // only own events were passed over since the database last heard of it
 };

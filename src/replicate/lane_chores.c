@@ -34,12 +34,12 @@ static int learn_committed(struct pl_lane *lane, struct pl_error *err)
 	return code;
 }
 
-// Up to where the topic may know more of our own writes than our database does.
-static int learn_ends(struct pl_lane *lane, struct pl_error *err)
+// From where the topic can be read, and up to where it may know more of our own writes than our database does.
+static int learn_ranges(struct pl_lane *lane, struct pl_error *err)
 {
 	for (int i = 0; i < lane->hand.npartitions; i++) {
 		struct pl_hand_partition *p = &lane->hand.partitions[i];
-		int code = pl_consumer_ask_end(lane->consumer, p->topic, p->partition, 3000, &p->unsure_until, err);
+		int code = pl_consumer_ask_range(lane->consumer, p->topic, p->partition, 3000, &p->first, &p->unsure_until, err);
 
 		if (code < 0)
 			return code;
@@ -48,9 +48,22 @@ static int learn_ends(struct pl_lane *lane, struct pl_error *err)
 	return 0;
 }
 
+// A position behind the end of the topic is one of another topic of this name, which the broker has lost: it says nothing of this one.
+static bool is_foreign(const struct pl_hand_partition *p, int64_t written)
+{
+	return written > p->unsure_until;
+}
+
 static bool is_behind(const struct pl_hand_partition *p, int64_t written)
 {
-	return p->next > 0 && written < p->next;
+	return p->next > p->first && (written < p->next || is_foreign(p, written));
+}
+
+static int64_t from_where(const struct pl_hand_partition *p, int64_t written)
+{
+	int64_t from = !is_behind(p, written) ? p->next : is_foreign(p, written) ? p->first : written;
+
+	return from < p->first ? p->first : from;
 }
 
 // Goes back in those partitions in which the database is behind. The messages at hand are of all partitions and are dropped, so each is placed. By
@@ -63,9 +76,9 @@ static int go_back(struct pl_lane *lane, const struct pl_position *positions, in
 
 	for (int i = 0; i < list->cnt; i++) {
 		const struct pl_hand_partition *p = &lane->hand.partitions[i];
-		int64_t written = position_in(positions, npositions, p), from = is_behind(p, written) ? written : p->next;
+		int64_t written = position_in(positions, npositions, p);
 
-		list->elems[i].offset = from < 0 ? RD_KAFKA_OFFSET_BEGINNING : from;
+		list->elems[i].offset = from_where(p, written);
 		back |= is_behind(p, written);
 	}
 	if (back)
@@ -76,9 +89,10 @@ static int go_back(struct pl_lane *lane, const struct pl_position *positions, in
 
 		if (!is_behind(p, written))
 			continue;
-		pl_notice("%s %d: the database has events up to %lld, the group up to %lld: reading from there again", p->topic, p->partition,
-		          (long long)(written < 0 ? 0 : written), (long long)p->next);
-		p->next = written < 0 ? 0 : written;
+		pl_notice("%s %d: the database has events up to %lld%s, the group up to %lld: reading from %lld again", p->topic, p->partition,
+		          (long long)(written < 0 ? 0 : written), is_foreign(p, written) ? " of a topic that is gone" : "", (long long)p->next,
+		          (long long)from_where(p, written));
+		p->next = from_where(p, written);
 	}
 	if (back && code == 0) {
 		pl_hand_drop(&lane->hand);
@@ -101,7 +115,7 @@ bool pl_lane_check_positions(struct pl_lane *lane)
 		pl_lane_database_failed(lane, &err);
 		return false;
 	}
-	if (learn_committed(lane, &err) < 0 || learn_ends(lane, &err) < 0 || go_back(lane, positions, n, &err) < 0) {
+	if (learn_committed(lane, &err) < 0 || learn_ranges(lane, &err) < 0 || go_back(lane, positions, n, &err) < 0) {
 		if (pl_log_limit_ok(&lane->kafka_limit, 10 * SECOND))
 			pl_warning("%s; trying again", err.text);
 		lane->try_at_us = pl_mono_us() + pl_backoff_next(&lane->backoff);
@@ -182,6 +196,7 @@ void pl_lane_flush(struct pl_lane *lane)
 	struct pl_error err = { 0 };
 
 	lane->flush_at_us = pl_mono_us() + FLUSH_US;
+	pl_session_stands(lane->tools.session); // where nothing is to be written, nobody else would notice that it is another database now
 	if (!pl_lane_have_database(lane) || !pl_lane_check_positions(lane))
 		return;
 	pl_arena_reset(lane->arena);

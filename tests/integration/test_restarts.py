@@ -183,43 +183,40 @@ def test_a_daemon_that_is_told_to_stop_finishes_what_it_began_and_exits_0(stack)
     check_books(stack, load, records)
 
 
-def test_two_daemons_may_serve_one_region(stack, us):
-    second = stack.second_daemon("us")
+@pytest.fixture
+def second(stack):
+    """Another daemon of us, ready."""
+    daemon = stack.second_daemon("us")
+    try:
+        daemon.start()
+        daemon.wait_ready()
+        yield daemon
+    finally:
+        daemon.stop()
+
+
+def test_two_daemons_may_serve_one_region(stack, us, second):
     records = [stack.new_record(everywhere=False) for _ in range(8)]
-    try:
-        second.start()
-        second.wait_ready()
-        with Load([us, second.client], records) as load:
-            load.wait_accepted(100)
-            stack.plistd["us"].kill()  # the one that holds the relay's lock
-            load.wait_accepted(30)
-            stack.plistd["us"].start()
-            load.wait_accepted(60)
-        check_books(stack, load, records)
-    finally:
-        second.stop()
+    with Load([us, second.client], records) as load:
+        load.wait_accepted(100)
+        stack.plistd["us"].kill()  # the one that holds the relay's lock
+        load.wait_accepted(30)
+        stack.plistd["us"].start()
+        load.wait_accepted(60)
+    check_books(stack, load, records)
 
 
-def test_the_other_daemon_of_a_region_takes_over_its_relay(stack, us, eu):
+def test_the_other_daemon_of_a_region_takes_over_its_relay(stack, second):
     record = stack.new_record()
-    second = stack.second_daemon("us")
-    try:
-        second.start()
-        second.wait_ready()
-        stack.plistd["us"].kill()
-        assert second.client.put(record, price=Decimal("2.00"), version=1).status == 200
-        stack.wait_version("eu", record, 2, 20)
-    finally:
-        second.stop()
+    stack.plistd["us"].kill()
+    assert second.client.put(record, price=Decimal("2.00"), version=1).status == 200
+    stack.wait_version("eu", record, 2, 20)
 
 
-def test_the_other_daemon_publishes_when_the_one_that_did_is_frozen(stack, us):
+def test_the_other_daemon_publishes_when_the_one_that_did_is_frozen(stack, us, second):
     """Its connection to the database stands, and with it the relay's lock; until PostgreSQL has heard nothing on it for a while."""
     record = stack.new_record()
-    second = stack.second_daemon("us")
     try:
-        second.start()
-        second.wait_ready()
         stack.plistd["us"].pause()
         assert second.client.put(record, price=Decimal("2.00"), version=1).status == 200
         stack.wait_version("eu", record, 2, 25)
@@ -229,25 +226,30 @@ def test_the_other_daemon_publishes_when_the_one_that_did_is_frozen(stack, us):
         stack.check_consistent()
     finally:
         stack.plistd["us"].resume()
-        second.stop()
 
 
 @needs_kafka
-def test_a_database_restored_from_a_backup_gets_back_what_was_written_since(stack, us, eu):
-    """Also what it had written itself: the others know it, and its dots must not be given away twice."""
+@pytest.mark.parametrize("broker", ["keeps_its_disk", "loses_its_disk"])
+def test_a_database_restored_from_a_backup_gets_back_what_was_written_since(stack, us, eu, broker):
+    """Also what it had written itself: the others know it, and its dots must not be given away twice. And also where what the backup says of how
+    far it had read is of topics that are gone."""
     database = stack.postgres["us"]
     records = [stack.new_record() for _ in range(6)]
     stack.settle()
     database.stop()
     subprocess.run(["cp", "-a", database.data, database.folder / "backup"], check=True)
     database.start()
+    if broker == "loses_its_disk":
+        stack.broker.kill()
+        shutil.rmtree(stack.broker.data)
+        stack.broker.start()
     stack.wait_ready()
     request_id = new_id()
     for record in records[:4]:
         assert us.put(record, price=Decimal("2.00"), version=1).status == 200
     assert us.put(records[4], price=Decimal("2.00"), version=1, request_id=request_id).status == 200
     created = stack.new_record("us")
-    stack.wait_version("eu", records[0], 2)
+    stack.wait_version("eu", records[0], 2, 40)
     assert eu.put(records[0], price=Decimal("3.00"), version=2).status == 200
     stack.settle()
     database.stop()
