@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-#define BUF_FIRST 64
+#define BUF_FIRST 256
 
 void pl_buf_fini(struct pl_buf *buf)
 {
@@ -27,14 +27,11 @@ void pl_buf_reset(struct pl_buf *buf)
 		buf->data[0] = '\0';
 }
 
-void pl_buf_reserve(struct pl_buf *buf, size_t more)
+static void grow(struct pl_buf *buf, size_t more)
 {
 	if (more > SIZE_MAX / 2 - buf->len - 1)
 		pl_die("out of memory: a buffer of %zu and %zu bytes", buf->len, more);
-	size_t need = buf->len + more + 1;
-	if (need <= buf->cap)
-		return;
-	size_t cap = buf->cap ? buf->cap : BUF_FIRST;
+	size_t need = buf->len + more + 1, cap = buf->cap ? buf->cap : BUF_FIRST;
 	while (cap < need)
 		cap *= 2;
 	buf->data = pl_realloc(buf->data, cap);
@@ -42,9 +39,21 @@ void pl_buf_reserve(struct pl_buf *buf, size_t more)
 	buf->data[buf->len] = '\0';
 }
 
+// Nearly always there is room: this part is to be inlined.
+static inline void reserve(struct pl_buf *buf, size_t more)
+{
+	if (more >= buf->cap - buf->len) // cap is over len, or both are 0
+		grow(buf, more);
+}
+
+void pl_buf_reserve(struct pl_buf *buf, size_t more)
+{
+	reserve(buf, more);
+}
+
 void pl_buf_add(struct pl_buf *buf, const void *data, size_t len)
 {
-	pl_buf_reserve(buf, len);
+	reserve(buf, len);
 	if (len > 0)
 		memcpy(buf->data + buf->len, data, len);
 	buf->len += len;
@@ -58,7 +67,9 @@ void pl_buf_adds(struct pl_buf *buf, const char *s)
 
 void pl_buf_addc(struct pl_buf *buf, char c)
 {
-	pl_buf_add(buf, &c, 1);
+	reserve(buf, 1);
+	buf->data[buf->len++] = c;
+	buf->data[buf->len] = '\0';
 }
 
 void pl_buf_add_i64(struct pl_buf *buf, int64_t value)

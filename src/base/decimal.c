@@ -124,11 +124,33 @@ static int split(struct parts *parts, const char *text, size_t len)
 	return split_exponent(parts, p + 1, end);
 }
 
+// What fits a machine's word: nearly every price. GMP would set up its general ways of reading and printing for it.
+#define SMALL_DIGITS 18
+
+static void take_small(struct pl_decimal *d, const struct parts *parts)
+{
+	unsigned long value = 0;
+	for (size_t i = 0; i < parts->nwhole; i++)
+		value = value * 10 + (unsigned long)(parts->whole[i] - '0');
+	for (size_t i = 0; i < parts->nfraction; i++)
+		value = value * 10 + (unsigned long)(parts->fraction[i] - '0');
+	mpz_set_ui(d->unscaled, value);
+	if (parts->negative)
+		mpz_neg(d->unscaled, d->unscaled);
+	d->scale = (int)parts->nfraction;
+}
+
+_Static_assert(sizeof(unsigned long) >= 8, "SMALL_DIGITS fit an unsigned long");
+
 int pl_decimal_parse(struct pl_decimal *d, const char *text, size_t len)
 {
 	struct parts parts;
 	if (split(&parts, text, len) != 0)
 		return -1;
+	if (parts.exponent == 0 && parts.nwhole + parts.nfraction <= SMALL_DIGITS) {
+		take_small(d, &parts);
+		return 0;
+	}
 	// Before GMP sees it: no text can make it reckon with more than this.
 	if (parts.nwhole > PL_DECIMAL_DIGITS_MAX || parts.nfraction > PL_DECIMAL_DIGITS_MAX)
 		return -1;
@@ -164,14 +186,25 @@ bool pl_decimal_valid(const char *text, size_t len)
 	return valid;
 }
 
+// Without its sign and point.
+static const char *small_digits(char text[24], unsigned long value)
+{
+	char *p = text + 23;
+	*p = '\0';
+	do
+		*--p = (char)('0' + value % 10);
+	while ((value /= 10) != 0);
+	return p;
+}
+
 void pl_decimal_print(struct pl_buf *buf, const struct pl_decimal *d)
 {
-	size_t room = mpz_sizeinbase(d->unscaled, 10) + 2;
-	char *text = pl_malloc(room);
-	mpz_get_str(text, 10, d->unscaled);
-	const char *digits = text + (text[0] == '-');
+	bool small = mpz_size(d->unscaled) <= 1;
+	char *text = small ? NULL : pl_malloc(mpz_sizeinbase(d->unscaled, 10) + 2), space[24];
+	const char *digits = small ? small_digits(space, mpz_getlimbn(d->unscaled, 0)) : mpz_get_str(text, 10, d->unscaled);
+	digits += digits[0] == '-';
 	size_t n = strlen(digits), scale = (size_t)d->scale;
-	if (text[0] == '-')
+	if (mpz_sgn(d->unscaled) < 0)
 		pl_buf_addc(buf, '-');
 	if (n > scale)
 		pl_buf_add(buf, digits, n - scale);

@@ -341,17 +341,39 @@ static int wait_ms(const struct pl_loop *loop, int most_ms)
 	return most_ms >= 0 && most_ms < ms ? most_ms : (int)ms;
 }
 
-void pl_loop_run(struct pl_loop *loop, pl_loop_turn_fn *turn, void *arg)
+// Waits for so long at most, and runs what there is; how many descriptors were ready.
+static int run_once(struct pl_loop *loop, int ms)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
+	int n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, ms);
+	if (n < 0 && errno != EINTR)
+		pl_die("epoll_wait: %s", strerror(errno));
+	run_watches(loop, events, n < 0 ? 0 : n);
+	run_timers(loop);
+	run_posts(loop);
+	return n;
+}
+
+int pl_loop_fd(const struct pl_loop *loop)
+{
+	return loop->epoll_fd;
+}
+
+bool pl_loop_turn(struct pl_loop *loop)
+{
+	return run_once(loop, 0) != 0; // also where a signal came between: look again
+}
+
+int64_t pl_loop_due_us(const struct pl_loop *loop)
+{
+	return loop->npending > 0 ? loop->heap[0]->due_us : INT64_MAX;
+}
+
+void pl_loop_run(struct pl_loop *loop, pl_loop_turn_fn *turn, void *arg)
+{
 	int most_ms = turn ? turn(arg) : -1;
 	while (!atomic_load(&loop->stop)) {
-		int n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, wait_ms(loop, most_ms));
-		if (n < 0 && errno != EINTR)
-			pl_die("epoll_wait: %s", strerror(errno));
-		run_watches(loop, events, n < 0 ? 0 : n);
-		run_timers(loop);
-		run_posts(loop);
+		run_once(loop, wait_ms(loop, most_ms));
 		most_ms = turn ? turn(arg) : -1;
 	}
 	// Not at the beginning: a stop that comes before the loop runs must not be lost.

@@ -19,15 +19,7 @@
 
 #include "base/error.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ARENA_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ARENA_ASAN 1
-#endif
-#endif
-
-#ifdef ARENA_ASAN
+#if PL_MEM_CHECKED
 #include <sanitizer/asan_interface.h>
 #define ARENA_GAP 16
 #define arena_poison(p, n)   ASAN_POISON_MEMORY_REGION(p, n)

@@ -7,6 +7,18 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+// Under AddressSanitizer: nothing that was freed is used again then, so that a use after it is seen.
+#define PL_MEM_CHECKED 0
+#if defined(__SANITIZE_ADDRESS__)
+#undef PL_MEM_CHECKED
+#define PL_MEM_CHECKED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#undef PL_MEM_CHECKED
+#define PL_MEM_CHECKED 1
+#endif
+#endif
+
 void *pl_malloc(size_t size);
 void *pl_calloc(size_t n, size_t size);
 void *pl_realloc(void *p, size_t size);

@@ -148,7 +148,7 @@ const char *pl_header_get(const struct pl_header *headers, const char *name, int
 	const char *value = NULL;
 	int n = 0;
 	for (; headers; headers = headers->next)
-		if (strcasecmp(headers->name, name) == 0 && n++ == 0)
+		if (((headers->name[0] ^ name[0]) & 0xdf) == 0 && strcasecmp(headers->name, name) == 0 && n++ == 0) // most differ in their first letter
 			value = headers->value;
 	if (n_r)
 		*n_r = n;

@@ -235,7 +235,8 @@ static const struct pl_problem *take_body(struct pl_request *request, const stru
 // Each part with its length before it, so that no two requests are the same bytes.
 static void part(struct pl_buf *buf, const char *text, size_t len)
 {
-	pl_buf_printf(buf, "%zu:", len);
+	pl_buf_add_i64(buf, (int64_t)len);
+	pl_buf_addc(buf, ':');
 	pl_buf_add(buf, text, len);
 }
 
@@ -257,8 +258,10 @@ static void add_query(struct pl_buf *buf, const struct pl_request *request)
 	int n = 0;
 	for (const struct pl_param *param = request->query; param && n < PL_QUERY_MAX; param = param->next)
 		sorted[n++] = param;
-	qsort(sorted, (size_t)n, sizeof(sorted[0]), by_name);
-	pl_buf_printf(buf, "%d;", n);
+	if (n > 1)
+		qsort(sorted, (size_t)n, sizeof(sorted[0]), by_name);
+	pl_buf_add_i64(buf, n);
+	pl_buf_addc(buf, ';');
 	for (int i = 0; i < n; i++) {
 		parts(buf, sorted[i]->name);
 		parts(buf, sorted[i]->value);

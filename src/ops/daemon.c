@@ -103,6 +103,9 @@ static int start_workers(struct pl_daemon *daemon, const struct pl_config *confi
 	if (pl_bind_probe(region->listen, err) != 0)
 		return err->code;
 	raise_descriptors(config, n);
+	daemon->writes = pl_writes_new(&(struct pl_store_options){.config = config, .region = region, .running = daemon->running}, err);
+	if (!daemon->writes)
+		return err->code;
 	daemon->workers = pl_calloc((size_t)n, sizeof(daemon->workers[0]));
 	for (int i = 0; i < n; i++) {
 		int fd = pl_bind_listen(region->listen, err);
@@ -163,6 +166,7 @@ static void stop_workers(struct pl_daemon *daemon, int64_t drain_us)
 	for (int i = 0; i < daemon->nworkers; i++)
 		pl_worker_join(&daemon->workers[i]);
 	free(daemon->workers);
+	pl_writes_free(&daemon->writes);
 }
 
 void pl_daemon_stop(struct pl_daemon **daemon_r)

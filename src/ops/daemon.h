@@ -12,6 +12,7 @@
 #include "ops/stats.h"
 #include "ops/worker.h"
 #include "record/running.h"
+#include "record/writes.h"
 #include "replicate/apply.h"
 #include "replicate/relay.h"
 
@@ -35,6 +36,7 @@ struct pl_daemon {
 	int64_t started_us;          // pl_now_us
 	struct pl_stats *stats;
 	struct pl_running *running;  // requests of all workers
+	struct pl_writes *writes;    // what all workers write through
 	struct pl_relay *relay;
 	struct pl_apply *apply;
 	struct pl_housekeep *housekeep;

@@ -38,6 +38,24 @@ static void labelled(struct pl_buf *buf, const char *name, const char *key, cons
 
 // ---- workers
 
+static void add_store(struct pl_store_stats *sum, const struct pl_store_stats *one)
+{
+	sum->batches += one->batches;
+	sum->writes += one->writes;
+	sum->single += one->single;
+	sum->retried += one->retried;
+	sum->deadlocks += one->deadlocks;
+	sum->unknown += one->unknown;
+	sum->settled += one->settled;
+	sum->reads += one->reads;
+	sum->read_batches += one->read_batches;
+	sum->queries += one->queries;
+	sum->reconnects += one->reconnects;
+	sum->write_queue += one->write_queue;
+	sum->read_queue += one->read_queue;
+	sum->in_flight += one->in_flight;
+}
+
 static void add_samples(struct pl_stats_sample *sum, const struct pl_stats_sample *one)
 {
 	sum->listener.accepted += one->listener.accepted;
@@ -49,20 +67,7 @@ static void add_samples(struct pl_stats_sample *sum, const struct pl_stats_sampl
 	sum->listener.overdue += one->listener.overdue;
 	sum->listener.connections += one->listener.connections;
 	sum->listener.in_flight += one->listener.in_flight;
-	sum->store.batches += one->store.batches;
-	sum->store.writes += one->store.writes;
-	sum->store.single += one->store.single;
-	sum->store.retried += one->store.retried;
-	sum->store.deadlocks += one->store.deadlocks;
-	sum->store.unknown += one->store.unknown;
-	sum->store.settled += one->store.settled;
-	sum->store.reads += one->store.reads;
-	sum->store.read_batches += one->store.read_batches;
-	sum->store.queries += one->store.queries;
-	sum->store.reconnects += one->store.reconnects;
-	sum->store.write_queue += one->store.write_queue;
-	sum->store.read_queue += one->store.read_queue;
-	sum->store.in_flight += one->store.in_flight;
+	add_store(&sum->store, &one->store);
 }
 
 static void print_listener(struct pl_buf *buf, const struct pl_listener_stats *s)
@@ -100,11 +105,14 @@ static void print_workers(struct pl_buf *buf, struct pl_daemon *daemon)
 {
 	int n = pl_stats_blocks(daemon->stats);
 	struct pl_stats_sample *samples = pl_calloc((size_t)n + 1, sizeof(samples[0])), *sum = &samples[n];
+	struct pl_store_stats writes;
 	char label[16];
 	for (int i = 0; i < n; i++) {
 		pl_stats_get_sample(daemon->stats, i, &samples[i]);
 		add_samples(sum, &samples[i]);
 	}
+	pl_writes_stats(daemon->writes, &writes);
+	add_store(&sum->store, &writes);
 	print_listener(buf, &sum->listener);
 	print_store(buf, &sum->store);
 	family(buf, "plist_lua_memory_bytes", "gauge", "Memory of a worker's Lua state.");
@@ -112,7 +120,7 @@ static void print_workers(struct pl_buf *buf, struct pl_daemon *daemon)
 		snprintf(label, sizeof(label), "%d", i);
 		labelled(buf, "plist_lua_memory_bytes", "worker", label, (double)samples[i].lua_memory);
 	}
-	family(buf, "plist_worker_database_up", "gauge", "Whether a worker has its connections to the database.");
+	family(buf, "plist_worker_database_up", "gauge", "Whether a worker has its connections to the database, those for reads.");
 	for (int i = 0; i < n; i++) {
 		snprintf(label, sizeof(label), "%d", i);
 		labelled(buf, "plist_worker_database_up", "worker", label, samples[i].store_ready);

@@ -17,10 +17,15 @@ static void reason(struct pl_buf *json, int *n, const char *text)
 	pl_buf_add_json(json, text, strlen(text));
 }
 
-// Why the first worker that has not its connections to the database has them not. Whoever asks has just taken its own sample.
+// Why there are no connections for writes, or a worker has none to read on. Whoever asks has just taken its own sample.
 static bool workers_ready(struct pl_daemon *daemon, char why[PL_ERROR_TEXT_MAX])
 {
 	int n = pl_stats_blocks(daemon->stats);
+	struct pl_error err;
+	if (!pl_writes_ready(daemon->writes, &err)) {
+		snprintf(why, PL_ERROR_TEXT_MAX, "%s", err.text);
+		return false;
+	}
 	for (int i = 0; i < n; i++) {
 		struct pl_stats_sample sample;
 		pl_stats_get_sample(daemon->stats, i, &sample);

@@ -47,14 +47,27 @@ static void print_config(struct pl_buf *buf, struct pl_daemon *daemon)
 static void print_worker(struct pl_buf *buf, const struct pl_stats_sample *s)
 {
 	pl_buf_printf(buf,
-	              "{\"database_up\":%s,\"connections\":%d,\"in_flight\":%d,\"accepted\":%llu,\"write_queue\":%d,\"read_queue\":%d,"
-	              "\"at_database\":%d,\"writes\":%llu,\"batches\":%llu,\"reads\":%llu,\"reconnects\":%llu,\"lua_memory\":%zu,\"config_sha256\":\"%s\"",
+	              "{\"database_up\":%s,\"connections\":%d,\"in_flight\":%d,\"accepted\":%llu,\"read_queue\":%d,"
+	              "\"reads\":%llu,\"reconnects\":%llu,\"lua_memory\":%zu,\"config_sha256\":\"%s\"",
 	              truth(s->store_ready), s->listener.connections, s->listener.in_flight, (unsigned long long)s->listener.accepted,
-	              s->store.write_queue, s->store.read_queue, s->store.in_flight, (unsigned long long)s->store.writes,
-	              (unsigned long long)s->store.batches, (unsigned long long)s->store.reads, (unsigned long long)s->store.reconnects,
-	              s->lua_memory, s->config_sha256);
+	              s->store.read_queue, (unsigned long long)s->store.reads, (unsigned long long)s->store.reconnects, s->lua_memory,
+	              s->config_sha256);
 	if (s->why[0])
 		text(buf, "why", s->why);
+	pl_buf_addc(buf, '}');
+}
+
+static void print_writes(struct pl_buf *buf, struct pl_daemon *daemon)
+{
+	struct pl_store_stats s;
+	struct pl_error why;
+	bool up = pl_writes_ready(daemon->writes, &why);
+	pl_writes_stats(daemon->writes, &s);
+	pl_buf_printf(buf, ",\"writes\":{\"database_up\":%s,\"queue\":%d,\"at_database\":%d,\"done\":%llu,\"batches\":%llu,\"reconnects\":%llu",
+	              truth(up), s.write_queue, s.in_flight, (unsigned long long)s.writes, (unsigned long long)s.batches,
+	              (unsigned long long)s.reconnects);
+	if (!up)
+		text(buf, "why", why.text);
 	pl_buf_addc(buf, '}');
 }
 
@@ -144,6 +157,7 @@ void pl_status_print(struct pl_buf *members, struct pl_daemon *daemon)
 	pl_buf_printf(members, ",\"version\":\"%s\",\"pid\":%d", PACKAGE_VERSION, (int)getpid());
 	when(members, "started_at", daemon->started_us);
 	print_config(members, daemon);
+	print_writes(members, daemon);
 	print_workers(members, daemon);
 	int n = pl_ready_reasons(daemon, &reasons);
 	pl_buf_printf(members, ",\"ready\":%s,\"reasons\":%s", truth(n == 0), reasons.data);

@@ -151,6 +151,7 @@ static int build(struct pl_worker *worker, struct pl_error *err)
 		.config = config,
 		.region = pl_config_region(config, name, strlen(name)),
 		.running = worker->daemon->running,
+		.writes = worker->daemon->writes,
 		.committed = on_committed,
 		.arg = worker,
 	}, err);
@@ -274,9 +275,10 @@ static void take_config(void *arg)
 	struct pl_error err = {0};
 	int code = load_program(reload->config, &program, &err);
 	if (code == 0) {
-		const char *name = worker->daemon->region;
+		const struct pl_region *region = pl_config_region(reload->config, worker->daemon->region, strlen(worker->daemon->region));
+		pl_writes_reconfigure(worker->daemon->writes, reload->config, region);
 		pl_listener_set_program(worker->listener, program);
-		pl_store_reconfigure(worker->store, reload->config, pl_config_region(reload->config, name, strlen(name)));
+		pl_store_reconfigure(worker->store, reload->config, region);
 		pl_program_unref(&worker->program);
 		worker->program = program;
 		take_sample(worker);

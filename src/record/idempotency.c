@@ -434,12 +434,16 @@ static void answer_stored(void *arg, PGresult *result, const struct pl_error *er
 
 void pl_store_remember_answer(struct pl_store *store, struct pl_remember_answer *answer)
 {
-	struct pl_conn *conn = store->writers[0].conn;
+	struct pl_conn *conn = store->door ? NULL : store->writers[0].conn;
 	char status[12];
 	const char *values[] = { answer->request_id, answer->principal ? answer->principal : "", status, answer->body, answer->location };
 	struct pl_conn_params params = { .n = 5, .values = values };
 	struct pl_single *single;
 
+	if (store->door && !store->stopping) {
+		pl_door_remember_answer(store->door, answer);
+		return;
+	}
 	snprintf(status, sizeof status, "%d", answer->status);
 	memset(&answer->err, 0, sizeof answer->err);
 	store->nanswers++;
@@ -447,7 +451,7 @@ void pl_store_remember_answer(struct pl_store *store, struct pl_remember_answer 
 		answer_finish(store, answer, PL_ESTOPPED, "the server is stopping");
 		return;
 	}
-	if (store->nanswers > store->config->http.queue) {
+	if (store->nanswers > store->config->http.queue * (store->doors > 1 ? store->doors : 1)) {
 		answer_finish(store, answer, PL_EBUSY, "too many answers are waiting");
 		return;
 	}
@@ -510,6 +514,20 @@ void pl_remember_stop(struct pl_store *store)
 	}
 }
 
+void pl_remember_leave(struct pl_store *store, const struct pl_door *door)
+{
+	struct pl_single *single;
+
+	DL_FOREACH(store->answers_sent, single) {
+		struct pl_remember_answer *answer = single->call;
+
+		if (!answer || answer->door != door)
+			continue;
+		single->call = NULL;
+		answer_finish(store, answer, PL_EUNKNOWN, "stopped before the database answered");
+	}
+}
+
 bool pl_remember_deliver(struct pl_store *store)
 {
 	struct pl_remember_lookup *lookup;
@@ -522,7 +540,10 @@ bool pl_remember_deliver(struct pl_store *store)
 	}
 	while ((answer = store->answers_finished)) {
 		DL_DELETE(store->answers_finished, answer);
-		answer->done(answer, answer->arg);
+		if (answer->door)
+			pl_door_give_answer(answer);
+		else
+			answer->done(answer, answer->arg);
 	}
 	return any;
 }

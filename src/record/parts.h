@@ -7,8 +7,9 @@
 //	batch.c        what a batch is, when it is cut, and what happens to each of its rows
 //	idempotency.c  why a write was not done, whether a lost one was; remembered requests
 //	read.c         reads by id, queries, lists
+//	writes.c       the store through which all workers of a daemon write
 //
-// Nothing here is for others. Threads: all of it belongs to the store's worker.
+// Nothing here is for others. Threads: all of it belongs to the store's worker; of the store that all workers write through, to who has its lock.
 #pragma once
 
 #include <uthash.h>
@@ -20,6 +21,7 @@
 #include "record/running.h"
 #include "record/statement.h"
 #include "record/store.h"
+#include "record/writes.h"
 
 // A resource's statements under one definition of it. A reload that changes the definition makes another shape.
 struct pl_shape {
@@ -122,6 +124,8 @@ struct pl_store {
 	int64_t grace_us;              // a connection may be away so long before what waits for it is told
 	struct pl_timer *timer;
 	int64_t wake_us;               // when it is set to; INT64_MAX: not set
+	struct pl_door *door;          // where its writes go; NULL: it has writers
+	int doors;                     // how many lead here; 0: it is a worker's own
 
 	struct pl_shape *shapes;
 	struct pl_shape **shape_of_resource; // by index in the configuration
@@ -177,6 +181,7 @@ void pl_task_outcome(struct pl_task *task, enum pl_outcome outcome);
 void pl_task_done(struct pl_task *task, struct pl_record *record);
 void pl_task_fail(struct pl_task *task, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void pl_task_stop(struct pl_store *store);
+void pl_task_leave(struct pl_store *store, const struct pl_door *door); // what came through the door is answered now
 bool pl_task_deliver(struct pl_store *store); // whether there were any
 
 // batch.c
@@ -198,6 +203,7 @@ void pl_remember_prepare(struct pl_conn *reader, struct pl_conn *writer); // eit
 void pl_remember_send(struct pl_store *store);
 void pl_remember_due(struct pl_store *store, int64_t now_us);
 void pl_remember_stop(struct pl_store *store);
+void pl_remember_leave(struct pl_store *store, const struct pl_door *door);
 bool pl_remember_deliver(struct pl_store *store);
 
 // read.c

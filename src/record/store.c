@@ -2,7 +2,7 @@
 //
 // Stands under the Lua bindings and over db/conn. What it does is in its parts: record/parts.h lists them; begin with record/batch.c.
 //
-//	writers   database.writers connections, a batch of writes at a time on each
+//	writers   database.writers connections, a batch of writes at a time on each; of a daemon's workers none has any, see record/writes.h
 //	careful   one, made when first needed: a write at a time, that may wait for a lock
 //	readers   database.readers connections: reads by id, questions about writes, lookups
 //	query     one, made when first needed: lists and db.query
@@ -94,6 +94,8 @@ static void on_timer(void *arg)
 
 static void send_all(struct pl_store *store)
 {
+	if (store->door)
+		pl_door_turn(store->door);
 	pl_batch_cut(store);
 	pl_ask_send(store);
 	pl_remember_send(store);
@@ -102,9 +104,10 @@ static void send_all(struct pl_store *store)
 
 static bool deliver_all(struct pl_store *store)
 {
+	bool handed = store->door && pl_door_deliver(store->door);
 	bool writes = pl_task_deliver(store), reads = pl_read_deliver(store), lookups = pl_remember_deliver(store);
 
-	return writes || reads || lookups;
+	return handed || writes || reads || lookups;
 }
 
 void pl_store_turn(struct pl_store *store)
@@ -118,9 +121,9 @@ void pl_store_turn(struct pl_store *store)
 
 static void connect_all(struct pl_store *store)
 {
-	store->nwriters = store->config->database.writers > 0 ? store->config->database.writers : 1;
+	store->nwriters = store->door ? 0 : store->config->database.writers > 0 ? store->config->database.writers : 1;
 	store->nreaders = store->config->database.readers > 0 ? store->config->database.readers : 1;
-	store->writers = pl_calloc((size_t)store->nwriters, sizeof store->writers[0]);
+	store->writers = pl_calloc((size_t)store->nwriters + 1, sizeof store->writers[0]);
 	store->readers = pl_calloc((size_t)store->nreaders, sizeof store->readers[0]);
 	for (int i = 0; i < store->nwriters; i++) {
 		struct pl_conn *conn = pl_store_connect(store, "write", false, pl_store_pinned_plans);
@@ -155,6 +158,8 @@ struct pl_store *pl_store_new(const struct pl_store_options *options, struct pl_
 	store->grace_us = options->config->database.connect_timeout_us;
 	store->timer = pl_timer_new(store->loop, on_timer, store);
 	store->wake_us = INT64_MAX;
+	if (options->writes)
+		store->door = pl_door_new(options->writes, store->loop, options->committed, options->arg);
 	connect_all(store);
 	pl_shapes_reconfigure(store);
 	return store;
@@ -179,6 +184,7 @@ void pl_store_free(struct pl_store **at)
 		return;
 	*at = NULL;
 	store->stopping = true;
+	pl_door_free(&store->door); // answers what went through it
 	for (int i = 0; i < store->nwriters; i++) // each answers what is in flight on it
 		pl_conn_free(&store->writers[i].conn);
 	pl_conn_free(&store->careful.conn);

@@ -64,16 +64,21 @@ struct pl_write {
 	void (*done)(struct pl_write *write, void *arg);
 	void *arg;
 
-	struct pl_task *task;        // the store's own
+	// The store's own.
+	struct pl_task *task;
+	struct pl_door *door;        // of the worker that handed it in; NULL: `done` is called by the store itself
+	struct pl_write *next;
 };
 
 struct pl_store;
+struct pl_writes;
 
 struct pl_store_options {
 	struct pl_loop *loop;
 	const struct pl_config *config;  // the store refs it
 	const struct pl_region *region;
 	struct pl_running *running;      // shared with the stores of other workers, and outlives them all; NULL: the store has its own
+	struct pl_writes *writes;        // all writes go there, and it outlives the store (record/writes.h); NULL: the store writes itself
 	void (*committed)(int writes, void *arg); // called after each transaction that put something in the outbox; may be NULL
 	void *arg;
 };
@@ -132,6 +137,7 @@ struct pl_remember_answer {
 	struct pl_error err;
 	void (*done)(struct pl_remember_answer *answer, void *arg);
 	void *arg;
+	struct pl_door *door;        // as a write's
 	struct pl_remember_answer *prev, *next;
 };
 void pl_store_remember_answer(struct pl_store *store, struct pl_remember_answer *answer);

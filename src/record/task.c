@@ -200,8 +200,13 @@ static void turn_away(struct pl_task *task, enum pl_outcome outcome, int code, c
 
 void pl_store_write(struct pl_store *store, struct pl_write *write)
 {
-	struct pl_task *task = pl_arena_alloc(write->arena, sizeof *task);
+	struct pl_task *task;
 
+	if (store->door && !store->stopping) {
+		pl_door_write(store->door, write);
+		return;
+	}
+	task = pl_arena_alloc(write->arena, sizeof *task);
 	task->store = store;
 	task->write = write;
 	write->task = task;
@@ -209,7 +214,7 @@ void pl_store_write(struct pl_store *store, struct pl_write *write)
 	memset(&write->err, 0, sizeof write->err);
 	if (store->stopping)
 		turn_away(task, PL_OUTCOME_FAILED, PL_ESTOPPED, "the server is stopping; nothing was written");
-	else if (store->ntasks >= store->config->http.queue)
+	else if (store->ntasks >= store->config->http.queue * (store->doors > 1 ? store->doors : 1))
 		turn_away(task, PL_OUTCOME_FAILED, PL_EBUSY, "too many writes are waiting; nothing was written");
 	else if (!request_take(task))
 		turn_away(task, PL_OUTCOME_RUNNING, 0, NULL);
@@ -265,18 +270,34 @@ bool pl_task_deliver(struct pl_store *store)
 		struct pl_write *write = task->write;
 
 		DL_DELETE(store->finished, task);
-		write->done(write, write->arg); // the task is gone with the write's arena
+		if (write->door)
+			pl_door_give_write(write);
+		else
+			write->done(write, write->arg); // the task is gone with the write's arena
 	}
 	return any;
+}
+
+static void stop(struct pl_task *task)
+{
+	bool unknown = task->lost || task->stage == PL_STAGE_SENT;
+
+	pl_task_fail(task, unknown ? PL_EUNKNOWN : PL_ESTOPPED, unknown ? "stopped before it was known whether it had been written"
+	                                                                : "the server is stopping; nothing was written");
 }
 
 // What was sent has been answered by the end of its connection.
 void pl_task_stop(struct pl_store *store)
 {
-	while (store->all) {
-		bool lost = store->all->lost;
+	while (store->all)
+		stop(store->all);
+}
 
-		pl_task_fail(store->all, lost ? PL_EUNKNOWN : PL_ESTOPPED, lost ? "stopped before it was known whether it had been written"
-		                                                                : "the server is stopping; nothing was written");
-	}
+void pl_task_leave(struct pl_store *store, const struct pl_door *door)
+{
+	struct pl_task *task, *next;
+
+	DL_FOREACH_SAFE2(store->all, task, next, next_all)
+		if (task->write->door == door)
+			stop(task);
 }

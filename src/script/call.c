@@ -54,13 +54,12 @@ void *pl_call_allocate(void *arg, void *p, size_t old_size, size_t new_size)
 	if (!p)
 		old_size = 0;
 	if (new_size == 0) {
-		free(p);
 		vm->used -= old_size;
-		return NULL;
+		return pl_pieces_change(&vm->pieces, p, old_size, 0);
 	}
 	if (vm->cap && new_size > old_size && vm->used - old_size + new_size > vm->cap)
 		return NULL;
-	q = realloc(p, new_size);
+	q = pl_pieces_change(&vm->pieces, p, old_size, new_size);
 	if (!q)
 		return NULL;
 	vm->used += new_size - old_size;

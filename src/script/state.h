@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/decimal.h"
 #include "script/call.h"
+#include "script/pieces.h"
 #include "script/vm.h"
 
 #define PL_REQUIRES_MAX 32 // modules in Lua that one file requires
@@ -38,6 +39,7 @@ struct pl_vm {
 	struct pl_arena *arena;
 	int refs;                   // the owner's, and one of each run
 
+	struct pl_pieces pieces;
 	size_t used;                // bytes
 	size_t cap;                 // 0: none, while the host sets up
 

@@ -453,6 +453,7 @@ void pl_vm_release(struct pl_vm *vm)
 	if (--vm->refs > 0)
 		return;
 	lua_close(vm->L);
+	pl_pieces_fini(&vm->pieces);
 	pl_decimal_fini(&vm->result);
 	pl_decimal_fini(&vm->operand[0]);
 	pl_decimal_fini(&vm->operand[1]);
