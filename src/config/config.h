@@ -113,7 +113,7 @@ struct pl_config {
 	struct {
 		int64_t connect_timeout_us, statement_timeout_us, lock_timeout_us;
 		int batch;               // writes in one transaction, at most
-		int writers, readers;    // connections per worker
+		int writers, readers;    // connections: of all workers together; per worker
 	} database;
 
 	struct {

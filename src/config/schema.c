@@ -95,7 +95,7 @@ static const struct pl_key rows[] = {
 { "database.batch", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(database.batch), "64", .min = 1, .max = 1024,
   .doc = "Writes that share one transaction, at most." },
 { "database.writers", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(database.writers), "1", .min = 1, .max = 64,
-  .doc = "Connections for writes, per worker." },
+  .doc = "Connections for writes, of all workers together. Each takes a batch at a time; one batch that is larger mostly beats two." },
 { "database.readers", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(database.readers), "1", .min = 1, .max = 64,
   .doc = "Connections for reads, per worker." },
 

@@ -26,7 +26,7 @@
 
 #define SWEEP_US 250000       // how late a deadline may be noticed
 #define OVERDUE_GRACE_US 2000000 // the store's own deadline comes first
-#define MEMORY_PER_CONNECTION (32u << 10) // twice what a head may have (PL_HEAD_MAX)
+#define MEMORY_PER_CONNECTION (16u << 10) // twice PL_HEAD_MAX: the headers as a list and those of the answer come to it. Cleared for each request, so no more
 #define DOOR_US 30000            // from turning new connections away to closing the listening socket: for handshakes that have begun
 #define SILENT_US 500000         // how long a draining listener waits for a request that may be on its way on a kept connection
 #define HEADROOM 64           // connections that are ending while others take their places

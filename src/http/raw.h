@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "script/exchange.h"
 
-#define PL_HEAD_MAX 16384    // bytes of the request line and all headers; more is 431
+#define PL_HEAD_MAX 8192     // bytes of the request line and all headers; more is 431
 #define PL_HEADERS_MAX 100
 
 struct pl_raw {

@@ -5,7 +5,7 @@
 // Invariant: what is refused here has touched nothing and does not use up its request id. Threads: any.
 #include "http/request.h"
 
-#include <inttypes.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -59,13 +59,25 @@ static const struct pl_problem *take_id(struct pl_request *request)
 	return NULL;
 }
 
+// "plist-" and 16 hexadecimal digits.
+static const char *made_up_id(struct pl_arena *arena)
+{
+	static const char prefix[] = "plist-", digits[] = "0123456789abcdef";
+	char *id = pl_arena_alloc(arena, sizeof(prefix) + 16), *p = id + sizeof(prefix) - 1;
+	uint64_t number = pl_rand();
+	memcpy(id, prefix, sizeof(prefix));
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*p++ = digits[(number >> shift) & 15];
+	return id;
+}
+
 const char *pl_request_echo_id(const struct pl_request *request)
 {
 	int n;
 	const char *id = pl_header_get(request->headers, "x-request-id", &n);
 	if (n >= 1 && id_fits(id))
 		return id;
-	return pl_arena_printf(request->arena, "plist-%016" PRIx64, pl_rand());
+	return made_up_id(request->arena);
 }
 
 // ---- principal, lock, trace

@@ -165,9 +165,11 @@ static void print_apply(struct pl_buf *buf, const struct pl_apply_stats *s)
 	labelled(buf, shadow, "verdict", "failed", (double)s->shadow_failed);
 }
 
-static void print_up(struct pl_buf *buf, const struct pl_relay_stats *relay, const struct pl_apply_stats *apply)
+static void print_up(struct pl_buf *buf, struct pl_daemon *daemon, const struct pl_relay_stats *relay, const struct pl_apply_stats *apply)
 {
-	family(buf, "plist_database_up", "gauge", "Whether a thread has its connection to the database.");
+	struct pl_error why;
+	family(buf, "plist_database_up", "gauge", "Whether a thread, or what the workers write through, has its connections to the database.");
+	labelled(buf, "plist_database_up", "thread", "writes", pl_writes_ready(daemon->writes, &why));
 	labelled(buf, "plist_database_up", "thread", "relay", relay->database_up);
 	labelled(buf, "plist_database_up", "thread", "apply", apply->database_up);
 	family(buf, "plist_broker_up", "gauge", "Whether a thread has its connection to Kafka.");
@@ -330,7 +332,7 @@ void pl_metrics_print(struct pl_buf *buf, struct pl_daemon *daemon)
 	print_workers(buf, daemon);
 	print_relay(buf, &relay);
 	print_apply(buf, &apply);
-	print_up(buf, &relay, &apply);
+	print_up(buf, daemon, &relay, &apply);
 	print_lag(buf, daemon);
 	print_config(buf, daemon);
 	print_peers(buf, daemon);

@@ -1,7 +1,7 @@
 // A worker: a thread in which everything of a request happens, from its first byte to its last.
 //
-// Stands around http/listener and record/store: it owns the loop that both are in. Nothing of it is shared with other workers; they
-// tell it things by posting to its loop.
+// Stands around http/listener and record/store: it owns the loop that both are in. Nothing of it is shared with other workers but the way
+// to write (record/writes); they tell it things by posting to its loop.
 //
 // A turn: callbacks of sockets and timers; then libmicrohttpd begins requests, whose handlers queue writes; then the store cuts its batches. What was
 // answered within the turn is sent before waiting.

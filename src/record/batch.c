@@ -31,8 +31,8 @@
 //
 // When ASK finds that nothing stands in the way, whoever was at the row is mostly gone: a write of an ordinary row goes with another batch,
 // at its head, twice at most. Then, and all others at once, it is done "carefully" (PL_STATEMENT_CAREFUL): alone, on a connection of its own,
-// waiting for the row's lock. There they queue for each other, so what needs no more than another try is kept away: with some hundred records
-// and two workers each tenth write meets the other worker, and waited thirteen times as long as the rest. Careful is for
+// waiting for the row's lock. There they queue for each other, so what needs no more than another try is kept away: a write that met another
+// connection's waited thirteen times as long as the rest. Careful is for
 //
 // - Rows that someone else is at, and stays. The batch takes only rows whose xmax says that no other transaction has locked or changed them: it is
 //   0; or left by the very transaction that made the row version, which locked it first; or of a transaction that is over, being older
@@ -229,6 +229,7 @@ static void send(struct pl_lane *lane, enum pl_statement_kind kind)
 		pl_task_params(&lane->params, lane->tasks[i]);
 	params = kind == PL_STATEMENT_CHANGE_BATCH || kind == PL_STATEMENT_CREATE_BATCH || kind == PL_STATEMENT_MIXED_BATCH ?
 	         pl_params_batch(&lane->params) : pl_params_one(&lane->params);
+	lane->store->sent++;
 	if (pl_conn_send(lane->conn, shape->names[kind], &params, answered, lane, &err) == 0)
 		return;
 	while (lane->n > 0) { // nothing was sent

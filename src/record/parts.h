@@ -126,6 +126,7 @@ struct pl_store {
 	int64_t wake_us;               // when it is set to; INT64_MAX: not set
 	struct pl_door *door;          // where its writes go; NULL: it has writers
 	int doors;                     // how many lead here; 0: it is a worker's own
+	uint64_t sent;                 // batches, ever
 
 	struct pl_shape *shapes;
 	struct pl_shape **shape_of_resource; // by index in the configuration

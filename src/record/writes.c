@@ -1,8 +1,9 @@
 // See writes.h.
 //
-// The store inside has a loop of its own, whose descriptor is watched in each worker's loop: an answer of the database wakes the workers that
-// wait, and the first one takes it. The watch is edge-triggered, so that those who come second do not come again and again while the first
-// is at it; hence whoever turns the inner loop turns it until it has nothing more. Its timers are copied into the loop of each worker that leaves.
+// The store inside has a loop of its own, whose descriptor is watched in the loop of one worker, the host: the one that sent the last batch. An answer
+// of the database wakes him alone; he takes it, sends the next batch, and rings for those whose writes were in it. Another one becomes the host
+// when he comes in, finds the connection idle and sends. The watch is edge-triggered: whoever turns the inner loop turns it until it has
+// nothing more, so it need not be told again. The loop's timers are copied into the loop of each worker that leaves.
 //
 // Who holds the lock does work for others: reads their rows into their arenas, and puts what is finished behind their doors. A write's
 // arena is its worker's before it is handed in and after it has been taken home, and nobody's but the lock's between.
@@ -34,6 +35,7 @@ struct pl_writes {
 	struct pl_door *doors;
 	int ndoors;
 	struct pl_door *inside; // whose worker holds the lock
+	struct pl_door *host;   // NULL: the next who comes in
 };
 
 struct pl_door {
@@ -45,6 +47,7 @@ struct pl_door {
 	struct pl_timer *timer;
 	int64_t timer_us;       // when it is set to; INT64_MAX: not set
 	bool called;            // by the inner loop, a timer or another worker
+	bool hosting;           // as of its last visit; the watch is on
 	int ngoing;
 	struct post going, back, home;
 	bool rung;              // since `back` was last emptied
@@ -140,25 +143,37 @@ static void leave(struct pl_door *door)
 	pthread_mutex_unlock(&writes->lock);
 }
 
+// A watch belongs to its worker's thread, so who is no longer the host learns it when he comes next, or is woken once more for nothing.
+static void settle_host(struct pl_door *door, bool sent)
+{
+	struct pl_writes *writes = door->writes;
+
+	if (!writes->host || sent)
+		writes->host = door;
+	if (door->hosting == (writes->host == door))
+		return;
+	door->hosting = !door->hosting;
+	pl_watch_set(door->watch, door->hosting ? EPOLLIN | EPOLLET : 0);
+}
+
 static void go_in(struct pl_door *door)
 {
+	struct pl_store *store = door->writes->store;
+	uint64_t sent = store->sent;
+
 	door->writes->inside = door;
 	hand_in(door);
 	turn_inner(door);
+	settle_host(door, store->sent != sent);
 	leave(door);
 }
 
 void pl_door_turn(struct pl_door *door)
 {
-	if (post_empty(&door->going)) {
-		// Nothing to hand in: if somebody is in there now, he does what there is to do, and rings for what is ours.
-		if (!door->called || pthread_mutex_trylock(&door->writes->lock) != 0) {
-			door->called = false;
-			return;
-		}
-	} else {
-		pthread_mutex_lock(&door->writes->lock);
-	}
+	if (post_empty(&door->going) && !door->called)
+		return;
+	// Also where somebody is inside: he may have looked at the connection before the answer came that we are called for.
+	pthread_mutex_lock(&door->writes->lock);
 	go_in(door);
 }
 
@@ -255,7 +270,7 @@ struct pl_door *pl_door_new(struct pl_writes *writes, struct pl_loop *loop, void
 	post_clear(&door->home);
 	door->wake = pl_wake_new();
 	door->bell = pl_watch_new(loop, pl_wake_fd(door->wake), EPOLLIN, on_bell, door);
-	door->watch = pl_watch_new(loop, pl_loop_fd(writes->loop), EPOLLIN | EPOLLET, on_called, door);
+	door->watch = pl_watch_new(loop, pl_loop_fd(writes->loop), 0, on_called, door);
 	door->timer = pl_timer_new(loop, on_timer, door);
 	door->timer_us = INT64_MAX;
 	pthread_mutex_lock(&writes->lock);
@@ -267,7 +282,7 @@ struct pl_door *pl_door_new(struct pl_writes *writes, struct pl_loop *loop, void
 	return door;
 }
 
-// What the inner loop has told this worker, and it alone, is for the others now.
+// One of them is the host now.
 static void call_the_others(struct pl_writes *writes)
 {
 	struct pl_door *other;
@@ -293,6 +308,8 @@ void pl_door_free(struct pl_door **at)
 	pl_store_turn(writes->store);
 	DL_DELETE(writes->doors, door);
 	writes->store->doors = --writes->ndoors;
+	if (writes->host == door)
+		writes->host = NULL;
 	call_the_others(writes);
 	leave(door);
 	pl_door_deliver(door);

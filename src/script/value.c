@@ -202,16 +202,35 @@ static bool is_array(lua_State *L, int index)
 	return keys == n;
 }
 
-static void print_member(lua_State *L, const char *name, size_t len, struct pl_buf *buf, int depth)
+// The value on top, which is taken off.
+static void print_value(lua_State *L, struct pl_buf *buf, int depth)
 {
-	char last = buf->data[buf->len - 1];
-
-	if (last != '{')
-		pl_buf_addc(buf, ',');
-	pl_buf_add_json(buf, name, len);
-	pl_buf_addc(buf, ':');
 	print(L, lua_gettop(L), buf, depth);
 	lua_pop(L, 1);
+}
+
+static void print_comma(struct pl_buf *buf)
+{
+	if (buf->data[buf->len - 1] != '{')
+		pl_buf_addc(buf, ',');
+}
+
+static void print_member(lua_State *L, const char *name, size_t len, struct pl_buf *buf, int depth)
+{
+	print_comma(buf);
+	pl_buf_add_json(buf, name, len);
+	pl_buf_addc(buf, ':');
+	print_value(L, buf, depth);
+}
+
+// Of a record: its name is an identifier, in which nothing is to be escaped.
+static void print_known_member(lua_State *L, const char *name, struct pl_buf *buf, int depth)
+{
+	print_comma(buf);
+	pl_buf_addc(buf, '"');
+	pl_buf_adds(buf, name);
+	pl_buf_add(buf, "\":", 2);
+	print_value(L, buf, depth);
 }
 
 // The members of the table at `index` whose names are not in `known`, in order. `known` is a stack index of a table of names,
@@ -305,7 +324,7 @@ static void print_record(lua_State *L, int index, const struct pl_resource *reso
 			lua_pop(L, 1);
 			continue;
 		}
-		print_member(L, name, strlen(name), buf, depth);
+		print_known_member(L, name, buf, depth);
 	}
 	if (count_members(L, index) == seen)
 		return;

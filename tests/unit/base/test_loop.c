@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -406,6 +407,41 @@ static void another_thread_may_stop_the_loop(void **state)
 	}
 }
 
+static void take_byte(void *arg, uint32_t events)
+{
+	char byte;
+	assert_int_equal(read(*(int *)arg, &byte, 1), 1);
+	nfired++;
+}
+
+static void a_loop_can_be_turned_from_within_another_without_waiting(void **state)
+{
+	int fds[2];
+	assert_int_equal(pipe(fds), 0);
+	struct pl_loop *inner = pl_loop_new();
+	struct pollfd pfd = {.fd = pl_loop_fd(inner), .events = POLLIN};
+	struct pl_timer *timer = pl_timer_new(inner, note, (void *)3);
+	nfired = 0;
+	pl_watch_new(inner, fds[0], EPOLLIN, take_byte, &fds[0]);
+	assert_false(pl_loop_turn(inner));
+	assert_int_equal(poll(&pfd, 1, 0), 0);
+	assert_true(pl_loop_due_us(inner) == INT64_MAX);
+	assert_int_equal(write(fds[1], "ab", 2), 2);
+	assert_int_equal(poll(&pfd, 1, 0), 1);
+	assert_true(pl_loop_turn(inner));
+	assert_true(pl_loop_turn(inner));
+	assert_false(pl_loop_turn(inner)); // both are taken
+	assert_int_equal(nfired, 2);
+	pl_timer_set(timer, 0);
+	assert_true(pl_loop_due_us(inner) <= pl_mono_us());
+	pl_loop_turn(inner);
+	assert_int_equal(nfired, 3);
+	assert_true(pl_loop_due_us(inner) == INT64_MAX);
+	pl_loop_free(&inner);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void freeing_the_loop_frees_what_is_left(void **state)
 {
 	int fds[2];
@@ -442,6 +478,7 @@ int main(void)
 		loop_test(posts_may_post_and_run_in_order),
 		loop_test(posts_of_threads_all_arrive_in_their_order),
 		loop_test(another_thread_may_stop_the_loop),
+		loop_test(a_loop_can_be_turned_from_within_another_without_waiting),
 		loop_test(freeing_the_loop_frees_what_is_left),
 	};
 	return cmocka_run_group_tests_name("base/loop", tests, NULL, NULL);

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "config/holder.h"
+#include "record/writes.h"
 
 static const char schema[] =
 	"DROP SCHEMA public CASCADE; CREATE SCHEMA public;";
@@ -89,15 +90,29 @@ bool fixture_is_ready(void *arg)
 {
 	struct pl_error why = { 0 };
 
-	return pl_store_ready(((struct fixture *)arg)->store, &why);
+	return pl_store_ready(((struct fixture *)arg)->store, &why) &&
+	       (!((struct fixture *)arg)->writes || pl_writes_ready(((struct fixture *)arg)->writes, &why));
+}
+
+void fixture_stats(const struct fixture *f, struct pl_store_stats *stats_r)
+{
+	if (f->writes)
+		pl_writes_stats(f->writes, stats_r);
+	else
+		pl_store_stats(f->store, stats_r);
 }
 
 void fixture_start(struct fixture *f)
 {
 	struct pl_error err;
 
+#ifdef THROUGH_A_DOOR
+	pl_writes_free(&f->writes);
+	f->writes = pl_writes_new(&(struct pl_store_options){ .config = f->config, .region = &f->config->regions[0] }, &err);
+	assert_non_null(f->writes);
+#endif
 	f->store = pl_store_new(&(struct pl_store_options){ .loop = f->loop, .config = f->config, .region = &f->config->regions[0],
-	                                                    .committed = committed, .arg = f }, &err);
+	                                                    .writes = f->writes, .committed = committed, .arg = f }, &err);
 	assert_non_null(f->store);
 	assert_true(turn_until(f, fixture_is_ready, f));
 }
@@ -126,6 +141,7 @@ int fixture_teardown(void **state)
 	struct fixture *f = *state;
 
 	pl_store_free(&f->store);
+	pl_writes_free(&f->writes);
 	pl_loop_free(&f->loop);
 	pl_config_unref(&f->config);
 	pl_arena_free(&f->arena);

@@ -12,6 +12,7 @@ struct fixture {
 	struct pl_loop *loop;
 	struct pl_config *config;
 	struct pl_store *store;
+	struct pl_writes *writes; // through which it writes, where the tests are built with THROUGH_A_DOOR
 	struct pl_arena *arena;
 	PGconn *sql;
 	int committed;
@@ -22,6 +23,7 @@ int fixture_teardown(void **state);
 void fixture_start(struct fixture *f); // another store, after pl_store_free
 bool fixture_is_ready(void *f);
 struct pl_config *fixture_config(int batch);
+void fixture_stats(const struct fixture *f, struct pl_store_stats *stats_r); // of the store that writes
 
 #define PROPERTIES 0 // price required, bedrooms, bathrooms
 #define HOMES 1      // name (string), price, rooms, open (boolean); track_fields

@@ -264,7 +264,7 @@ static void writes_of_one_record_follow_one_another(void **state)
 		assert_int_equal(writes[i]->outcome, PL_OUTCOME_DONE);
 		assert_int_equal(writes[i]->record->version, 2 + i); // in the order they came
 	}
-	pl_store_stats(f->store, &stats);
+	fixture_stats(f, &stats);
 	assert_int_equal(stats.batches, 21);
 	ask_is(f, "t", "SELECT bool_and(n = v) FROM (SELECT (value::jsonb->>'version')::int v, row_number() OVER (ORDER BY id) n FROM outbox) o");
 }
@@ -276,7 +276,7 @@ static void writes_that_one_has_overtaken_are_refused_together(void **state)
 	struct pl_store_stats before, after;
 
 	outcome_is(f, first, PL_OUTCOME_DONE);
-	pl_store_stats(f->store, &before);
+	fixture_stats(f, &before);
 	for (int i = 0; i < 40; i++) {
 		writes[i] = i == 20 ? same_request(f, first, 7, "1.00") : update(f, 7, "2.00");
 		writes[i]->has_version = i % 2 == 0;
@@ -286,13 +286,14 @@ static void writes_that_one_has_overtaken_are_refused_together(void **state)
 		write_send(f, writes[i]);
 	}
 	writes_await(f, writes, 40);
-	pl_store_stats(f->store, &after);
+	fixture_stats(f, &after);
 	assert_int_equal(writes[0]->outcome, PL_OUTCOME_DONE);
 	for (int i = 1; i < 39; i++)
 		assert_int_equal(writes[i]->outcome, i == 20 ? PL_OUTCOME_REMEMBERED : i % 2 ? PL_OUTCOME_ETAG : PL_OUTCOME_VERSION);
 	assert_int_equal(writes[39]->outcome, PL_OUTCOME_DONE); // whose lock is on what the first one made
 	assert_int_equal(writes[39]->record->version, 3);
-	assert_int_equal(after.batches - before.batches, 2);
+	if (!f->writes) // through a door they come eight at a time, and some after the first is done
+		assert_int_equal(after.batches - before.batches, 2);
 }
 
 static void a_batch_keeps_each_outcome(void **state)
@@ -304,7 +305,7 @@ static void a_batch_keeps_each_outcome(void **state)
 	outcome_is(f, first, PL_OUTCOME_DONE);
 	for (int id = 2; id <= 6; id++)
 		outcome_is(f, create(f, id, "1.00"), PL_OUTCOME_DONE);
-	pl_store_stats(f->store, &before);
+	fixture_stats(f, &before);
 	w[0] = update(f, 2, "2.00");
 	w[1] = same_request(f, first, 3, "1.00"); // remembered
 	w[2] = update(f, 99, "2.00");
@@ -320,8 +321,8 @@ static void a_batch_keeps_each_outcome(void **state)
 	for (int i = 0; i < 9; i++)
 		write_send(f, w[i]);
 	writes_await(f, w, 9);
-	pl_store_stats(f->store, &after);
-	assert_int_equal(after.batches - before.batches, 1);
+	fixture_stats(f, &after);
+	assert_in_range(after.batches - before.batches, 1, f->writes ? 2 : 1); // a door hands in eight at a time
 	assert_int_equal(after.writes - before.writes, 4);
 	assert_string_equal(outcome_name(w[0]->outcome), "done");
 	assert_string_equal(outcome_name(w[1]->outcome), "remembered");

@@ -187,9 +187,9 @@ static void batches_do_what_the_same_writes_do_one_by_one(void **state)
 		int n = 0;
 
 		draw_history(&history, (uint32_t)seed);
-		pl_store_stats(f->store, &before);
+		fixture_stats(f, &before);
 		run(f, &history, true, batched, &left_batched);
-		pl_store_stats(f->store, &after);
+		fixture_stats(f, &after);
 		statements += after.batches - before.batches;
 		run(f, &history, false, alone, &left_alone);
 		for (int round = 0; round < ROUNDS; round++)

@@ -33,7 +33,7 @@ static bool a_batch_has_ended(void *arg)
 	struct fixture *f = arg;
 	struct pl_store_stats stats;
 
-	pl_store_stats(f->store, &stats);
+	fixture_stats(f, &stats);
 	return stats.batches > 0;
 }
 
@@ -93,7 +93,7 @@ static void a_deadlock_is_tried_again(void **state)
 	execute(other, "ROLLBACK");
 	await_one(f, write);
 	outcome_of(write, PL_OUTCOME_DONE);
-	pl_store_stats(f->store, &stats);
+	fixture_stats(f, &stats);
 	assert_int_equal(stats.deadlocks, 1);
 	ask_is(f, "111.00 2", "SELECT price || ' ' || version FROM properties WHERE id = 5");
 	PQfinish(other);
@@ -325,7 +325,7 @@ static void a_missing_table_fails_every_write_at_once(void **state)
 	writes_await(f, w, 8);
 	for (int i = 0; i < 8; i++)
 		failed_with(w[i], PL_EINTERNAL);
-	pl_store_stats(f->store, &stats);
+	fixture_stats(f, &stats);
 	assert_int_equal(stats.retried, 0);
 	ask(f, "ALTER TABLE elsewhere RENAME TO properties");
 	w[0] = update(f, 1, "5.00");

@@ -33,7 +33,7 @@ static void committed_but_unheard_is_done(void **state)
 	assert_int_equal(w[1]->record->version, 2);
 	assert_true(w[2]->record->id > 1000000000000);
 	ask_is(f, "3", "SELECT count(*) FROM outbox");
-	pl_store_stats(f->store, &stats);
+	fixture_stats(f, &stats);
 	assert_int_equal(stats.settled, 4);
 }
 
