@@ -227,6 +227,17 @@ static void slow_price(struct both *b)
 	ask(b->f, "CREATE TRIGGER slow BEFORE UPDATE ON properties FOR EACH ROW EXECUTE FUNCTION slow()");
 }
 
+static void await_queued(struct both *b)
+{
+	struct pl_store_stats stats = { 0 };
+
+	for (int i = 0; stats.write_queue == 0; i++) {
+		assert_true(i < ENOUGH_US / 500);
+		usleep(500);
+		pl_writes_stats(b->writes, &stats);
+	}
+}
+
 // The one who sent the batch is the one whom the database's answer wakes. When he ends, another must be.
 static void a_worker_that_ends_leaves_the_connection_to_the_others(void **state)
 {
@@ -242,6 +253,7 @@ static void a_worker_that_ends_leaves_the_connection_to_the_others(void **state)
 		usleep(500);
 	}
 	waiting = send_update(b, 1, 8, "2.00"); // behind it
+	await_queued(b);
 	end(&b->worker[0]);
 	assert_int_equal(slow->answers, 1);
 	assert_int_equal(slow->write->outcome, PL_OUTCOME_FAILED);
@@ -266,6 +278,7 @@ static void what_was_not_sent_yet_when_its_worker_ends_is_not_written(void **sta
 		usleep(500);
 	}
 	waiting = send_update(b, 0, 8, "2.00");
+	await_queued(b);
 	end(&b->worker[0]);
 	assert_int_equal(waiting->answers, 1);
 	assert_int_equal(waiting->write->outcome, PL_OUTCOME_FAILED);
