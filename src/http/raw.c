@@ -13,6 +13,8 @@
 // Invariant: a request that passes has exactly one meaning. Threads: any.
 #include "http/raw.h"
 
+#include "http/target.h"
+
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
@@ -237,7 +239,8 @@ int pl_raw_check(struct pl_arena *arena, struct pl_raw *raw, const char **why_r)
 		lay_request_line(&collect.layout, raw);
 	}
 	MHD_get_connection_values(raw->connection, MHD_HEADER_KIND, collect_header, &collect);
-	if (collect.n > PL_HEADERS_MAX || head_len > PL_HEAD_MAX)
+	bool told_by_target = raw->target_len > PL_TARGET_MAX; // 414, which says more
+	if ((collect.n > PL_HEADERS_MAX || head_len > PL_HEAD_MAX) && !told_by_target)
 		return *why_r = "the headers are too large", TOO_LARGE;
 	lay_end(&collect.layout, raw, head_len);
 	if (collect.layout.broken)

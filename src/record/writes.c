@@ -19,7 +19,7 @@
 #include "base/wake.h"
 #include "record/parts.h"
 
-#define HAND_IN_AT 8 // writes; a worker with many requests at once does not keep the database waiting until it has read them all
+#define HAND_IN_AT 8  // writes; a worker with many requests at once does not keep the database waiting until it has read them all
 #define TURNS_MAX 16  // of the inner loop at a time
 
 // Writes, and answers to be remembered, in the order in which they came.
@@ -111,14 +111,16 @@ static void hand_in(struct pl_door *door)
 	door->ngoing = 0;
 }
 
-// Until the inner loop has nothing more: see above. What it then still has is left to the next turn of this worker.
+// Until the inner loop has nothing more: see above. If that takes long, this worker comes again after a turn of its own.
 static void turn_inner(struct pl_door *door)
 {
 	int turns = 0;
 
 	while (pl_loop_turn(door->writes->loop) && ++turns < TURNS_MAX)
 		;
-	door->called = turns == TURNS_MAX;
+	door->called = false;
+	if (turns == TURNS_MAX)
+		pl_wake_ring(door->wake);
 	pl_store_turn(door->writes->store);
 }
 
