@@ -72,16 +72,22 @@ void pl_buf_addc(struct pl_buf *buf, char c)
 	buf->data[buf->len] = '\0';
 }
 
+const char *pl_digits(char text[PL_DIGITS_SIZE], uint64_t value)
+{
+	char *p = text + PL_DIGITS_SIZE - 1;
+	*p = '\0';
+	do
+		*--p = (char)('0' + value % 10);
+	while ((value /= 10) != 0);
+	return p;
+}
+
 void pl_buf_add_i64(struct pl_buf *buf, int64_t value)
 {
-	char text[24], *p = text + sizeof(text);
-	uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-	do
-		*--p = (char)('0' + rest % 10);
-	while ((rest /= 10) != 0);
+	char text[PL_DIGITS_SIZE];
 	if (value < 0)
-		*--p = '-';
-	pl_buf_add(buf, p, (size_t)(text + sizeof(text) - p));
+		pl_buf_addc(buf, '-');
+	pl_buf_adds(buf, pl_digits(text, value < 0 ? 0 - (uint64_t)value : (uint64_t)value));
 }
 
 void pl_buf_vprintf(struct pl_buf *buf, const char *fmt, va_list ap)

@@ -127,6 +127,11 @@ static int split(struct parts *parts, const char *text, size_t len)
 // What fits a machine's word: nearly every price. GMP would set up its general ways of reading and printing for it.
 #define SMALL_DIGITS 18
 
+static bool is_small(const struct parts *parts)
+{
+	return parts->exponent == 0 && parts->nwhole + parts->nfraction <= SMALL_DIGITS;
+}
+
 static void take_small(struct pl_decimal *d, const struct parts *parts)
 {
 	unsigned long value = 0;
@@ -147,7 +152,7 @@ int pl_decimal_parse(struct pl_decimal *d, const char *text, size_t len)
 	struct parts parts;
 	if (split(&parts, text, len) != 0)
 		return -1;
-	if (parts.exponent == 0 && parts.nwhole + parts.nfraction <= SMALL_DIGITS) {
+	if (is_small(&parts)) {
 		take_small(d, &parts);
 		return 0;
 	}
@@ -177,31 +182,23 @@ int pl_decimal_parse(struct pl_decimal *d, const char *text, size_t len)
 
 bool pl_decimal_valid(const char *text, size_t len)
 {
+	struct parts parts;
 	struct pl_decimal d;
 	bool valid;
 
+	if (split(&parts, text, len) == 0 && is_small(&parts))
+		return true;
 	pl_decimal_init(&d);
 	valid = pl_decimal_parse(&d, text, len) == 0;
 	pl_decimal_fini(&d);
 	return valid;
 }
 
-// Without its sign and point.
-static const char *small_digits(char text[24], unsigned long value)
-{
-	char *p = text + 23;
-	*p = '\0';
-	do
-		*--p = (char)('0' + value % 10);
-	while ((value /= 10) != 0);
-	return p;
-}
-
 void pl_decimal_print(struct pl_buf *buf, const struct pl_decimal *d)
 {
 	bool small = mpz_size(d->unscaled) <= 1;
-	char *text = small ? NULL : pl_malloc(mpz_sizeinbase(d->unscaled, 10) + 2), space[24];
-	const char *digits = small ? small_digits(space, mpz_getlimbn(d->unscaled, 0)) : mpz_get_str(text, 10, d->unscaled);
+	char *text = small ? NULL : pl_malloc(mpz_sizeinbase(d->unscaled, 10) + 2), space[PL_DIGITS_SIZE];
+	const char *digits = small ? pl_digits(space, mpz_getlimbn(d->unscaled, 0)) : mpz_get_str(text, 10, d->unscaled);
 	digits += digits[0] == '-';
 	size_t n = strlen(digits), scale = (size_t)d->scale;
 	if (mpz_sgn(d->unscaled) < 0)

@@ -20,12 +20,12 @@ void pl_loop_run(struct pl_loop *loop, pl_loop_turn_fn *turn, void *arg);
 void pl_loop_stop(struct pl_loop *loop);
 
 // For a loop that is turned from within others', one thread at a time. Its descriptor is readable when it has something to do; its timers are not seen
-// there. A turn runs what is ready and due, without waiting; it returns whether there was any.
+// there. A turn runs what is ready and due, without waiting; it returns whether a descriptor was, so that another turn may find more.
 int pl_loop_fd(const struct pl_loop *loop);
 bool pl_loop_turn(struct pl_loop *loop);
 int64_t pl_loop_due_us(const struct pl_loop *loop); // pl_mono_us of the first timer; INT64_MAX: none
 
-// `events` are EPOLLIN and EPOLLOUT of <sys/epoll.h>, level-triggered. The descriptor stays the caller's.
+// `events` are EPOLLIN and EPOLLOUT of <sys/epoll.h>, level-triggered unless EPOLLET is among them. The descriptor stays the caller's.
 typedef void pl_watch_fn(void *arg, uint32_t events);
 struct pl_watch *pl_watch_new(struct pl_loop *loop, int fd, uint32_t events, pl_watch_fn *fn, void *arg);
 void pl_watch_set(struct pl_watch *watch, uint32_t events); // cheap when nothing changes

@@ -7,16 +7,16 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-// Under AddressSanitizer: nothing that was freed is used again then, so that a use after it is seen.
-#define PL_MEM_CHECKED 0
+// Whether AddressSanitizer looks on: what we keep for later use is then hidden from it no more than must be.
 #if defined(__SANITIZE_ADDRESS__)
-#undef PL_MEM_CHECKED
 #define PL_MEM_CHECKED 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#undef PL_MEM_CHECKED
 #define PL_MEM_CHECKED 1
 #endif
+#endif
+#ifndef PL_MEM_CHECKED
+#define PL_MEM_CHECKED 0
 #endif
 
 void *pl_malloc(size_t size);

@@ -13,11 +13,11 @@
 // Invariant: a request that passes has exactly one meaning. Threads: any.
 #include "http/raw.h"
 
-#include "http/target.h"
-
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
+
+#include "http/target.h"
 
 #define BAD 400
 #define TOO_LARGE 431

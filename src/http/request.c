@@ -203,16 +203,11 @@ static void add_fault(struct numbers *numbers, const struct place *place)
 }
 
 // No field holds a number of more digits than an exact one has here, and no handler could be given it.
-static bool number_fits(const char *text)
-{
-	size_t len = strlen(text);
-	return (len <= 18 && !strpbrk(text, "eE")) || pl_decimal_valid(text, len);
-}
-
 static void check_numbers(struct numbers *numbers, const struct place *place)
 {
 	struct place inside = {.parent = place};
-	if (pl_json_is_number(place->item) && !number_fits(pl_json_number_text(place->item)))
+	const char *number = pl_json_is_number(place->item) ? pl_json_number_text(place->item) : NULL;
+	if (number && !pl_decimal_valid(number, strlen(number)))
 		add_fault(numbers, place);
 	cJSON_ArrayForEach(inside.item, place->item) {
 		check_numbers(numbers, &inside);

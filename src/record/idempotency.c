@@ -434,7 +434,6 @@ static void answer_stored(void *arg, PGresult *result, const struct pl_error *er
 
 void pl_store_remember_answer(struct pl_store *store, struct pl_remember_answer *answer)
 {
-	struct pl_conn *conn = store->door ? NULL : store->writers[0].conn;
 	char status[12];
 	const char *values[] = { answer->request_id, answer->principal ? answer->principal : "", status, answer->body, answer->location };
 	struct pl_conn_params params = { .n = 5, .values = values };
@@ -451,12 +450,12 @@ void pl_store_remember_answer(struct pl_store *store, struct pl_remember_answer 
 		answer_finish(store, answer, PL_ESTOPPED, "the server is stopping");
 		return;
 	}
-	if (store->nanswers > store->config->http.queue * (store->doors > 1 ? store->doors : 1)) {
+	if (store->nanswers > pl_store_queue_max(store)) {
 		answer_finish(store, answer, PL_EBUSY, "too many answers are waiting");
 		return;
 	}
 	single = pl_single_new(store, &store->answers_sent, answer);
-	if (pl_conn_send(conn, answer_name, &params, answer_stored, single, &answer->err) < 0) {
+	if (pl_conn_send(store->writers[0].conn, answer_name, &params, answer_stored, single, &answer->err) < 0) {
 		pl_single_free(&store->answers_sent, single);
 		answer_finish(store, answer, PL_EUNAVAIL, pl_arena_strdup(answer->arena, answer->err.text));
 		return;

@@ -156,6 +156,7 @@ struct pl_store {
 };
 
 // store.c
+int pl_store_queue_max(const struct pl_store *store); // http.queue, for each worker that hands in here
 void pl_store_wake_at(struct pl_store *store, int64_t at_us);
 // For what now waits for `conn` (NULL: it is still to be made).
 void pl_store_wait(struct pl_store *store, const struct pl_conn *conn, int64_t deadline_us);

@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 
-
 struct pl_record *pl_record_new(struct pl_arena *arena, const struct pl_resource *resource)
 {
 	struct pl_record *record = pl_arena_alloc(arena, sizeof *record);

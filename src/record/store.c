@@ -61,6 +61,11 @@ int pl_store_away(struct pl_conn *conn, struct pl_store *store, struct pl_error 
 	return PL_EUNAVAIL;
 }
 
+int pl_store_queue_max(const struct pl_store *store)
+{
+	return store->config->http.queue * (store->doors > 1 ? store->doors : 1);
+}
+
 // ---- time
 
 void pl_store_wake_at(struct pl_store *store, int64_t at_us)
@@ -123,7 +128,7 @@ static void connect_all(struct pl_store *store)
 {
 	store->nwriters = store->door ? 0 : store->config->database.writers > 0 ? store->config->database.writers : 1;
 	store->nreaders = store->config->database.readers > 0 ? store->config->database.readers : 1;
-	store->writers = pl_calloc((size_t)store->nwriters + 1, sizeof store->writers[0]);
+	store->writers = pl_calloc((size_t)store->nwriters, sizeof store->writers[0]);
 	store->readers = pl_calloc((size_t)store->nreaders, sizeof store->readers[0]);
 	for (int i = 0; i < store->nwriters; i++) {
 		struct pl_conn *conn = pl_store_connect(store, "write", false, pl_store_pinned_plans);

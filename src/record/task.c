@@ -214,7 +214,7 @@ void pl_store_write(struct pl_store *store, struct pl_write *write)
 	memset(&write->err, 0, sizeof write->err);
 	if (store->stopping)
 		turn_away(task, PL_OUTCOME_FAILED, PL_ESTOPPED, "the server is stopping; nothing was written");
-	else if (store->ntasks >= store->config->http.queue * (store->doors > 1 ? store->doors : 1))
+	else if (store->ntasks >= pl_store_queue_max(store))
 		turn_away(task, PL_OUTCOME_FAILED, PL_EBUSY, "too many writes are waiting; nothing was written");
 	else if (!request_take(task))
 		turn_away(task, PL_OUTCOME_RUNNING, 0, NULL);

@@ -33,7 +33,6 @@ struct pl_writes {
 	struct pl_loop *loop;
 	struct pl_store *store;
 	struct pl_door *doors;
-	int ndoors;
 	struct pl_door *inside; // whose worker holds the lock
 	struct pl_door *host;   // NULL: the next who comes in
 };
@@ -277,10 +276,9 @@ struct pl_door *pl_door_new(struct pl_writes *writes, struct pl_loop *loop, void
 	door->timer_us = INT64_MAX;
 	pthread_mutex_lock(&writes->lock);
 	DL_APPEND(writes->doors, door);
-	writes->store->doors = ++writes->ndoors;
-	set_timer(door);
+	writes->store->doors++;
 	pthread_mutex_unlock(&writes->lock);
-	door->called = true;
+	door->called = true; // its first visit
 	return door;
 }
 
@@ -309,7 +307,7 @@ void pl_door_free(struct pl_door **at)
 	pl_remember_leave(writes->store, door);
 	pl_store_turn(writes->store);
 	DL_DELETE(writes->doors, door);
-	writes->store->doors = --writes->ndoors;
+	writes->store->doors--;
 	if (writes->host == door)
 		writes->host = NULL;
 	call_the_others(writes);

@@ -7,15 +7,16 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/wake.h"
 
-#define DESTROY_US 5000000 // for the library to end a consumer
+#define DESTROY_MS 5000 // for the library to end a consumer
 #define HEARTBEATS_BACK 16 // of each partition: enough to hear of every region at once
 
 struct pl_consumer {
@@ -221,64 +222,47 @@ static void leave(struct pl_consumer *consumer, int64_t wait_us)
 // librdkafka 2.0.2 may wait for ever for a partition of its own that was placed anew just before. It has nothing of ours by then: what was applied is
 // stored and the group is left. So its end has a thread, for which we wait a while; a late one keeps the consumer that its callbacks know.
 struct ending {
+	atomic_int refs; // ours and the thread's
 	rd_kafka_t *rk;
-	pthread_mutex_t lock;
-	pthread_cond_t told;
-	bool ended, abandoned;
+	struct pl_wake *rung; // when it is done
 };
 
-static void ending_free(struct ending *ending)
+static void ending_unref(struct ending *ending)
 {
-	pthread_mutex_destroy(&ending->lock);
-	pthread_cond_destroy(&ending->told);
+	if (atomic_fetch_sub(&ending->refs, 1) > 1)
+		return;
+	pl_wake_free(&ending->rung);
 	free(ending);
 }
 
 static void *run_ending(void *arg)
 {
 	struct ending *ending = arg;
-	bool abandoned;
 
 	rd_kafka_destroy_flags(ending->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-	pthread_mutex_lock(&ending->lock);
-	ending->ended = true;
-	abandoned = ending->abandoned;
-	pthread_cond_signal(&ending->told);
-	pthread_mutex_unlock(&ending->lock);
-	if (abandoned)
-		ending_free(ending);
+	pl_wake_ring(ending->rung);
+	ending_unref(ending);
 	return NULL;
 }
 
 // False: it goes on without us.
-static bool destroy_within(rd_kafka_t *rk, int64_t us)
+static bool destroy_within(rd_kafka_t *rk, int timeout_ms)
 {
 	struct ending *ending = pl_calloc(1, sizeof *ending);
-	struct timespec until;
+	struct pollfd p = { .events = POLLIN };
 	pthread_t thread;
 	bool ended;
 
+	ending->refs = 2;
 	ending->rk = rk;
-	pthread_mutex_init(&ending->lock, NULL);
-	pthread_cond_init(&ending->told, NULL);
-	if (pthread_create(&thread, NULL, run_ending, ending) != 0) {
+	ending->rung = pl_wake_new();
+	p.fd = pl_wake_fd(ending->rung);
+	if (pthread_create(&thread, NULL, run_ending, ending) == 0)
+		pthread_detach(thread);
+	else
 		run_ending(ending);
-		ending_free(ending);
-		return true;
-	}
-	pthread_detach(thread);
-	clock_gettime(CLOCK_REALTIME, &until); // the condition's clock
-	us += until.tv_nsec / 1000;
-	until.tv_sec += us / 1000000;
-	until.tv_nsec = us % 1000000 * 1000;
-	pthread_mutex_lock(&ending->lock);
-	while (!ending->ended && pthread_cond_timedwait(&ending->told, &ending->lock, &until) == 0)
-		;
-	ended = ending->ended;
-	ending->abandoned = !ended;
-	pthread_mutex_unlock(&ending->lock);
-	if (ended)
-		ending_free(ending);
+	ended = poll(&p, 1, timeout_ms) > 0;
+	ending_unref(ending);
 	return ended;
 }
 
@@ -293,7 +277,7 @@ void pl_consumer_free(struct pl_consumer **at, int64_t wait_us)
 	if (consumer->paused)
 		rd_kafka_topic_partition_list_destroy(consumer->paused);
 	*at = NULL;
-	if (!destroy_within(consumer->rk, DESTROY_US)) {
+	if (!destroy_within(consumer->rk, DESTROY_MS)) {
 		pl_warning("kafka: the library does not end a consumer that has left its group; it is left to itself");
 		return;
 	}

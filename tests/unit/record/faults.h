@@ -7,7 +7,7 @@
 //	333   sleeps for ten seconds
 #pragma once
 
-#include "fixture.h"
+#include "writes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,14 +34,6 @@ static inline int setup(void **state)
 	ask(*state, "%s", trigger);
 	restart(*state, 9000000, 8000000);
 	return 0;
-}
-
-static inline struct pl_write *update(struct fixture *f, int64_t id, const char *price)
-{
-	struct pl_write *write = write_new(f, PL_WRITE_UPDATE, id);
-
-	write_set(write, "price", price);
-	return write;
 }
 
 static inline void outcome_of(const struct pl_write *write, enum pl_outcome expected)

@@ -1,11 +1,10 @@
 // record/writes: workers of one daemon that write through one store.
 //
 // A worker here is what it is in the daemon: a thread with a loop and a store, which sleeps until something wakes it.
-#include "writes.h"
+#include "faults.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "record/writes.h"
@@ -84,13 +83,13 @@ static void end(struct worker *w)
 	pl_loop_free(&w->loop);
 }
 
-static int setup(void **state)
+static int setup_both(void **state)
 {
 	struct both *b = calloc(1, sizeof *b);
 	struct pl_error err;
 
 	fixture_setup((void **)&b->f);
-	b->f->config->database.statement_timeout_us = 60000000; // no timer of the connection is to come to anyone's help
+	b->f->config->database.statement_timeout_us = b->f->config->database.lock_timeout_us = 60000000; // no timer of the connection is to come to anyone's help
 	b->writes = pl_writes_new(&(struct pl_store_options){ .config = b->f->config, .region = &b->f->config->regions[0] }, &err);
 	assert_non_null(b->writes);
 	for (int i = 0; i < WORKERS; i++)
@@ -99,7 +98,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+static int teardown_both(void **state)
 {
 	struct both *b = *state;
 
@@ -220,11 +219,15 @@ static void writes_of_one_record_do_not_meet_in_the_database(void **state)
 	assert_int_equal(stats.retried, 0);
 }
 
-static void slow_price(struct both *b)
+// A worker's write of record 7 is at the database until what is returned ends.
+static PGconn *hold_up(struct both *b, int worker, struct sent **held_r)
 {
-	ask(b->f, "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.price = 5 THEN PERFORM pg_sleep(0.7); END IF; "
-	    "RETURN NEW; END $$");
-	ask(b->f, "CREATE TRIGGER slow BEFORE UPDATE ON properties FOR EACH ROW EXECUTE FUNCTION slow()");
+	PGconn *way = stand_in_the_way();
+
+	ask(b->f, "%s", trigger);
+	*held_r = send_update(b, worker, 7, "111.00");
+	await_rows(b->f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	return way;
 }
 
 static void await_queued(struct both *b)
@@ -243,21 +246,15 @@ static void a_worker_that_ends_leaves_the_connection_to_the_others(void **state)
 {
 	struct both *b = *state;
 	struct sent *slow, *waiting;
+	PGconn *way = hold_up(b, 0, &slow);
 
-	slow_price(b);
-	outcome_is(b->f, create(b->f, 7, "1.00"), PL_OUTCOME_DONE);
-	outcome_is(b->f, create(b->f, 8, "1.00"), PL_OUTCOME_DONE);
-	slow = send_update(b, 0, 7, "5.00");
-	for (int i = 0; strcmp(ask(b->f, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), "1") != 0; i++) {
-		assert_true(i < 10000);
-		usleep(500);
-	}
 	waiting = send_update(b, 1, 8, "2.00"); // behind it
 	await_queued(b);
 	end(&b->worker[0]);
 	assert_int_equal(slow->answers, 1);
 	assert_int_equal(slow->write->outcome, PL_OUTCOME_FAILED);
 	assert_int_equal(slow->write->err.code, PL_EUNKNOWN);
+	PQfinish(way);
 	await_at_least(&b->worker[1].answered, 1);
 	all_done_once(b, &waiting, 1);
 	forget(slow);
@@ -268,15 +265,8 @@ static void what_was_not_sent_yet_when_its_worker_ends_is_not_written(void **sta
 {
 	struct both *b = *state;
 	struct sent *slow, *waiting;
+	PGconn *way = hold_up(b, 1, &slow);
 
-	slow_price(b);
-	outcome_is(b->f, create(b->f, 7, "1.00"), PL_OUTCOME_DONE);
-	outcome_is(b->f, create(b->f, 8, "1.00"), PL_OUTCOME_DONE);
-	slow = send_update(b, 1, 7, "5.00");
-	for (int i = 0; strcmp(ask(b->f, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), "1") != 0; i++) {
-		assert_true(i < 10000);
-		usleep(500);
-	}
 	waiting = send_update(b, 0, 8, "2.00");
 	await_queued(b);
 	end(&b->worker[0]);
@@ -284,6 +274,7 @@ static void what_was_not_sent_yet_when_its_worker_ends_is_not_written(void **sta
 	assert_int_equal(waiting->write->outcome, PL_OUTCOME_FAILED);
 	assert_int_equal(waiting->write->err.code, PL_ESTOPPED);
 	forget(waiting);
+	PQfinish(way);
 	await_at_least(&b->worker[1].answered, 1);
 	all_done_once(b, &slow, 1);
 	ask_is(b->f, "1", "SELECT version FROM properties WHERE id = 8");
@@ -331,7 +322,7 @@ static void a_deadline_is_kept_while_the_database_does_not_answer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define t(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define t(name) cmocka_unit_test_setup_teardown(name, setup_both, teardown_both)
 		t(each_write_comes_back_to_the_worker_that_handed_it_in),
 		t(writes_of_one_record_do_not_meet_in_the_database),
 		t(a_worker_that_ends_leaves_the_connection_to_the_others),
