@@ -271,8 +271,7 @@ enum MHD_Result pl_handling_whole(struct pl_handling *h)
 		h->answer.status = 204;
 		return reply(h);
 	}
-	const struct pl_problem *problem = pl_request_body(&h->request, &h->body);
-	pl_buf_fini(&h->body);
+	const struct pl_problem *problem = pl_request_body(&h->request, &h->body); // the text stays, too, for a script that keeps the body
 	if (problem)
 		return refuse(h, problem);
 	if (h->request.route)

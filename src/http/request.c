@@ -302,6 +302,7 @@ static void take_fingerprint(struct pl_request *request)
 const struct pl_problem *pl_request_body(struct pl_request *request, const struct pl_buf *body)
 {
 	bool read = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
+	request->body_text = body->data;
 	request->body_len = body->len;
 	if (body->len > 0 && !read) { // a GET's body means nothing (RFC 9110, 9.3.1)
 		const struct pl_problem *problem = take_body(request, body);

@@ -193,7 +193,7 @@ int pl_record_scan(struct pl_arena *arena, const struct pl_resource *resource, c
 		if (code < 0)
 			return pl_error_prefix(err, "the database's own record");
 	}
-	if (pl_vector_parse(&record->vector, vector, strlen(vector)) < 0)
+	if (vector && pl_vector_parse(&record->vector, vector, strlen(vector)) < 0)
 		return pl_error_set(err, PL_EINTERNAL, "record %lld has no vector that can be read: %.100s", (long long)record->id, vector);
 	record->json = is_json ? pl_arena_strndup(arena, json, len) : NULL;
 	*record_r = record;

@@ -10,6 +10,7 @@
 
 #include "script/request.h"
 #include "script/sandbox.h"
+#include "script/unread.h"
 #include "script/value.h"
 
 #define HEADER_VALUE_MAX 4096
@@ -187,6 +188,7 @@ static void set_faults(lua_State *L, int table, struct pl_run *run, struct pl_pr
 
 		for (lua_Integer i = 1; i <= n; i++) {
 			if (lua_rawgeti(L, list, i) == LUA_TTABLE) {
+				pl_unread_read(L, list + 1);
 				*end = pl_arena_alloc(arena, sizeof **end);
 				(*end)->pointer = text_member(L, list + 1, "pointer", arena);
 				(*end)->detail = text_member(L, list + 1, "detail", arena);
@@ -329,10 +331,14 @@ static void take_headers(lua_State *L, int answer, struct pl_run *run)
 static void take_etag(lua_State *L, int body, struct pl_run *run)
 {
 	size_t len;
-	const char *etag;
+	const char *etag = pl_unread_etag(L, body);
 
 	if (!pl_value_record_resource(L, body) || pl_answer_find(run->answer, "ETag"))
 		return;
+	if (etag) {
+		pl_answer_header(run, "ETag", etag);
+		return;
+	}
 	lua_pushliteral(L, "etag");
 	if (lua_rawget(L, body) == LUA_TSTRING) {
 		etag = lua_tolstring(L, -1, &len);

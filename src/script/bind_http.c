@@ -10,6 +10,7 @@
 #include "script/bind.h"
 #include "script/request.h"
 #include "script/sandbox.h"
+#include "script/unread.h"
 #include "script/value.h"
 
 #define META_ANSWER "plist.answer"
@@ -167,6 +168,7 @@ static int http_created(lua_State *L)
 		lua_replace(L, 3);
 	}
 	luaL_checktype(L, 3, LUA_TTABLE);
+	pl_unread_read(L, 3);
 	lua_pushliteral(L, "Location");
 	lua_pushvalue(L, 2);
 	lua_rawset(L, 3);
@@ -215,6 +217,7 @@ static int http_list(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 3);
+	pl_unread_read(L, 1);
 	if (lua_rawlen(L, 1) == 0 && !lua_getmetatable(L, 1)) {
 		lua_pushvalue(L, 1);
 		pl_value_mark_array(L); // [] even when there are none
@@ -226,6 +229,7 @@ static int http_list(lua_State *L)
 			lua_replace(L, 3);
 		}
 		luaL_checktype(L, 3, LUA_TTABLE);
+		pl_unread_read(L, 3);
 		lua_pushliteral(L, "Link");
 		push_next_link(L, 2);
 		lua_rawset(L, 3);
@@ -259,6 +263,7 @@ static int http_problem(lua_State *L)
 		make_problem(L);
 	else
 		lua_settop(L, 1);
+	pl_unread_read(L, -1);
 	lua_createtable(L, 0, 1);
 	lua_insert(L, -2);
 	lua_setfield(L, -2, "problem");

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 
 #include "script/bind.h"
+#include "script/unread.h"
 #include "script/value.h"
 
 static int js_encode(lua_State *L)
@@ -30,6 +31,7 @@ static int js_array(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
+	pl_unread_read(L, 1);
 	if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
 		return luaL_error(L, "a record is no array");
 	pl_value_mark_array(L);

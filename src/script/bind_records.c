@@ -10,6 +10,7 @@
 #include "script/bind.h"
 #include "script/list.h"
 #include "script/request.h"
+#include "script/unread.h"
 #include "script/value.h"
 
 #define ID_OF_NONE INT64_MIN // of a record that cannot be
@@ -195,8 +196,10 @@ static void set_fields(lua_State *L, int index, struct pl_write *write, struct p
 	static const char *const with_create[] = {"id", NULL}, *const with_update[] = {"id", "version", NULL};
 	bool create = write->op == PL_WRITE_CREATE;
 	const char *fault;
-	const cJSON *tree = pl_value_tree(L, index, write->arena, &fault);
+	const cJSON *tree = pl_unread_body(L, index);
 
+	if (!tree)
+		tree = pl_value_tree(L, index, write->arena, &fault);
 	if (!tree) {
 		add_fault(write->arena, faults, "", fault);
 		return;

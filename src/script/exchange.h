@@ -24,6 +24,7 @@ struct pl_request {
 	struct pl_param *query;           // decoded, in order
 	const struct pl_header *headers;
 	cJSON *body;                      // NULL when there was none
+	const char *body_text;            // what it was parsed from; lives as long as it
 	size_t body_len;
 	const char *request_id;           // "" when the route needs none and none came
 	const char *principal;            // "" = none

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "script/sandbox.h"
-#include "script/state.h"
+#include "script/unread.h"
 
 #define KEY_COST 4 // instructions for each key
 
@@ -124,6 +124,7 @@ lua_Integer pl_order_keys(lua_State *L, int index)
 	lua_Integer n;
 
 	luaL_checkstack(L, 8, NULL);
+	pl_unread_read(L, index);
 	n = list_keys(L, lua_absindex(L, index));
 	if (n > 0)
 		sort_keys(L, n);

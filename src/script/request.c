@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "script/unread.h"
 #include "script/value.h"
 
 #define META_REQUEST "plist.request"
@@ -133,21 +134,27 @@ static void push_path(lua_State *L, const struct pl_request *request)
 	lua_pushlstring(L, request->target, strcspn(request->target, "?"));
 }
 
-static void push_body(lua_State *L, const struct pl_request *request)
+static void push_body(lua_State *L, const struct pl_run *run)
 {
-	if (request->body)
+	const struct pl_request *request = run->request;
+
+	if (cJSON_IsObject(request->body))
+		pl_unread_push_body(L, run);
+	else if (request->body)
 		pl_value_push_json(L, request->body);
 	else
 		lua_pushnil(L);
 }
 
 // Pushes a member. Raises for a name that is none.
-static void push_member(lua_State *L, const struct pl_request *request, const char *name)
+static void push_member(lua_State *L, const struct pl_run *run, const char *name)
 {
+	const struct pl_request *request = run->request;
+
 	if (strcmp(name, "params") == 0)
 		push_params(L, request->params);
 	else if (strcmp(name, "body") == 0)
-		push_body(L, request);
+		push_body(L, run);
 	else if (strcmp(name, "lock") == 0)
 		push_lock(L, request);
 	else if (strcmp(name, "query") == 0)
@@ -179,7 +186,7 @@ static int request_index(lua_State *L)
 	lua_pushvalue(L, 2);
 	if (lua_rawget(L, 3) != LUA_TNIL)
 		return 1;
-	push_member(L, (*box)->request, name);
+	push_member(L, *box, name);
 	lua_pushvalue(L, 2);
 	lua_pushvalue(L, -2);
 	lua_rawset(L, 3);

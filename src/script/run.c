@@ -456,7 +456,7 @@ struct pl_run *pl_run_start(struct pl_vm *vm, struct pl_store *store, const stru
 
 	vm->refs++;
 	*run = (struct pl_run){
-		.vm = vm, .store = store, .request = request, .answer = answer, .done = done, .arg = arg,
+		.vm = vm, .number = ++vm->runs, .store = store, .request = request, .answer = answer, .done = done, .arg = arg,
 		.budget = pl_budget_of(&vm->limits), .arena = pl_arena_new(0), .ref_co = LUA_NOREF, .busy = true,
 	};
 	begin(run);

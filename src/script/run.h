@@ -30,6 +30,7 @@ struct pl_run {
 	void (*done)(struct pl_run *run, void *arg);
 	void *arg;
 
+	uint64_t number;          // of the VM's runs
 	const struct pl_script *script;
 	lua_State *co;
 	int ref_co;               // registry

@@ -17,9 +17,10 @@
 #include <string.h>
 
 #include "script/bind.h"
+#include "script/unread.h"
 
 enum { IN_HANDLERS = 1, IN_POLICIES = 2, IN_BOTH = 3 };
-enum how { AS_IS, CHARGED }; // CHARGED: by the lengths of its arguments
+enum how { AS_IS, CHARGED, READING }; // CHARGED: by the lengths of its arguments; READING: the table that it is given
 
 // What is taken from Lua's own libraries.
 static const struct {
@@ -29,8 +30,8 @@ static const struct {
 	enum how how;
 } taken[] = {
 	{"", "assert", IN_BOTH, AS_IS}, {"", "error", IN_BOTH, AS_IS}, {"", "ipairs", IN_BOTH, AS_IS},
-	{"", "next", IN_HANDLERS, AS_IS}, {"", "pairs", IN_HANDLERS, AS_IS}, {"", "rawequal", IN_BOTH, AS_IS},
-	{"", "rawget", IN_BOTH, AS_IS}, {"", "rawlen", IN_BOTH, AS_IS}, {"", "rawset", IN_BOTH, AS_IS},
+	{"", "next", IN_HANDLERS, READING}, {"", "pairs", IN_HANDLERS, AS_IS}, {"", "rawequal", IN_BOTH, AS_IS},
+	{"", "rawget", IN_BOTH, READING}, {"", "rawlen", IN_BOTH, READING}, {"", "rawset", IN_BOTH, READING},
 	{"", "select", IN_BOTH, CHARGED}, {"", "tonumber", IN_BOTH, CHARGED}, {"", "_VERSION", IN_BOTH, AS_IS},
 	{"string", "byte", IN_BOTH, CHARGED}, {"string", "char", IN_BOTH, CHARGED}, {"string", "len", IN_BOTH, AS_IS},
 	{"string", "lower", IN_BOTH, CHARGED}, {"string", "reverse", IN_BOTH, CHARGED}, {"string", "sub", IN_BOTH, CHARGED},
@@ -156,6 +157,8 @@ static int base_setmetatable(lua_State *L)
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	luaL_argexpected(L, type == LUA_TNIL || type == LUA_TTABLE, 2, "nil or table");
+	pl_unread_read(L, 1);
+	pl_unread_read(L, 2);
 	if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
 		return luaL_error(L, "cannot change a protected metatable");
 	lua_settop(L, 2);
@@ -324,6 +327,8 @@ static void set_taken(lua_State *L, size_t row)
 	}
 	if (taken[row].how == CHARGED)
 		lua_pushcclosure(L, charged, 1);
+	else if (taken[row].how == READING)
+		lua_pushcclosure(L, pl_unread_call_read, 1);
 	lua_setfield(L, -2, taken[row].name);
 }
 
@@ -435,6 +440,8 @@ static void keep_originals(lua_State *L, struct pl_vm *vm)
 	lua_getfield(L, -1, "format");
 	lua_setfield(L, -3, "format");
 	lua_pop(L, 1);
+	lua_getglobal(L, "next");
+	lua_setfield(L, -2, "next");
 	vm->ref_originals = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 

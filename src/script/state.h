@@ -62,6 +62,7 @@ struct pl_vm {
 	int ref_modules;            // registry: path -> value of a module in Lua; policies: of this call
 
 	struct pl_run *run;         // whose coroutine runs
+	uint64_t runs;              // begun, ever
 	struct { lua_State *co; int ref; } idle[PL_IDLE_MAX]; // coroutines that have returned, with empty stacks
 	int nidle;
 

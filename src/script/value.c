@@ -1,4 +1,4 @@
-// Values on their way between C and Lua: JSON both ways, records, fields.
+// Values on their way between C and Lua: JSON both ways.
 //
 // Stands between the bindings and the records. Numbers stay what they are: a JSON number without a point or an exponent is a
 // Lua integer, any other a decimal; a float, which only a script can make, is printed with as many digits as it takes to read
@@ -14,19 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/utf8.h"
 #include "script/bind.h"
 #include "script/sandbox.h"
+#include "script/unread.h"
 
 #define DEPTH_MAX 32
 #define NO_JSON_KEY "a table with a key that is a %s is neither an array nor an object of JSON"
 #define TOO_DEEP "a table is nested too deep for JSON, or contains itself"
 #define META_ARRAY "plist.array"
-#define META_RECORD "plist.record"
 #define META_TREE "plist.tree"
-
-static const char resource_key; // its address is the key of a record metatable's resource
 
 static int free_tree(lua_State *L);
 
@@ -38,9 +35,8 @@ void pl_value_setup(lua_State *L)
 	luaL_newmetatable(L, META_TREE);
 	lua_pushcfunction(L, free_tree);
 	lua_setfield(L, -2, "__gc");
-	lua_newtable(L); // resource -> metatable of its records
-	lua_setfield(L, LUA_REGISTRYINDEX, META_RECORD);
 	lua_pop(L, 2);
+	pl_value_setup_records(L);
 }
 
 void pl_value_mark_array(lua_State *L)
@@ -80,13 +76,19 @@ void pl_value_push_json(lua_State *L, const cJSON *json)
 		}
 	} else if (cJSON_IsObject(json)) {
 		lua_newtable(L);
-		for (const cJSON *item = json->child; item; item = item->next) {
-			lua_pushstring(L, item->string);
-			pl_value_push_json(L, item);
-			lua_rawset(L, -3);
-		}
+		pl_value_fill_object(L, json);
 	} else {
 		lua_pushlightuserdata(L, NULL);
+	}
+}
+
+void pl_value_fill_object(lua_State *L, const cJSON *json)
+{
+	luaL_checkstack(L, 4, "JSON is nested too deep");
+	for (const cJSON *item = json->child; item; item = item->next) {
+		lua_pushstring(L, item->string);
+		pl_value_push_json(L, item);
+		lua_rawset(L, -3);
 	}
 }
 
@@ -99,15 +101,40 @@ static int free_tree(lua_State *L)
 	return 0;
 }
 
-int pl_value_decode(lua_State *L, const char *text, size_t len)
+// Parses into a box, which is pushed: what is done with the tree may raise. *box NULL: it is no JSON.
+static cJSON **parse(lua_State *L, const char *text, size_t len, const struct pl_json_limits *limits, struct pl_error *err)
 {
-	cJSON **tree = lua_newuserdatauv(L, sizeof *tree, 0); // first the box, then what it holds: pushing may raise
-	struct pl_error err;
+	cJSON **tree = lua_newuserdatauv(L, sizeof *tree, 0); // first the box, then what it holds
 
 	*tree = NULL;
 	luaL_setmetatable(L, META_TREE);
 	pl_charge(L, (int64_t)len / 4);
-	*tree = pl_json_parse(text, len, &pl_json_default_limits, &err);
+	*tree = pl_json_parse(text, len, limits, err);
+	return tree;
+}
+
+void pl_value_fill_object_text(lua_State *L, const char *text, size_t len)
+{
+	struct pl_json_limits limits = pl_json_default_limits;
+	struct pl_error err;
+	cJSON **tree;
+
+	limits.bytes = len > limits.bytes ? len : limits.bytes; // a body may be longer than what scripts decode
+	tree = parse(L, text, len, &limits, &err);
+	if (!*tree)
+		luaL_error(L, "%s", err.text);
+	lua_insert(L, -2);
+	pl_value_fill_object(L, *tree);
+	cJSON_Delete(*tree);
+	*tree = NULL;
+	lua_remove(L, -2);
+}
+
+int pl_value_decode(lua_State *L, const char *text, size_t len)
+{
+	struct pl_error err;
+	cJSON **tree = parse(L, text, len, &pl_json_default_limits, &err);
+
 	if (!*tree) {
 		lua_pushnil(L);
 		lua_pushstring(L, err.text);
@@ -166,18 +193,6 @@ static void no_json(lua_State *L, int index)
 }
 
 static void print(lua_State *L, int index, struct pl_buf *buf, int depth);
-
-const struct pl_resource *pl_value_record_resource(lua_State *L, int index)
-{
-	const struct pl_resource *resource = NULL;
-
-	if (lua_type(L, index) == LUA_TTABLE && lua_getmetatable(L, index)) {
-		if (lua_rawgetp(L, -1, &resource_key) == LUA_TLIGHTUSERDATA)
-			resource = lua_touserdata(L, -1);
-		lua_pop(L, 2);
-	}
-	return resource;
-}
 
 static bool is_array(lua_State *L, int index)
 {
@@ -355,6 +370,9 @@ static void print_table(lua_State *L, int index, struct pl_buf *buf, int depth)
 	if (depth == 0)
 		luaL_error(L, TOO_DEEP);
 	luaL_checkstack(L, 12, "nested too deep");
+	if (pl_unread_print(L, index, buf))
+		return;
+	pl_unread_read(L, index);
 	resource = pl_value_record_resource(L, index);
 	if (!resource && is_array(L, index)) {
 		print_array(L, index, buf, depth - 1);
@@ -462,12 +480,14 @@ static void tree_members(struct maker *m, int index, int depth, cJSON *object)
 static void tree_table(struct maker *m, int index, int depth, cJSON *node)
 {
 	lua_State *L = m->L;
-	lua_Integer n = (lua_Integer)lua_rawlen(L, index);
 	cJSON **end = &node->child;
+	lua_Integer n;
 
 	if (depth == 0)
 		luaL_error(L, TOO_DEEP);
 	luaL_checkstack(L, 8, "nested too deep");
+	pl_unread_read(L, index);
+	n = (lua_Integer)lua_rawlen(L, index);
 	if (!is_array(L, index)) {
 		node->type = cJSON_Object;
 		tree_members(m, index, depth - 1, node);
@@ -532,69 +552,4 @@ cJSON *pl_value_tree(lua_State *L, int index, struct pl_arena *arena, const char
 
 	*fault_r = m.fault;
 	return m.fault ? NULL : root;
-}
-
-void pl_value_push_field(lua_State *L, const struct pl_field *field, const char *text)
-{
-	if (!text) {
-		lua_pushnil(L);
-		return;
-	}
-	switch (field->type) {
-	case PL_FIELD_DECIMAL:
-		if (!pl_decimal_push_text(L, text, strlen(text)))
-			lua_pushnil(L); // NaN, put there by hand: prints as null, too
-		return;
-	case PL_FIELD_INTEGER:
-		lua_pushinteger(L, strtoll(text, NULL, 10));
-		return;
-	case PL_FIELD_BOOLEAN:
-		lua_pushboolean(L, text[0] == 't');
-		return;
-	case PL_FIELD_STRING:
-		lua_pushstring(L, text);
-		return;
-	}
-}
-
-// Sets the metatable of a resource's records on the table on top.
-static void set_record_meta(lua_State *L, const struct pl_resource *resource)
-{
-	lua_getfield(L, LUA_REGISTRYINDEX, META_RECORD);
-	if (lua_rawgetp(L, -1, resource) == LUA_TNIL) {
-		lua_pop(L, 1);
-		lua_createtable(L, 0, 2);
-		lua_pushlightuserdata(L, (void *)(uintptr_t)resource);
-		lua_rawsetp(L, -2, &resource_key);
-		lua_pushboolean(L, 0);
-		lua_setfield(L, -2, "__metatable");
-		lua_pushvalue(L, -1);
-		lua_rawsetp(L, -3, resource);
-	}
-	lua_setmetatable(L, -3);
-	lua_pop(L, 1);
-}
-
-void pl_value_push_record(lua_State *L, const struct pl_record *record)
-{
-	const struct pl_resource *resource = record->resource;
-	char text[PL_ETAG_MAX > PL_TIME_TEXT_MAX ? PL_ETAG_MAX : PL_TIME_TEXT_MAX];
-
-	luaL_checkstack(L, 5, NULL);
-	lua_createtable(L, 0, resource->nfields + 5);
-	for (int i = 0; i < resource->nfields; i++) {
-		pl_value_push_field(L, &resource->fields[i], record->values[i]);
-		lua_setfield(L, -2, resource->fields[i].name);
-	}
-	lua_pushinteger(L, record->id);
-	lua_setfield(L, -2, "id");
-	lua_pushinteger(L, record->version);
-	lua_setfield(L, -2, "version");
-	lua_pushstring(L, record->region_origin);
-	lua_setfield(L, -2, "region_origin");
-	lua_pushstring(L, pl_time_format(record->updated_at_us, text));
-	lua_setfield(L, -2, "updated_at");
-	lua_pushstring(L, pl_vector_etag(&record->vector, text));
-	lua_setfield(L, -2, "etag");
-	set_record_meta(L, resource);
 }

@@ -8,10 +8,14 @@
 #include "record/record.h"
 
 void pl_value_setup(lua_State *L); // once for a state
+void pl_value_setup_records(lua_State *L); // a part of it
 
 // Pushes a JSON value: numbers as integers or decimals, null as json.null, arrays marked as such.
 void pl_value_push_json(lua_State *L, const cJSON *json);
-// The same from text; raises when it is no JSON.
+// Gives the table on top the members of a JSON object; the same from text, which raises when it is no JSON. Neither asks a metamethod.
+void pl_value_fill_object(lua_State *L, const cJSON *json);
+void pl_value_fill_object_text(lua_State *L, const char *text, size_t len);
+// Pushes from text; raises when it is no JSON.
 void pl_value_push_json_text(lua_State *L, const char *text, size_t len);
 // The same, but nil and a sentence. Returns how many values were pushed.
 int pl_value_decode(lua_State *L, const char *text, size_t len);
@@ -30,6 +34,8 @@ void pl_value_push_field(lua_State *L, const struct pl_field *field, const char 
 // Pushes a record: a table of its fields, id, version, updated_at, region_origin, etag. It prints as the record does,
 // whatever else is put into it.
 void pl_value_push_record(lua_State *L, const struct pl_record *record);
+// Makes the table on top such a record.
+void pl_value_fill_record(lua_State *L, const struct pl_record *record, const char *etag);
 // The resource whose record the value at `index` is; NULL if it is none.
 const struct pl_resource *pl_value_record_resource(lua_State *L, int index);
 

@@ -25,6 +25,7 @@
 #include "script/globals.h"
 #include "script/request.h"
 #include "script/sandbox.h"
+#include "script/unread.h"
 #include "script/value.h"
 
 #define NAME_MAX_LEN 64 // bytes of the name that a file gives itself
@@ -390,6 +391,7 @@ static int open_state(lua_State *L)
 	pl_decimal_setup(L);
 	pl_value_setup(L);
 	pl_request_setup(L);
+	pl_unread_setup(L);
 	pl_http_setup(L);
 	pl_policy_setup(L);
 	lua_pushboolean(L, 0);

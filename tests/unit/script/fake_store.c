@@ -102,15 +102,20 @@ static struct pl_record *find(const struct pl_store *store, int64_t id)
 	return NULL;
 }
 
+// With the JSON, as the database gives it.
 static struct pl_record *copy(struct pl_arena *arena, const struct pl_record *from)
 {
 	struct pl_record *record = pl_record_new(arena, from->resource);
 	const char **values = record->values;
+	struct pl_buf json = {0};
 
 	*record = *from;
 	record->values = values;
 	for (int i = 0; i < from->resource->nfields; i++)
 		values[i] = from->values[i] ? pl_arena_strdup(arena, from->values[i]) : NULL;
+	pl_record_print(&json, record);
+	record->json = pl_arena_strndup(arena, json.data, json.len);
+	pl_buf_fini(&json);
 	return record;
 }
 

@@ -222,6 +222,7 @@ struct pl_request *world_request(const struct pl_config *config, const char *han
 	};
 	if (body) {
 		request->body = pl_json_parse(body, strlen(body), &pl_json_default_limits, &err);
+		request->body_text = pl_arena_strdup(arena, body);
 		request->body_len = strlen(body);
 		if (!request->body)
 			pl_die("the body of a test: %s", err.text);

@@ -1,0 +1,118 @@
+// Records on their way into Lua: a table of the fields, id, version, region_origin, updated_at and etag, with a metatable by which it is known
+// for a record of its resource.
+//
+// Stands between the store's records and the bindings; what a record prints is in value.c.
+// Threads: a VM's.
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "script/bind.h"
+#include "script/unread.h"
+#include "script/value.h"
+
+#define META_RECORD "plist.record"
+
+static const char resource_key; // its address is the key of a record metatable's resource
+
+void pl_value_setup_records(lua_State *L)
+{
+	lua_newtable(L); // resource -> metatable of its records
+	lua_setfield(L, LUA_REGISTRYINDEX, META_RECORD);
+}
+
+const struct pl_resource *pl_value_record_resource(lua_State *L, int index)
+{
+	const struct pl_resource *resource = pl_unread_resource(L, index);
+
+	if (!resource && lua_type(L, index) == LUA_TTABLE && lua_getmetatable(L, index)) {
+		if (lua_rawgetp(L, -1, &resource_key) == LUA_TLIGHTUSERDATA)
+			resource = lua_touserdata(L, -1);
+		lua_pop(L, 2);
+	}
+	return resource;
+}
+
+void pl_value_push_field(lua_State *L, const struct pl_field *field, const char *text)
+{
+	if (!text) {
+		lua_pushnil(L);
+		return;
+	}
+	switch (field->type) {
+	case PL_FIELD_DECIMAL:
+		if (!pl_decimal_push_text(L, text, strlen(text)))
+			lua_pushnil(L); // NaN, put there by hand: prints as null, too
+		return;
+	case PL_FIELD_INTEGER:
+		lua_pushinteger(L, strtoll(text, NULL, 10));
+		return;
+	case PL_FIELD_BOOLEAN:
+		lua_pushboolean(L, text[0] == 't');
+		return;
+	case PL_FIELD_STRING:
+		lua_pushstring(L, text);
+		return;
+	}
+}
+
+// Sets the metatable of a resource's records on the table on top.
+static void set_record_meta(lua_State *L, const struct pl_resource *resource)
+{
+	lua_getfield(L, LUA_REGISTRYINDEX, META_RECORD);
+	if (lua_rawgetp(L, -1, resource) == LUA_TNIL) {
+		lua_pop(L, 1);
+		lua_createtable(L, 0, 2);
+		lua_pushlightuserdata(L, (void *)(uintptr_t)resource);
+		lua_rawsetp(L, -2, &resource_key);
+		lua_pushboolean(L, 0);
+		lua_setfield(L, -2, "__metatable");
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, -3, resource);
+	}
+	lua_setmetatable(L, -3);
+	lua_pop(L, 1);
+}
+
+void pl_value_fill_record(lua_State *L, const struct pl_record *record, const char *etag)
+{
+	const struct pl_resource *resource = record->resource;
+	char text[PL_TIME_TEXT_MAX];
+
+	luaL_checkstack(L, 5, NULL);
+	for (int i = 0; i < resource->nfields; i++) {
+		lua_pushstring(L, resource->fields[i].name);
+		pl_value_push_field(L, &resource->fields[i], record->values[i]);
+		lua_rawset(L, -3);
+	}
+	lua_pushliteral(L, "id");
+	lua_pushinteger(L, record->id);
+	lua_rawset(L, -3);
+	lua_pushliteral(L, "version");
+	lua_pushinteger(L, record->version);
+	lua_rawset(L, -3);
+	lua_pushliteral(L, "region_origin");
+	lua_pushstring(L, record->region_origin);
+	lua_rawset(L, -3);
+	lua_pushliteral(L, "updated_at");
+	lua_pushstring(L, pl_time_format(record->updated_at_us, text));
+	lua_rawset(L, -3);
+	lua_pushliteral(L, "etag");
+	lua_pushstring(L, etag);
+	lua_rawset(L, -3);
+	set_record_meta(L, resource);
+}
+
+void pl_value_push_record(lua_State *L, const struct pl_record *record)
+{
+	char etag[PL_ETAG_MAX];
+
+	if (record->json) {
+		pl_unread_push_record(L, record);
+		return;
+	}
+	luaL_checkstack(L, 2, NULL);
+	lua_createtable(L, 0, record->resource->nfields + 5);
+	pl_value_fill_record(L, record, pl_vector_etag(&record->vector, etag));
+}
