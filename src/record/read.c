@@ -32,19 +32,58 @@ static void read_finish(struct pl_store *store, struct pl_read *read, int code, 
 	DL_APPEND(store->reads_finished, read);
 }
 
+// A time as PostgreSQL prints it in UTC, "2026-02-21 10:00:00.12+00". -1: another one, such as infinity.
+static int parse_time(const char *text, int64_t *us_r)
+{
+	size_t len = strlen(text);
+	char rfc[PL_TIME_TEXT_MAX];
+
+	if (len < 20 || len > sizeof rfc || text[10] != ' ' || strcmp(text + len - 3, "+00") != 0)
+		return -1;
+	memcpy(rfc, text, len - 3);
+	rfc[10] = 'T';
+	rfc[len - 3] = 'Z';
+	return pl_time_parse(rfc, len - 2, us_r);
+}
+
+// The record of a row. cells: the columns of READ, NULL is null.
+static int take_row(struct pl_arena *arena, const struct pl_resource *resource, const char *const *cells, struct pl_record **record_r,
+                    struct pl_error *err)
+{
+	struct pl_record *record = pl_record_new(arena, resource);
+	const char *origin = cells[PL_READ_REGION_ORIGIN], *vector = cells[PL_READ_VECTOR];
+
+	record->id = strtoll(cells[PL_READ_ID], NULL, 10);
+	if (strlen(origin) > PL_REGION_MAX)
+		return pl_error_set(err, PL_EINTERNAL, "record %lld comes from a region whose name is too long: %.100s", (long long)record->id, origin);
+	strcpy(record->region_origin, origin);
+	record->version = (int32_t)strtol(cells[PL_READ_VERSION], NULL, 10);
+	if (parse_time(cells[PL_READ_UPDATED_AT], &record->updated_at_us) < 0)
+		return pl_error_set(err, PL_EINTERNAL, "record %lld has no time that can be shown: %.100s", (long long)record->id,
+		                    cells[PL_READ_UPDATED_AT]);
+	if (pl_vector_parse(&record->vector, vector, strlen(vector)) < 0)
+		return pl_error_set(err, PL_EINTERNAL, "record %lld has no vector that can be read: %.100s", (long long)record->id, vector);
+	record->siblings = cells[PL_READ_SIBLINGS][0] == 't';
+	for (int i = 0; i < resource->nfields; i++) {
+		if (cells[PL_READ_FIELDS + i])
+			record->values[i] = pl_arena_strdup(arena, cells[PL_READ_FIELDS + i]);
+	}
+	*record_r = record;
+	return 0;
+}
+
 static void row_taken(struct pl_store *store, struct pl_read *read, const PGresult *result, int row)
 {
-	struct pl_record *record;
+	const char *cells[PL_READ_FIELDS + PL_FIELDS_MAX];
+	int n = PL_READ_FIELDS + read->resource->nfields;
 	struct pl_error err;
 
-	if (pl_record_scan(read->arena, read->resource, PQgetvalue(result, row, PL_READ_VALUE), PQgetvalue(result, row, PL_READ_VECTOR), &record,
-	                   &err) < 0) {
+	for (int i = 0; i < n; i++)
+		cells[i] = PQgetisnull(result, row, i) ? NULL : PQgetvalue(result, row, i);
+	if (take_row(read->arena, read->resource, cells, &read->record, &err) < 0)
 		read_finish(store, read, PL_EINTERNAL, err.text);
-		return;
-	}
-	record->siblings = PQgetvalue(result, row, PL_READ_SIBLINGS)[0] == 't';
-	read->record = record;
-	read_finish(store, read, 0, NULL);
+	else
+		read_finish(store, read, 0, NULL);
 }
 
 // The first read of that id or of a greater one; those that a deadline took out keep their place in `ids`.
@@ -340,13 +379,9 @@ void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resourc
 
 struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource, int i, struct pl_error *err)
 {
-	const char **row = &query->values[i * query->ncolumns];
 	struct pl_record *record;
 
-	if (pl_record_scan(query->arena, resource, row[PL_READ_VALUE], row[PL_READ_VECTOR], &record, err) < 0)
-		return NULL;
-	record->siblings = row[PL_READ_SIBLINGS][0] == 't';
-	return record;
+	return take_row(query->arena, resource, &query->values[i * query->ncolumns], &record, err) == 0 ? record : NULL;
 }
 
 // ---- sending, time, the end

@@ -26,8 +26,8 @@ static void print_value(struct pl_buf *buf, const struct pl_field *field, const 
 		return;
 	}
 	switch (field->type) {
-	case PL_FIELD_DECIMAL: // a NaN that someone put into the column by hand has no place in JSON
-		pl_buf_adds(buf, strcmp(value, "NaN") != 0 ? value : "null");
+	case PL_FIELD_DECIMAL: // a NaN or an Infinity that someone put into the column by hand has no place in JSON
+		pl_buf_adds(buf, strpbrk(value, "NI") ? "null" : value);
 		break;
 	case PL_FIELD_INTEGER:
 		pl_buf_adds(buf, value);

@@ -429,11 +429,14 @@ static void ask_text(struct text *t)
 	adds(t, " p WHERE p.id = x.id OFFSET 0) p ON true");
 }
 
+// As columns: PostgreSQL takes a quarter more for the JSON of a row, and we would only take it apart again.
 void pl_statement_read_columns(struct pl_buf *buf, const struct pl_resource *resource)
 {
-	pl_buf_adds(buf, "p.id, ");
-	record_json(buf, resource);
-	pl_buf_adds(buf, " AS value, p.vector::text AS vector, p.siblings");
+	pl_buf_adds(buf, "p.id, p.region_origin, p.version, p.updated_at, p.vector, p.siblings");
+	for (int i = 0; i < resource->nfields; i++) {
+		pl_buf_adds(buf, ", p.");
+		pl_statement_name(buf, resource->fields[i].name);
+	}
 }
 
 static void read_text(struct text *t)

@@ -49,8 +49,8 @@ enum {
 	PL_ASKED_VALUE, PL_ASKED_VECTOR, PL_ASKED_DELETED, PL_ASKED_SIBLINGS,
 };
 #define PL_ASKED_AGAIN (-1) // an outcome of ASK: nothing stands in the way any more
-// Of READ and of lists.
-enum { PL_READ_ID, PL_READ_VALUE, PL_READ_VECTOR, PL_READ_SIBLINGS, PL_READ_COLUMNS };
+// Of READ and of lists; a column for each field behind them.
+enum { PL_READ_ID, PL_READ_REGION_ORIGIN, PL_READ_VERSION, PL_READ_UPDATED_AT, PL_READ_VECTOR, PL_READ_SIBLINGS, PL_READ_FIELDS };
 
 // Appends the text.
 void pl_statement_text(struct pl_buf *buf, enum pl_statement_kind kind, const struct pl_resource *resource, const struct pl_region *region);

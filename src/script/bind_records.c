@@ -59,7 +59,7 @@ static int got(lua_State *L, int status, lua_KContext context)
 	struct pl_read *read = &run->op->read;
 
 	if (read->code == 0) {
-		pl_value_push_record(L, read->record);
+		pl_unread_push_record(L, read->record);
 		return 1;
 	}
 	if (read->code == PL_ENOTFOUND)
@@ -100,7 +100,7 @@ static int listed(lua_State *L, int status, lua_KContext limit)
 
 		if (!record)
 			return give_problem(L, pl_problem_of_error(run->arena, &query->err));
-		pl_value_push_record(L, record);
+		pl_unread_push_record(L, record);
 		lua_rawseti(L, -2, i + 1);
 		if (i == n - 1 && query->nrows > limit)
 			lua_pushinteger(L, record->id);
@@ -217,7 +217,7 @@ static int written(lua_State *L, int status, lua_KContext context)
 
 	if (problem)
 		return give_problem(L, problem);
-	pl_value_push_record(L, write->record);
+	pl_unread_push_record(L, write->record);
 	return 1;
 }
 

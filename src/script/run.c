@@ -56,9 +56,14 @@ const char *pl_run_place(const struct pl_vm *vm)
 
 // Ops.
 
+// As large as its kind needs: a read is a quarter of a write, and each request has one, all of it zeroed.
 static struct pl_op *op_new(struct pl_run *run, enum pl_op_kind kind)
 {
-	struct pl_op *op = pl_arena_alloc(run->arena, sizeof *op);
+	static const size_t sizes[] = {
+		[PL_OP_READ] = sizeof(struct pl_read), [PL_OP_WRITE] = sizeof(struct pl_write), [PL_OP_QUERY] = sizeof(struct pl_query),
+		[PL_OP_LOOKUP] = sizeof(struct pl_remember_lookup), [PL_OP_STORE] = sizeof(struct pl_remember_answer),
+	};
+	struct pl_op *op = pl_arena_alloc(run->arena, offsetof(struct pl_op, read) + sizes[kind]);
 
 	op->kind = kind;
 	op->run = run;
@@ -67,11 +72,15 @@ static struct pl_op *op_new(struct pl_run *run, enum pl_op_kind kind)
 
 struct pl_read *pl_run_prepare_read(struct pl_run *run, const struct pl_resource *resource, int64_t id)
 {
+	struct pl_read *read;
+
 	run->op = op_new(run, PL_OP_READ);
-	run->op->read = (struct pl_read){
-		.arena = run->arena, .resource = resource, .id = id, .deadline_us = run->request->deadline_us,
-	};
-	return &run->op->read;
+	read = &run->op->read;
+	read->arena = run->arena;
+	read->resource = resource;
+	read->id = id;
+	read->deadline_us = run->request->deadline_us;
+	return read;
 }
 
 struct pl_query *pl_run_prepare_query(struct pl_run *run)
@@ -89,16 +98,17 @@ struct pl_write *pl_run_prepare_write(struct pl_run *run, const struct pl_resour
 
 	run->op = op_new(run, PL_OP_WRITE);
 	write = &run->op->write;
-	*write = (struct pl_write){
-		.arena = run->arena, .resource = resource, .op = op, .id = id,
-		.lock = route->lock,
-		.request_id = pl_arena_strdup(run->arena, request->request_id),
-		.principal = pl_arena_strdup(run->arena, request->principal),
-		.traceparent = request->traceparent ? pl_arena_strdup(run->arena, request->traceparent) : NULL,
-		.region_prefix = request->region_prefix ? pl_arena_strdup(run->arena, request->region_prefix) : NULL,
-		.ttl_us = route->ttl_us,
-		.deadline_us = request->deadline_us,
-	};
+	write->arena = run->arena;
+	write->resource = resource;
+	write->op = op;
+	write->id = id;
+	write->lock = route->lock;
+	write->request_id = pl_arena_strdup(run->arena, request->request_id);
+	write->principal = pl_arena_strdup(run->arena, request->principal);
+	write->traceparent = request->traceparent ? pl_arena_strdup(run->arena, request->traceparent) : NULL;
+	write->region_prefix = request->region_prefix ? pl_arena_strdup(run->arena, request->region_prefix) : NULL;
+	write->ttl_us = route->ttl_us;
+	write->deadline_us = request->deadline_us;
 	memcpy(write->fingerprint, request->fingerprint, sizeof write->fingerprint);
 	return write;
 }

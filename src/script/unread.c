@@ -1,4 +1,4 @@
-// Tables that nobody has looked into yet: a record as the database printed it, a body as the client sent it.
+// Tables that nobody has looked into yet: a record as it is answered, a body as the client sent it.
 //
 // Most handlers pass on what they are given: records.update(…, req.body), http.ok(record). Then its members need not become Lua's values and
 // text again, which was a third of what a request costs the script's side. To scripts it is the table that it stands for: whoever looks into
@@ -62,10 +62,13 @@ static void push(lua_State *L, const struct text *of, const char *json, const ch
 
 void pl_unread_push_record(lua_State *L, const struct pl_record *record)
 {
+	struct pl_buf *json = &pl_vm_of(L)->text;
 	char etag[PL_ETAG_MAX];
 
-	push(L, &(struct text){.resource = record->resource, .len = strlen(record->json)}, record->json,
-	     pl_vector_etag(&record->vector, etag), record->resource->nfields + 6); // with the key
+	pl_buf_reset(json);
+	pl_record_print(json, record);
+	push(L, &(struct text){.resource = record->resource, .len = json->len}, json->data, pl_vector_etag(&record->vector, etag),
+	     record->resource->nfields + 6); // with the key
 }
 
 void pl_unread_push_body(lua_State *L, const struct pl_run *run)

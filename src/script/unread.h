@@ -8,7 +8,7 @@
 
 void pl_unread_setup(lua_State *L); // once for a state
 
-// Pushes a record that has its JSON.
+// Pushes a record: see pl_value_fill_record for what it is to scripts.
 void pl_unread_push_record(lua_State *L, const struct pl_record *record);
 // Pushes a request's body, which is an object.
 void pl_unread_push_body(lua_State *L, const struct pl_run *run);

@@ -31,10 +31,8 @@ void pl_value_mark_array(lua_State *L);
 
 // Pushes a field's text as what it is in Lua; nil for NULL.
 void pl_value_push_field(lua_State *L, const struct pl_field *field, const char *text);
-// Pushes a record: a table of its fields, id, version, updated_at, region_origin, etag. It prints as the record does,
-// whatever else is put into it.
-void pl_value_push_record(lua_State *L, const struct pl_record *record);
-// Makes the table on top such a record.
+// Makes the table on top a record: its fields, id, version, updated_at, region_origin, etag. It prints as the record does, whatever else is
+// put into it. Asks no metamethod.
 void pl_value_fill_record(lua_State *L, const struct pl_record *record, const char *etag);
 // The resource whose record the value at `index` is; NULL if it is none.
 const struct pl_resource *pl_value_record_resource(lua_State *L, int index);

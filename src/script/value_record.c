@@ -103,16 +103,3 @@ void pl_value_fill_record(lua_State *L, const struct pl_record *record, const ch
 	lua_rawset(L, -3);
 	set_record_meta(L, resource);
 }
-
-void pl_value_push_record(lua_State *L, const struct pl_record *record)
-{
-	char etag[PL_ETAG_MAX];
-
-	if (record->json) {
-		pl_unread_push_record(L, record);
-		return;
-	}
-	luaL_checkstack(L, 2, NULL);
-	lua_createtable(L, 0, record->resource->nfields + 5);
-	pl_value_fill_record(L, record, pl_vector_etag(&record->vector, etag));
-}

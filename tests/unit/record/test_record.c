@@ -105,6 +105,10 @@ static void shows_a_nan_as_null(void **state)
 		assert_null(record->values[0]);
 		pl_record_print(&buf, record);
 		assert_non_null(strstr(buf.data, "\"price\":null,\"rooms\":3"));
+		record->values[0] = texts[i]; // as a row that is read has it
+		pl_buf_reset(&buf);
+		pl_record_print(&buf, record);
+		assert_non_null(strstr(buf.data, "\"price\":null,\"rooms\":3"));
 		pl_buf_fini(&buf);
 	}
 }

@@ -34,7 +34,7 @@ static void creates_updates_and_deletes(void **state)
 	ask_is(f, "200 00-trace", "SELECT status || ' ' || traceparent FROM outbox ORDER BY id DESC LIMIT 1");
 	read = read_now(f, fixture_resource(f, PROPERTIES), 7);
 	assert_int_equal(read->code, 0);
-	assert_string_equal(read->record->json, write->record->json);
+	prints_as(read->record, write->record->json);
 	vector_is(&read->record->vector, "{\"us\":2}");
 
 	write = write_new(f, PL_WRITE_DELETE, 7);
@@ -392,7 +392,7 @@ static void strings_booleans_and_nulls_come_back_as_they_were(void **state)
 		prints_alike(write->record);
 		read = read_now(f, fixture_resource(f, HOMES), (int64_t)i + 1);
 		assert_string_equal(read->record->values[0], names[i]);
-		prints_alike(read->record);
+		prints_as(read->record, write->record->json);
 	}
 }
 
@@ -469,7 +469,7 @@ static void a_reload_keeps_what_is_in_flight_and_prepares_what_changed(void **st
 	assert_int_equal(late->outcome, PL_OUTCOME_DONE);
 	assert_int_equal(after->outcome, PL_OUTCOME_DONE);
 	assert_non_null(strstr(after->record->json, "\"garage\":true"));
-	prints_alike(read_now(f, fixture_resource(f, PROPERTIES), 7)->record);
+	prints_as(read_now(f, fixture_resource(f, PROPERTIES), 7)->record, ask(f, "SELECT value FROM outbox ORDER BY id DESC LIMIT 1"));
 	ask_is(f, "3", "SELECT version FROM properties");
 	pl_config_unref(&old);
 }

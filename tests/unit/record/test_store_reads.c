@@ -42,6 +42,37 @@ static void reads_many_at_once(void **state)
 	assert_true(stats.read_batches <= 4);
 }
 
+// Read together, so one that cannot be shown must not take the others with it.
+static void row_that_someone_spoiled_by_hand_spoils_no_other(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_read reads[5];
+	bool done[5] = { false };
+
+	ask(f, "INSERT INTO properties (id, price, region_origin, version, updated_at) SELECT i, i, 'us', 1, '2026-02-21 10:00:00Z' FROM generate_series(1, 5) i");
+	ask(f, "UPDATE properties SET price = 'NaN' WHERE id = 2");
+	ask(f, "UPDATE properties SET updated_at = 'infinity' WHERE id = 3");
+	ask(f, "UPDATE properties SET vector = '[]' WHERE id = 4");
+	for (int i = 0; i < 5; i++) {
+		reads[i] = (struct pl_read){ .arena = f->arena, .resource = fixture_resource(f, PROPERTIES), .id = i + 1,
+		                             .deadline_us = pl_mono_us() + 10000000, .done = read_flag, .arg = &done[i] };
+		pl_store_read(f->store, &reads[i]);
+	}
+	for (int i = 0; i < 5; i++)
+		assert_true(turn_until(f, flag_is_set, &done[i]));
+	assert_int_equal(reads[2].code, PL_EINTERNAL);
+	assert_non_null(strstr(reads[2].err.text, "infinity"));
+	assert_int_equal(reads[3].code, PL_EINTERNAL);
+	for (int i = 0; i < 5; i += i == 1 ? 3 : 1) {
+		char expected[200];
+
+		assert_int_equal(reads[i].code, 0);
+		snprintf(expected, sizeof expected, "{\"id\":%d,\"price\":%s,\"bedrooms\":null,\"bathrooms\":null,\"region_origin\":\"us\",\"version\":1,"
+		         "\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}", i + 1, i == 0 ? "1.00" : i == 1 ? "null" : "5.00");
+		prints_as(reads[i].record, expected);
+	}
+}
+
 static void queries_read_and_do_nothing_else(void **state)
 {
 	struct fixture *f = *state;
@@ -76,7 +107,8 @@ static void lists_by_key_with_filters(void **state)
 	struct pl_filter filters[] = { { 0, PL_FILTER_MIN, "10.5" }, { 0, PL_FILTER_MAX, "99999999999999999999" }, { 1, PL_FILTER_EQ, "1" } };
 	struct pl_query *query = query_new(f);
 
-	ask(f, "INSERT INTO properties (id, price, bedrooms, region_origin, version) SELECT i, i, i %% 2, 'us', 1 FROM generate_series(1, 40) i");
+	ask(f, "INSERT INTO properties (id, price, bedrooms, region_origin, version, updated_at) "
+	       "SELECT i, i, i %% 2, 'us', 1, '2026-02-21 10:00:00.1Z' FROM generate_series(1, 40) i");
 	ask(f, "UPDATE properties SET deleted_at = now() WHERE id = 21");
 	pl_store_list_sql(query, resource, 15, 3, filters, 3);
 	query_run(f, query);
@@ -84,7 +116,9 @@ static void lists_by_key_with_filters(void **state)
 	assert_int_equal(query->nrows, 4); // one more than the limit: there are more
 	assert_int_equal(pl_store_list_record(query, resource, 0, NULL)->id, 17);
 	assert_int_equal(pl_store_list_record(query, resource, 2, NULL)->id, 23);
-	prints_alike(pl_store_list_record(query, resource, 3, NULL));
+	prints_as(pl_store_list_record(query, resource, 3, NULL),
+	          "{\"id\":25,\"price\":25.00,\"bedrooms\":1,\"bathrooms\":null,\"region_origin\":\"us\",\"version\":1,"
+	          "\"updated_at\":\"2026-02-21T10:00:00.100000Z\"}");
 
 	query = query_new(f);
 	pl_store_list_sql(query, resource, 38, 3, NULL, 0);
@@ -141,6 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define t(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 		t(reads_many_at_once),
+		t(row_that_someone_spoiled_by_hand_spoils_no_other),
 		t(queries_read_and_do_nothing_else),
 		t(lists_by_key_with_filters),
 		t(looks_remembered_requests_up),

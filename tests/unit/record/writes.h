@@ -39,6 +39,16 @@ static inline void vector_is(const struct pl_vector *vector, const char *text)
 }
 
 // The JSON that the database made is the JSON that C makes.
+// A record that was read, against the database's own text of it.
+static inline void prints_as(const struct pl_record *record, const char *expected)
+{
+	struct pl_buf buf = { 0 };
+
+	pl_record_print(&buf, record);
+	assert_string_equal(buf.data, expected);
+	pl_buf_fini(&buf);
+}
+
 static inline void prints_alike(const struct pl_record *record)
 {
 	struct pl_record plain = *record;
