@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdalign.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,15 +35,16 @@
 #define ARENA_BLOCK_DEFAULT 4096
 #define SPARE_MAX 256 // blocks of a thread: 1 MiB
 
-struct block {
-	struct block *next;
-	size_t size, used; // of data[]
-	alignas(max_align_t) unsigned char data[];
-};
-
 struct pl_arena {
 	struct block *blocks; // the newest first: the one that pieces are cut from
 	size_t block_size;
+};
+
+struct block {
+	struct block *next;
+	size_t size, used;     // of data[]
+	struct pl_arena arena; // where this is its first block
+	alignas(max_align_t) unsigned char data[];
 };
 
 void *pl_malloc(size_t size)
@@ -164,36 +166,46 @@ static void block_free(struct block *block)
 
 struct pl_arena *pl_arena_new(size_t block)
 {
-	struct pl_arena *arena = pl_malloc(sizeof(*arena));
-	arena->block_size = block ? block : ARENA_BLOCK_DEFAULT;
-	if (arena->block_size < 8 * ARENA_ALIGN)
-		arena->block_size = 8 * ARENA_ALIGN;
-	arena->blocks = block_new(arena->block_size);
-	return arena;
+	size_t size = block ? block : ARENA_BLOCK_DEFAULT;
+	if (size < 8 * ARENA_ALIGN)
+		size = 8 * ARENA_ALIGN;
+	struct block *first = block_new(size);
+	first->arena = (struct pl_arena){.blocks = first, .block_size = size};
+	return &first->arena;
+}
+
+static struct block *first_block(struct pl_arena *arena)
+{
+	return (struct block *)((char *)arena - offsetof(struct block, arena));
+}
+
+static void free_others(const struct pl_arena *arena, const struct block *first)
+{
+	for (struct block *block = arena->blocks, *next; block != NULL; block = next) {
+		next = block->next;
+		if (block != first)
+			block_free(block);
+	}
 }
 
 void pl_arena_free(struct pl_arena **arena)
 {
 	if (*arena == NULL)
 		return;
-	for (struct block *block = (*arena)->blocks, *next; block != NULL; block = next) {
-		next = block->next;
-		block_free(block);
-	}
-	free(*arena);
+	struct block *first = first_block(*arena);
+	free_others(*arena, first);
+	block_free(first); // and the arena with it
 	*arena = NULL;
 }
 
 void pl_arena_reset(struct pl_arena *arena)
 {
-	struct block *kept = arena->blocks; // always one of the usual size: see alloc_big
-	for (struct block *block = kept->next, *next; block != NULL; block = next) {
-		next = block->next;
-		block_free(block);
-	}
-	kept->next = NULL;
-	kept->used = 0;
-	arena_poison(kept->data, kept->size);
+	struct block *first = first_block(arena);
+	free_others(arena, first);
+	arena->blocks = first;
+	first->next = NULL;
+	first->used = 0;
+	arena_poison(first->data, first->size);
 }
 
 // A piece with a block of its own, put behind the newest one.

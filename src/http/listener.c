@@ -178,7 +178,7 @@ static void end_silent_peers(struct pl_listener *listener)
 static void on_sweep(void *arg)
 {
 	struct pl_listener *listener = arg;
-	int64_t now_us = pl_mono_us();
+	int64_t now_us = listener->peers.now_us = pl_mono_us();
 	end_late_peers(listener, now_us);
 	if (listener->draining && now_us >= listener->drain_began_us + DOOR_US)
 		close_door(listener);
@@ -212,7 +212,8 @@ bool pl_listener_pending(const struct pl_listener *listener)
 int pl_listener_turn(struct pl_listener *listener)
 {
 	MHD_UNSIGNED_LONG_LONG wait_ms;
-	bool runs = listener->ready || listener->resumed || pl_mono_us() >= listener->due_us;
+	listener->peers.now_us = pl_mono_us();
+	bool runs = listener->ready || listener->resumed || listener->peers.now_us >= listener->due_us;
 	for (int round = 0; runs && round < 16; round++) { // bounded, so that a flood of connections does not keep the database waiting
 		listener->ready = listener->resumed = false;
 		MHD_run(listener->daemon);

@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -20,7 +19,7 @@ struct pl_peer *pl_peer_new(struct pl_peers *peers, int fd, int64_t receive_us)
 	struct pl_peer *peer = pl_calloc(1, sizeof(*peer));
 	peer->fd = fd;
 	peer->state = PL_PEER_RECEIVING;
-	peer->deadline_us = pl_mono_us() + receive_us;
+	peer->deadline_us = peers->now_us + receive_us;
 	DL_APPEND(peers->lists[PL_PEER_RECEIVING], peer);
 	peers->n++;
 	return peer;
@@ -40,7 +39,7 @@ void pl_peer_enter(struct pl_peers *peers, struct pl_peer *peer, enum pl_peer_st
 		return;
 	DL_DELETE(peers->lists[peer->state], peer);
 	peer->state = state;
-	peer->deadline_us = pl_mono_us() + for_us;
+	peer->deadline_us = peers->now_us + for_us;
 	DL_APPEND(peers->lists[state], peer);
 	if (state == PL_PEER_CLOSING)
 		peers->n--;

@@ -25,6 +25,7 @@ struct pl_peer {
 
 struct pl_peers {
 	int n;                                   // those that are not closing
+	int64_t now_us;                          // as of the listener's turn; each request changes its peer's state four times
 	struct pl_peer *lists[PL_PEER_STATES];
 };
 

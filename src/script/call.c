@@ -106,6 +106,8 @@ static bool late(struct pl_vm *vm, int64_t cost)
 		return false;
 	vm->unclocked = 0;
 	now = pl_mono_us();
+	if (vm->deadline_us == INT64_MIN) // the first look: most calls end before it
+		vm->deadline_us = now + vm->budget->wall_us / 2;
 	if (now <= vm->deadline_us)
 		return false;
 	if (vm->halfway_us < 0)
@@ -202,7 +204,7 @@ static void begin(struct pl_vm *vm, lua_State *L, struct pl_budget *budget)
 	if (!budget)
 		return;
 	vm->budget = budget;
-	vm->deadline_us = pl_mono_us() + budget->wall_us / 2;
+	vm->deadline_us = INT64_MIN;
 	vm->halfway_us = -1;
 	lua_sethook(L, hook, LUA_MASKCOUNT, HOOK_STEP);
 }

@@ -44,7 +44,7 @@ struct pl_vm {
 	size_t cap;                 // 0: none, while the host sets up
 
 	struct pl_budget *budget;   // of the call that runs; NULL when none, or when it has none
-	int64_t deadline_us;        // when to look how long the thread has worked
+	int64_t deadline_us;        // when to look how long the thread has worked; INT64_MIN: the clock has not been looked at in this call
 	int64_t halfway_us;         // how long it had, when half of the time was over; -1 before
 	int64_t unclocked;          // instructions since the clock was looked at
 	struct pl_buf message, trace; // of the last call that raised
