@@ -33,6 +33,7 @@
 
 #define ARENA_ALIGN alignof(max_align_t)
 #define ARENA_BLOCK_DEFAULT 4096
+#define AT_HAND_MAX 1024 // bytes; malloc has freed pieces of up to this at hand, which calloc does not take (glibc 2.36)
 #define SPARE_MAX 256 // blocks of a thread: 1 MiB
 
 struct pl_arena {
@@ -57,7 +58,12 @@ void *pl_malloc(size_t size)
 
 void *pl_calloc(size_t n, size_t size)
 {
-	void *p = calloc(n ? n : 1, size ? size : 1);
+	size_t bytes;
+	if (__builtin_mul_overflow(n, size, &bytes))
+		pl_die("out of memory: %zu times %zu bytes", n, size);
+	if (bytes <= AT_HAND_MAX)
+		return memset(pl_malloc(bytes), 0, bytes);
+	void *p = calloc(n, size);
 	if (p == NULL)
 		pl_die("out of memory: %zu times %zu bytes", n, size);
 	return p;

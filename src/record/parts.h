@@ -95,12 +95,14 @@ struct pl_loss {
 	struct pl_loss *prev, *next;
 };
 
+#define PL_READ_BATCH_MAX 128
+
 struct pl_read_batch {
 	struct pl_store *store;
 	struct pl_shape *shape;
 	int n;
-	struct pl_read **reads;        // by id; NULL where a deadline took one out
-	int64_t *ids;                  // of all of them
+	struct pl_read *reads[PL_READ_BATCH_MAX]; // by id; NULL where a deadline took one out
+	int64_t ids[PL_READ_BATCH_MAX]; // of all of them
 	struct pl_read_batch *prev, *next;
 };
 
@@ -145,7 +147,7 @@ struct pl_store {
 	struct pl_loss *losses;
 
 	struct pl_read *reads, *reads_finished;
-	struct pl_read_batch *read_batches;
+	struct pl_read_batch *read_batches, *idle_read_batches; // under way; to be used again
 	struct pl_query *queries, *queries_finished;
 	struct pl_remember_lookup *lookups, *lookups_finished;
 	struct pl_remember_answer *answers_finished;

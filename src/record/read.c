@@ -15,7 +15,6 @@
 
 #include "record/parts.h"
 
-#define READ_BATCH_MAX 128
 #define IN_FLIGHT_MAX 2    // batches of reads on one connection
 #define QUERIES_MAX 4      // queries in flight
 
@@ -102,13 +101,11 @@ static int place_of(const int64_t *ids, int n, int64_t id)
 	return low;
 }
 
-static void batch_free(struct pl_read_batch *batch)
+static void batch_end(struct pl_read_batch *batch)
 {
 	batch->shape->users--;
 	DL_DELETE(batch->store->read_batches, batch);
-	free(batch->reads);
-	free(batch->ids);
-	free(batch);
+	LL_PREPEND(batch->store->idle_read_batches, batch);
 }
 
 static void reads_answered(void *arg, PGresult *result, const struct pl_error *err)
@@ -138,7 +135,7 @@ static void reads_answered(void *arg, PGresult *result, const struct pl_error *e
 		else
 			read_finish(store, read, err->code == PL_ECONFLICT ? PL_EUNAVAIL : err->code, err->text);
 	}
-	batch_free(batch);
+	batch_end(batch);
 }
 
 static int by_id(const void *a, const void *b)
@@ -150,16 +147,19 @@ static int by_id(const void *a, const void *b)
 
 static struct pl_read_batch *batch_cut(struct pl_store *store)
 {
-	struct pl_read_batch *batch = pl_calloc(1, sizeof *batch);
+	struct pl_read_batch *batch = store->idle_read_batches;
 	struct pl_read *read, *next;
 
+	if (batch)
+		LL_DELETE(store->idle_read_batches, batch);
+	else
+		batch = pl_malloc(sizeof *batch);
 	batch->store = store;
+	batch->n = 0;
 	batch->shape = pl_shape_get(store, store->reads->resource);
 	batch->shape->users++;
-	batch->reads = pl_calloc(READ_BATCH_MAX, sizeof(struct pl_read *));
-	batch->ids = pl_calloc(READ_BATCH_MAX, sizeof(int64_t));
 	DL_FOREACH_SAFE(store->reads, read, next) {
-		if (batch->n == READ_BATCH_MAX)
+		if (batch->n == PL_READ_BATCH_MAX)
 			break;
 		if (pl_shape_get(store, read->resource) != batch->shape)
 			continue;
@@ -483,6 +483,12 @@ void pl_read_stop(struct pl_store *store)
 	DL_FOREACH_SAFE(store->queries, query, next_query) {
 		DL_DELETE(store->queries, query);
 		query_fail(store, query, PL_ESTOPPED, "the server is stopping");
+	}
+	while (store->idle_read_batches) {
+		struct pl_read_batch *batch = store->idle_read_batches;
+
+		LL_DELETE(store->idle_read_batches, batch);
+		free(batch);
 	}
 }
 

@@ -40,18 +40,27 @@ static void push_optional(lua_State *L, const char *text)
 		lua_pushnil(L);
 }
 
+// Of several parameters of one name the first counts.
+static bool stands_before(const struct pl_param *first, const struct pl_param *param)
+{
+	for (; first != param; first = first->next)
+		if (strcmp(first->name, param->name) == 0)
+			return true;
+	return false;
+}
+
 static void push_params(lua_State *L, const struct pl_param *params)
 {
-	lua_newtable(L);
-	for (; params; params = params->next) {
-		lua_pushstring(L, params->name);
-		lua_pushvalue(L, -1);
-		if (lua_rawget(L, -3) != LUA_TNIL) { // the first counts
-			lua_pop(L, 2);
+	int n = 0;
+
+	for (const struct pl_param *p = params; p; p = p->next)
+		n++;
+	lua_createtable(L, 0, n);
+	for (const struct pl_param *p = params; p; p = p->next) {
+		if (stands_before(params, p))
 			continue;
-		}
-		lua_pop(L, 1);
-		lua_pushstring(L, params->value);
+		lua_pushstring(L, p->name);
+		lua_pushstring(L, p->value);
 		lua_rawset(L, -3);
 	}
 }
