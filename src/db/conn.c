@@ -218,6 +218,7 @@ static void lose(struct pl_conn *conn, int code, const char *why)
 	conn->state = PL_CONN_DOWN;
 	conn->head = NULL;
 	conn->tail = &conn->head;
+	conn->last = NULL;
 	conn->in_flight = 0;
 	if (!conn->down_since_us)
 		conn->down_since_us = pl_mono_us();

@@ -2,9 +2,9 @@
 //
 // Stands between db/conn, which brings a connection up and reads its socket, and those who send.
 //
-// Each command is followed by a Sync, so it is a transaction of its own. PostgreSQL answers the command first and commits when it
-// reaches the Sync: a result says nothing about the commit. So a result is held until its Sync has been answered, and an error that
-// comes between the two replaces it.
+// Each command is followed by a Sync, so it is a transaction of its own; between pl_conn_begin and pl_conn_commit only the last one is. PostgreSQL
+// answers the command first and commits when it reaches the Sync: a result says nothing about the commit. So a result is held until its Sync
+// has been answered, and an error that comes between the two replaces it. After an error PostgreSQL skips what comes before the Sync.
 //
 // Threads: belongs to its connection's thread.
 #include "db/pipeline.h"
@@ -43,6 +43,8 @@ static void command_add(struct pl_conn *conn, pl_conn_result_fn *fn, void *arg, 
 	command->preparing = preparing ? pl_strdup(preparing) : NULL;
 	*conn->tail = command;
 	conn->tail = &command->next;
+	conn->last = command;
+	command->more = conn->joined;
 	conn->in_flight++;
 	if (conn->head == command)
 		patience(conn);
@@ -75,16 +77,21 @@ static struct pl_statement *statement_find(const struct pl_conn *conn, const cha
 	return statement;
 }
 
-void pl_pipeline_end(struct pl_conn *conn)
+// `failed`: the command of its transaction that did, or NULL.
+static void call_back(struct pl_conn *conn, struct pl_command *command, const struct pl_command *failed)
 {
-	struct pl_command *command = command_take(conn);
+	PGresult *result = failed ? failed->result : command->result;
 	struct pl_error err = { 0 };
 
-	patience(conn);
-	if (command->failed)
-		pl_db_error(&err, command->result);
-	else if (!command->result)
+	if (failed && failed != command) {
+		pl_error_set(&err, PL_ECONFLICT, "undone with another statement of its transaction");
+		err.retryable = true;
+		strcpy(err.sqlstate, "40000");
+	} else if (failed) {
+		pl_db_error(&err, result);
+	} else if (!result) {
 		pl_error_set(&err, PL_EINTERNAL, "the database answered without a result");
+	}
 	if (command->preparing) {
 		struct pl_statement *statement = statement_find(conn, command->preparing);
 
@@ -96,13 +103,49 @@ void pl_pipeline_end(struct pl_conn *conn)
 		}
 	}
 	if (command->fn)
-		command->fn(command->arg, command->result, &err);
-	pl_command_free(command);
+		command->fn(command->arg, result, &err);
+}
+
+void pl_pipeline_end(struct pl_conn *conn)
+{
+	struct pl_command *first = NULL, **end = &first;
+	const struct pl_command *failed = NULL;
+	bool more;
+
+	do { // off the list first: a callback may drop the connection
+		struct pl_command *command = command_take(conn);
+
+		more = command->more && conn->head;
+		command->next = NULL;
+		*end = command;
+		end = &command->next;
+		if (command->failed)
+			failed = command;
+	} while (more);
+	patience(conn);
+	for (struct pl_command *command = first; command; command = command->next)
+		call_back(conn, command, failed);
+	while (first) {
+		struct pl_command *command = first;
+
+		first = command->next;
+		pl_command_free(command);
+	}
+}
+
+// Whose result is the next one: of the commands before the first Sync the first that has none, or that failed, or the last.
+static struct pl_command *current(const struct pl_conn *conn)
+{
+	struct pl_command *command = conn->head;
+
+	while (command->more && command->answered && !command->failed && command->next)
+		command = command->next;
+	return command;
 }
 
 void pl_pipeline_result(struct pl_conn *conn, PGresult *result)
 {
-	struct pl_command *command = conn->head;
+	struct pl_command *command = current(conn);
 	bool failed = PQresultStatus(result) == PGRES_FATAL_ERROR || PQresultStatus(result) == PGRES_BAD_RESPONSE;
 
 	if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED || (command->failed && command->result)) {
@@ -118,6 +161,7 @@ void pl_pipeline_result(struct pl_conn *conn, PGresult *result)
 	}
 	PQclear(command->result);
 	command->result = result;
+	command->answered = true;
 	command->failed = failed;
 }
 
@@ -131,10 +175,28 @@ int pl_pipeline_sent(struct pl_conn *conn, int ok, pl_conn_result_fn *fn, void *
 		pl_error_set(err, PL_EINTERNAL, "libpq: %s", text);
 		return -1;
 	}
-	PQpipelineSync(conn->pg);
 	command_add(conn, fn, arg, preparing);
-	pl_pipeline_want(conn);
+	if (!conn->joined) {
+		PQpipelineSync(conn->pg);
+		pl_pipeline_want(conn);
+	}
 	return 0;
+}
+
+void pl_conn_begin(struct pl_conn *conn)
+{
+	conn->joined = true;
+	conn->last = NULL;
+}
+
+void pl_conn_commit(struct pl_conn *conn)
+{
+	conn->joined = false;
+	if (!conn->last || !conn->last->more) // nothing was sent
+		return;
+	conn->last->more = false;
+	PQpipelineSync(conn->pg);
+	pl_pipeline_want(conn);
 }
 
 static int prepare(struct pl_conn *conn, struct pl_statement *statement)

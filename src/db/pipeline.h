@@ -25,6 +25,8 @@ struct pl_command {
 	void *arg;
 	PGresult *result;        // held until the Sync is answered
 	bool failed;             // `result` is an error
+	bool answered;           // its own result has come
+	bool more;               // its transaction goes on with the next command
 	char *preparing;         // name of the statement that is prepared first in the same transaction, or NULL
 	bool preparing_answered;
 	struct pl_command *next;
@@ -47,6 +49,8 @@ struct pl_conn {
 	struct pl_backoff backoff;
 	struct pl_statement *statements;
 	struct pl_command *head, **tail;
+	struct pl_command *last;     // the newest of them; only looked at while `joined`
+	bool joined;                 // what is sent now is one transaction
 	int in_flight;
 	int64_t down_since_us;       // 0 = up
 	int backend_pid;
@@ -65,6 +69,6 @@ int pl_pipeline_sent(struct pl_conn *conn, int ok, pl_conn_result_fn *fn, void *
 void pl_pipeline_prepare(struct pl_conn *conn, struct pl_statement *statement);
 // A result of the first command has come; it is taken over.
 void pl_pipeline_result(struct pl_conn *conn, PGresult *result);
-// The first command's Sync has been answered: it is over, for better or worse, and is called back.
+// The first Sync has been answered: the commands before it are over, for better or worse, and are called back.
 void pl_pipeline_end(struct pl_conn *conn);
 void pl_command_free(struct pl_command *command);

@@ -43,6 +43,7 @@ static void add_store(struct pl_store_stats *sum, const struct pl_store_stats *o
 	sum->batches += one->batches;
 	sum->writes += one->writes;
 	sum->single += one->single;
+	sum->stacked += one->stacked;
 	sum->retried += one->retried;
 	sum->deadlocks += one->deadlocks;
 	sum->unknown += one->unknown;
@@ -86,8 +87,9 @@ static void print_listener(struct pl_buf *buf, const struct pl_listener_stats *s
 static void print_store(struct pl_buf *buf, const struct pl_store_stats *s)
 {
 	counter(buf, "plist_store_writes_total", "Writes sent to the database.", s->writes);
-	counter(buf, "plist_store_batches_total", "Transactions of writes sent to the database.", s->batches);
-	counter(buf, "plist_store_single_total", "Transactions that were one write.", s->single);
+	counter(buf, "plist_store_batches_total", "Batches of writes: statements sent to the database, mostly a transaction each.", s->batches);
+	counter(buf, "plist_store_single_total", "Batches of one write.", s->single);
+	counter(buf, "plist_store_stacked_total", "Writes of hot records, in the transaction of an earlier write of their record.", s->stacked);
 	counter(buf, "plist_store_retried_total", "Writes that were sent again after their transaction failed.", s->retried);
 	counter(buf, "plist_store_deadlocks_total", "Transactions that the database ended because of a deadlock.", s->deadlocks);
 	counter(buf, "plist_store_unknown_total", "Writes whose outcome was not known when the connection was lost.", s->unknown);

@@ -305,7 +305,7 @@ static void print_durations(struct pl_buf *buf, const struct sum *sum)
 static void print_batches(struct pl_buf *buf, const struct pl_stats *stats, int nblocks)
 {
 	uint64_t count = 0, total = 0;
-	pl_buf_adds(buf, "# HELP plist_write_batch_size Writes in one transaction.\n# TYPE plist_write_batch_size histogram\n");
+	pl_buf_adds(buf, "# HELP plist_write_batch_size Writes in one batch.\n# TYPE plist_write_batch_size histogram\n");
 	for (int s = 0; s <= NSIZES; s++) {
 		for (int i = 0; i < nblocks; i++)
 			count += get(&stats->blocks[i]->batches[s]);

@@ -9,8 +9,18 @@
 // the remembered requests, checks its lock, writes the record, the outbox's row and the remembered request, and answers with the records
 // it wrote. Nobody says BEGIN or COMMIT: the statement is the transaction. A batch of one takes a statement made for one.
 //
-// Two writes of one record are never in flight together, nor two requests with one id: the second write waits (pl_slot), the second
+// Two writes of one record are never in one statement, nor two requests with one id: the second write waits (pl_slot), the second
 // request is told that the first is running. So within a statement the order of rows means nothing, and they are sorted by id.
+//
+// Layers
+// ------
+// A hot record, one for which four or more writes are there, would get one write for each transaction, and all its writers would wait for as many
+// commits. So the next writes of the hot records of a batch follow it as statements of their own, layer upon layer, in the same transaction: each
+// sees the rows as the layer below has left them, and has its own outcome; the commit is one. Layers take no lock that the first one has not
+// taken: they hold writes of its records alone. Writes that lock a version are not stacked, nor is anything on top of them: of several all but one
+// would be in vain, and who is refused is told of the record as it was when it was his turn. The writes of a record keep their order.
+//
+// When a layer fails, PostgreSQL undoes them all, and they go back to their places in the queue, never to be stacked again.
 //
 // When it is cut
 // --------------
@@ -67,6 +77,7 @@
 //
 // When something fails
 // --------------------
+//	a layer                           the others run again, each in a batch of its own; it as below
 //	one row breaks a constraint,      the whole statement is undone. The batch runs again in halves, each half that fails in
 //	a type, a time limit              halves again, until the row is alone: PL_OUTCOME_REFUSED for it (PL_ETIMEOUT for a limit);
 //	                                  the others are done. 2 log n statements instead of n.
@@ -96,13 +107,15 @@
 #include "record/parts.h"
 
 #define TRIES_MAX 5 // deadlocks
+#define HOT_AT 4    // writes of one record. Two or three meet by chance, and a statement for one of them would cost more than its waiting
 
 // ---- cutting
 
-void pl_lane_init(struct pl_lane *lane, struct pl_store *store, struct pl_conn *conn)
+void pl_lane_init(struct pl_lane *lane, struct pl_store *store, struct pl_conn *conn, bool stacked)
 {
 	lane->store = store;
 	lane->conn = conn;
+	lane->stacked = stacked;
 }
 
 // Room for one more than before, so that a larger database.batch may come with a reload.
@@ -180,15 +193,42 @@ static int by_id(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+// Whether it is done whatever was done to the record before it.
+static bool locks_nothing(const struct pl_write *write)
+{
+	if (write->op == PL_WRITE_CREATE || write->has_version || write->etag_never)
+		return false;
+	return write->has_etag ? write->etag_any : write->lock != PL_LOCK_REQUIRED;
+}
+
+// Whether it may stand in a layer that has another one above or below.
+static bool may_be_stacked(const struct pl_task *task)
+{
+	return task->slot && task->slot->users >= HOT_AT && !task->alone && locks_nothing(task->write);
+}
+
+// Whether the task, the first of those that wait for its record, may be in a layer above `below`; NULL: in the first one.
+static bool may_be_above(struct pl_task *task, const struct pl_lane *below)
+{
+	if (!below)
+		return !task->slot || task->slot->busy == 0;
+	if (!task->slot || task->slot->lane != below)
+		return false;
+	if (may_be_stacked(task))
+		return true;
+	task->slot->lane = NULL; // and those behind it keep their places
+	return false;
+}
+
 // Takes what may run together off the queue: of one resource, no record twice, no more than any of them may be in.
-static void take(struct pl_store *store, struct pl_lane *lane)
+static void take(struct pl_store *store, struct pl_lane *lane, const struct pl_lane *below)
 {
 	int room = store->config->database.batch;
 	struct pl_task *task, *next;
 	struct pl_shape *shape = NULL;
 
 	DL_FOREACH_SAFE(store->waiting, task, next) {
-		if ((task->slot && task->slot->busy) || (shape && task->shape != shape))
+		if (!may_be_above(task, below) || (shape && task->shape != shape))
 			continue;
 		shape = task->shape;
 		if (task->limit < room)
@@ -258,16 +298,56 @@ static void cut_careful(struct pl_store *store)
 	send(lane, PL_STATEMENT_CAREFUL);
 }
 
+static bool is_idle(const struct pl_writer *writer)
+{
+	for (int k = 0; k < PL_LAYERS_MAX; k++)
+		if (writer->layers[k].n > 0)
+			return false;
+	return true;
+}
+
+// Whether there may be a layer above; of which records.
+static bool mark_hot(const struct pl_lane *lane)
+{
+	bool any = false;
+
+	for (int i = 0; i < lane->n; i++) {
+		struct pl_task *task = lane->tasks[i];
+
+		if (may_be_stacked(task))
+			any = true;
+		else if (task->slot)
+			task->slot->lane = NULL;
+	}
+	return any;
+}
+
+// Returns how many layers there are.
+static int take_layers(struct pl_store *store, struct pl_writer *writer)
+{
+	int n = 0;
+
+	do {
+		take(store, &writer->layers[n], n > 0 ? &writer->layers[n - 1] : NULL);
+	} while (writer->layers[n].n > 0 && ++n < PL_LAYERS_MAX && store->waiting && mark_hot(&writer->layers[n - 1]));
+	return n;
+}
+
 void pl_batch_cut(struct pl_store *store)
 {
 	for (int i = 0; i < store->nwriters && store->waiting; i++) {
-		struct pl_lane *lane = &store->writers[i];
+		struct pl_writer *writer = &store->writers[i];
+		int n;
 
-		if (lane->n > 0 || !pl_conn_up(lane->conn))
+		if (!is_idle(writer) || !pl_conn_up(writer->conn))
 			continue;
-		take(store, lane);
-		if (lane->n > 0)
-			send(lane, kind_of(lane));
+		n = take_layers(store, writer);
+		if (n > 1)
+			pl_conn_begin(writer->conn);
+		for (int k = 0; k < n; k++)
+			send(&writer->layers[k], kind_of(&writer->layers[k]));
+		if (n > 1)
+			pl_conn_commit(writer->conn);
 	}
 	cut_careful(store);
 }
@@ -324,6 +404,7 @@ static void succeeded(struct pl_lane *lane, const PGresult *result)
 	store->stats.batches++;
 	store->stats.single += lane->n == 1;
 	store->stats.writes += (uint64_t)PQntuples(result);
+	store->stats.stacked += lane->stacked ? (uint64_t)PQntuples(result) : 0;
 	take_rows(lane, result);
 	for (int i = 0; i < lane->n; i++)
 		if (lane->tasks[i])
@@ -339,6 +420,8 @@ static enum verdict judge(const PGresult *result, const struct pl_error *err)
 {
 	const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
 
+	if (strcmp(err->sqlstate, "40000") == 0)
+		return AGAIN; // another layer failed
 	if (strcmp(err->sqlstate, "40001") == 0 || strcmp(err->sqlstate, "40P01") == 0)
 		return AGAIN_SOON;
 	if (strcmp(err->sqlstate, "23505") == 0 && table && strcmp(table, "processed_requests") == 0)
@@ -392,6 +475,7 @@ static void failed(struct pl_lane *lane, const PGresult *result, const struct pl
 
 		if (!task)
 			continue;
+		task->alone = true;
 		if (verdict == ALL_FAIL || (verdict == HALVES && n == 1)) {
 			refuse(task, err);
 		} else if (verdict == AGAIN_SOON) {

@@ -34,10 +34,11 @@ struct pl_shape {
 	struct pl_shape *next;
 };
 
-// A record that writes are waiting for. Two writes of one record never run at the same time.
+// A record that writes are waiting for. Two writes of one record never run at the same time: the second one waits, or is in a later layer.
 struct pl_slot {
 	struct pl_slot_key { struct pl_shape *shape; int64_t id; } key;
-	bool busy;                     // one of them runs
+	int busy;                      // of them run
+	struct pl_lane *lane;          // of the last one that was sent; NULL: nothing may be stacked on it
 	int users;
 	UT_hash_handle hh;
 };
@@ -59,6 +60,7 @@ struct pl_task {
 	struct pl_shape *shape;
 	struct pl_slot *slot;          // NULL: a create that is to be given an id
 	struct pl_running_entry request; // principal and id; its key is NULL if the write has none
+	uint64_t number;               // in the order in which they came
 	int64_t expires_us;            // of the remembered request; and the mark by which this execution knows its own row again
 	enum pl_stage stage;
 	bool holds;                    // the slot is busy with it
@@ -66,6 +68,7 @@ struct pl_task {
 	struct pl_lane *lane;          // SENT, ASKING: the lane it is in flight on, or NULL
 	int place;                     // in that lane
 	int limit;                     // the largest batch it may be in; halved by a batch that failed
+	bool alone;                    // its transaction has failed once: it is in no further layer, and has none above it
 	int tries;                     // deadlocks and the like
 	int rounds;                    // of being told that nothing stands in the way, and yet not being done
 	int losses;                    // of connections under it
@@ -75,13 +78,21 @@ struct pl_task {
 	struct pl_task *prev_all, *next_all;
 };
 
-// A connection and what is in flight on it: at most one statement.
+// A statement that is in flight on a connection, or will be.
 struct pl_lane {
 	struct pl_store *store;
 	struct pl_conn *conn;
 	struct pl_params params;
 	struct pl_task **tasks;        // NULL where a deadline took one out
 	int n, room;                   // n is 0: idle
+	bool stacked;                  // a layer that has one below
+};
+
+// A connection for writes and its batch: layers that are one transaction, mostly a single one.
+#define PL_LAYERS_MAX 16
+struct pl_writer {
+	struct pl_conn *conn;
+	struct pl_lane layers[PL_LAYERS_MAX];
 };
 
 // Writes whose connection was lost while they were on it, and the backend that may still be at them.
@@ -128,13 +139,14 @@ struct pl_store {
 	int64_t wake_us;               // when it is set to; INT64_MAX: not set
 	struct pl_door *door;          // where its writes go; NULL: it has writers
 	int doors;                     // how many lead here; 0: it is a worker's own
-	uint64_t sent;                 // batches, ever
+	uint64_t came;                 // tasks, ever
+	uint64_t sent;                 // statements of batches, ever
 
 	struct pl_shape *shapes;
 	struct pl_shape **shape_of_resource; // by index in the configuration
 	int nshapes;                   // ever made
 	int nwriters, nreaders;
-	struct pl_lane *writers;
+	struct pl_writer *writers;
 	struct pl_lane careful;        // connected when first needed
 	struct pl_lane asker;          // on the first reader's connection
 	struct pl_conn **readers;
@@ -189,7 +201,7 @@ void pl_task_leave(struct pl_store *store, const struct pl_door *door); // what 
 bool pl_task_deliver(struct pl_store *store); // whether there were any
 
 // batch.c
-void pl_lane_init(struct pl_lane *lane, struct pl_store *store, struct pl_conn *conn);
+void pl_lane_init(struct pl_lane *lane, struct pl_store *store, struct pl_conn *conn, bool stacked);
 struct pl_task **pl_lane_room(struct pl_lane *lane);
 void pl_lane_fini(struct pl_lane *lane);
 void pl_task_params(struct pl_params *params, const struct pl_task *task);

@@ -133,15 +133,17 @@ static void connect_all(struct pl_store *store)
 	for (int i = 0; i < store->nwriters; i++) {
 		struct pl_conn *conn = pl_store_connect(store, "write", false, pl_store_pinned_plans);
 
-		pl_lane_init(&store->writers[i], store, conn);
+		store->writers[i].conn = conn;
+		for (int k = 0; k < PL_LAYERS_MAX; k++)
+			pl_lane_init(&store->writers[i].layers[k], store, conn, k > 0);
 		pl_remember_prepare(NULL, conn);
 	}
 	for (int i = 0; i < store->nreaders; i++) {
 		store->readers[i] = pl_store_connect(store, "read", true, pl_store_pinned_plans);
 		pl_remember_prepare(store->readers[i], NULL);
 	}
-	pl_lane_init(&store->careful, store, NULL);
-	pl_lane_init(&store->asker, store, store->readers[0]);
+	pl_lane_init(&store->careful, store, NULL, false);
+	pl_lane_init(&store->asker, store, store->readers[0], false);
 }
 
 struct pl_store *pl_store_new(const struct pl_store_options *options, struct pl_error *err)
@@ -203,7 +205,8 @@ void pl_store_free(struct pl_store **at)
 	while (deliver_all(store)) // who asks again while being told is told again
 		;
 	for (int i = 0; i < store->nwriters; i++)
-		pl_lane_fini(&store->writers[i]);
+		for (int k = 0; k < PL_LAYERS_MAX; k++)
+			pl_lane_fini(&store->writers[i].layers[k]);
 	pl_lane_fini(&store->careful);
 	pl_lane_fini(&store->asker);
 	pl_shapes_free(store);

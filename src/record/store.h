@@ -174,7 +174,7 @@ struct pl_record *pl_store_list_record(const struct pl_query *query, const struc
 bool pl_store_ready(const struct pl_store *store, struct pl_error *why); // a connection of each kind is up
 
 struct pl_store_stats {
-	uint64_t batches, writes, single, retried, deadlocks, unknown, settled, reads, read_batches, queries, reconnects;
+	uint64_t batches, writes, single, stacked, retried, deadlocks, unknown, settled, reads, read_batches, queries, reconnects;
 	int write_queue, read_queue, in_flight;
 };
 void pl_store_stats(const struct pl_store *store, struct pl_store_stats *stats_r);

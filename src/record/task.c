@@ -49,23 +49,29 @@ static void detach(struct pl_task *task)
 	}
 }
 
+// `first`: where it has been, before those that came later.
 static void attach(struct pl_task *task, enum pl_stage stage, bool first)
 {
 	struct pl_task **list;
 
 	task->stage = stage;
 	list = list_of(task);
-	if (first)
-		DL_PREPEND(*list, task);
-	else
+	if (!first) {
 		DL_APPEND(*list, task);
+	} else { // mostly at the head
+		struct pl_task *at = *list;
+
+		while (at && at->number < task->number)
+			at = at->next;
+		DL_PREPEND_ELEM(*list, at, task);
+	}
 }
 
 static void hold(struct pl_task *task, bool held)
 {
 	if (task->slot && task->holds != held) {
 		task->holds = held;
-		task->slot->busy = held;
+		task->slot->busy += held ? 1 : -1;
 	}
 }
 
@@ -81,6 +87,8 @@ void pl_task_send(struct pl_task *task, struct pl_lane *lane)
 {
 	detach(task);
 	hold(task, true);
+	if (task->slot)
+		task->slot->lane = lane;
 	task->stage = PL_STAGE_SENT;
 	task->lane = lane;
 	task->place = lane->n;
@@ -174,6 +182,7 @@ static void begin(struct pl_task *task)
 	struct pl_store *store = task->store;
 	struct pl_write *write = task->write;
 
+	task->number = ++store->came;
 	task->shape = pl_shape_get(store, write->resource);
 	task->shape->users++;
 	if (write->id != 0 || write->op != PL_WRITE_CREATE)

@@ -164,6 +164,81 @@ static void reports_a_commit_that_fails_after_the_result(void **state)
 	assert_string_equal(b.value, "0");
 }
 
+// Sends each between one begin and its commit, and waits for the last answer.
+static void send_together(struct fixture *f, const char *const *sql, struct answer *answers, int n)
+{
+	await_until(f->loop, is_up, f);
+	memset(answers, 0, sizeof answers[0] * (size_t)n);
+	pl_conn_begin(f->conn);
+	for (int i = 0; i < n; i++)
+		send_sql(f, sql[i], &answers[i]);
+	pl_conn_commit(f->conn);
+	assert_int_equal(pl_conn_in_flight(f->conn), n);
+	await_until(f->loop, is_answered, &answers[n - 1]);
+	assert_int_equal(pl_conn_in_flight(f->conn), 0);
+	for (int i = 0; i < n; i++)
+		assert_int_equal(answers[i].calls, 1);
+}
+
+static void what_is_sent_between_begin_and_commit_is_one_transaction(void **state)
+{
+	static const char *const same[] = { "SELECT txid_current()", "SELECT txid_current()", "SELECT txid_current()" };
+	struct fixture *f = *state;
+	struct answer a[3], b = { 0 };
+
+	send_together(f, same, a, 3);
+	send_sql(f, same[0], &b);
+	await_until(f->loop, is_answered, &b);
+	assert_string_equal(a[0].value, a[1].value);
+	assert_string_equal(a[0].value, a[2].value);
+	assert_string_not_equal(a[0].value, b.value);
+	pl_conn_begin(f->conn); // of nothing
+	pl_conn_commit(f->conn);
+	send_together(f, same, a, 1);
+	assert_int_equal(a[0].code, 0);
+}
+
+static void one_that_fails_undoes_all_and_each_is_told_what_was_its_own_fault(void **state)
+{
+	static const char *const sql[] = { "INSERT INTO together VALUES (1) RETURNING id", "INSERT INTO together VALUES (2 / 0)",
+	                                   "INSERT INTO together VALUES (3) RETURNING id" };
+	struct fixture *f = *state;
+	struct answer a[3], b = { 0 };
+
+	other_session("CREATE TABLE IF NOT EXISTS together (id int PRIMARY KEY, other int REFERENCES together DEFERRABLE INITIALLY DEFERRED)");
+	for (int wrong = 0; wrong < 3; wrong++) {
+		const char *order[3] = { sql[0], sql[2], sql[2] };
+
+		order[wrong] = sql[1];
+		send_together(f, order, a, 3);
+		for (int i = 0; i < 3; i++) {
+			assert_string_equal(a[i].sqlstate, i == wrong ? "22012" : "40000");
+			assert_false(a[i].lost);
+			if (i != wrong)
+				assert_int_equal(a[i].code, PL_ECONFLICT);
+		}
+		memset(&b, 0, sizeof b);
+		send_sql(f, "SELECT count(*) FROM together", &b);
+		await_until(f->loop, is_answered, &b);
+		assert_string_equal(b.value, "0");
+	}
+}
+
+static void a_commit_of_several_that_fails_is_the_last_ones_fault(void **state)
+{
+	static const char *const sql[] = { "INSERT INTO together VALUES (1, 5) RETURNING id", "SELECT 1" };
+	struct fixture *f = *state;
+	struct answer a[2], b = { 0 };
+
+	send_together(f, sql, a, 2);
+	assert_string_equal(a[0].sqlstate, "40000");
+	assert_string_equal(a[1].sqlstate, "23503");
+	send_sql(f, "SELECT count(*) FROM together", &b);
+	await_until(f->loop, is_answered, &b);
+	assert_string_equal(b.value, "0");
+	other_session("DROP TABLE together");
+}
+
 static void prepares_again_when_a_missing_table_has_come(void **state)
 {
 	struct fixture *f = *state;
@@ -321,6 +396,9 @@ int main(void)
 		t(refuses_to_send_before_it_is_up),
 		t(answers_commands_in_order),
 		t(reports_a_commit_that_fails_after_the_result),
+		t(what_is_sent_between_begin_and_commit_is_one_transaction),
+		t(one_that_fails_undoes_all_and_each_is_told_what_was_its_own_fault),
+		t(a_commit_of_several_that_fails_is_the_last_ones_fault),
 		t(prepares_again_when_a_missing_table_has_come),
 		t(tells_everyone_of_a_loss_and_comes_back),
 		t(comes_back_after_the_server),
