@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,9 +68,20 @@ static int bind_socket(const char *address, bool share, struct pl_error *err)
 	return code != 0 ? code : fd;
 }
 
+// A connection is let in when its first bytes are there, so that it costs a worker one event and not two: NGINX opens one for each write. Who says
+// nothing is let in after a second or so, and has the usual time from then on.
+static void wait_for_bytes(int fd)
+{
+	int seconds = 1;
+	if (setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds)) != 0)
+		pl_debug("http: TCP_DEFER_ACCEPT: %s", strerror(errno));
+}
+
 int pl_bind_listen(const char *address, struct pl_error *err)
 {
 	int fd = bind_socket(address, true, err);
+	if (fd >= 0)
+		wait_for_bytes(fd);
 	if (fd >= 0 && listen(fd, BACKLOG) != 0) {
 		int code = pl_error_set(err, PL_EUNAVAIL, "%s: %s", address, strerror(errno));
 		close(fd);

@@ -1,5 +1,6 @@
 """NGINX between clients and regions: where requests go, what a fault becomes, and that no fault executes a write twice."""
 
+import json
 import os
 import re
 import signal
@@ -45,6 +46,20 @@ def test_each_prefix_goes_to_its_region(stack):
     for region in stack.regions:
         for _ in range(3):
             assert stack.front(region).get(f"/{region}/properties?limit=1").region == region
+
+
+def test_the_log_names_an_answer_of_nginxs_own_by_its_instance(stack):
+    path = f"/nowhere-{new_id()}"
+    record = stack.new_record()
+    instance = stack.front("us").get(path).json["instance"]
+    stack.front("us").get(f"/us/properties/{record}?{path}")
+
+    def lines():
+        found = [json.loads(line) for line in (stack.nginx.folder / "access.log").read_text().splitlines() if path in line]
+        return found if len(found) == 2 else None
+    own, other = wait_until("both lines are in the log", lines, 5)
+    assert own["id"] == instance.removeprefix("urn:plist:nginx:") != ""
+    assert other["id"] == "" and other["region"] == "us"
 
 
 def test_a_refused_connection_moves_a_write_to_the_other_region(stack, us):
