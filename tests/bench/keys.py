@@ -62,13 +62,13 @@ def best_clients(bench, script):
     return cache[script]
 
 
-def pgbench_rate(bench, script):
+def pgbench_rate(bench, script, seconds=None):
     clients = best_clients(bench, script)
-    return bench.sample(f"pgbench {script}, {clients} clients", lambda: bench.pgbench.rate(script, clients, bench.seconds))
+    return bench.sample(f"pgbench {script}, {clients} clients", lambda: bench.pgbench.rate(script, clients, seconds or bench.turn_seconds))
 
 
-def put_64(bench, **more):
-    return bench.sample("put_64", lambda: bench.stack.put_rate(seconds=bench.seconds, **more))
+def put_64(bench, seconds=None):
+    return bench.sample("put_64", lambda: bench.stack.put_rate(seconds=seconds or bench.seconds))
 
 
 def fresh(bench):
@@ -80,28 +80,25 @@ def writes(bench, say):
     """One region alone: nothing is published, as nothing is by pgbench."""
     stack = bench.stack
     with stack.relay_held("us"):
-        for _ in range(bench.rounds):
+        for turn in range(bench.turns):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
             if bench.wanted("put_64", "put_64_vs_batch"):
-                reference = pgbench_rate(bench, "put.sql")
-                subject = put_64(bench)
+                reference, subject, batches = bench.turn(turn, lambda: pgbench_rate(bench, "put.sql"), lambda: put_64(bench, bench.turn_seconds),
+                                                         lambda: bench.sample("direct batches of 32", lambda: direct_rate(bench)))
                 bench.figure("put_64").add(subject, reference)
-                if bench.wanted("put_64_vs_batch"):
-                    bench.figure("put_64_vs_batch").add(subject, bench.sample("direct batches of 32", lambda: direct_rate(bench)))
+                bench.figure("put_64_vs_batch").add(subject, batches)
             if bench.wanted("put_1_p50"):
-                reference = bench.sample("pgbench -c 1, µs", lambda: bench.pgbench.run("put.sql", 1, bench.seconds)[1])
-                books = []
-                subject = bench.sample("put_1, µs", lambda: (books.append(stack.load(connections=1, seconds=bench.seconds)) or books[-1]["p50_us"], books[-1]))
-                bench.figure("put_1_p50").add(subject, reference)
+                bench.figure("put_1_p50").add(*bench.turn(turn, lambda: bench.sample("put_1, µs", lambda: put_1(bench)),
+                    lambda: bench.sample("pgbench -c 1, µs", lambda: bench.pgbench.run("put.sql", 1, bench.turn_seconds)[1])))
             if bench.wanted("hot_record"):
-                reference = pgbench_rate(bench, "put_one_row.sql")
-                subject = bench.sample("hot_record", lambda: stack.put_rate(mode="hot", ids=(1, 1), seconds=bench.seconds))
-                bench.figure("hot_record").add(subject, reference)
+                bench.figure("hot_record").add(*bench.turn(turn,
+                    lambda: bench.sample("hot_record", lambda: stack.put_rate(mode="hot", ids=(1, 1), seconds=bench.turn_seconds)),
+                    lambda: pgbench_rate(bench, "put_one_row.sql")))
             if bench.wanted("get_64"):
-                reference = pgbench_rate(bench, "get.sql")
-                subject = bench.sample("get_64", lambda: stack.put_rate(mode="get", seconds=bench.seconds))
-                bench.figure("get_64").add(subject, reference)
+                bench.figure("get_64").add(*bench.turn(turn,
+                    lambda: bench.sample("get_64", lambda: stack.put_rate(mode="get", seconds=bench.turn_seconds)),
+                    lambda: pgbench_rate(bench, "get.sql")))
         run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
     level_again(bench)
 
@@ -116,12 +113,17 @@ def level_again(bench):
     link.close()
 
 
+def put_1(bench):
+    books = bench.stack.load(connections=1, seconds=bench.turn_seconds)
+    return books["p50_us"], books
+
+
 def direct_rate(bench):
     """The product's batch statement sent straight by libpq, 32 rows at a time, from as many connections as there are workers' writers."""
     import json
     import subprocess
     from support import places
-    run = subprocess.run([places.program("tests/bench/plist-direct"), bench.stack.config, "us", str(bench.seconds), "32"],
+    run = subprocess.run([places.program("tests/bench/plist-direct"), bench.stack.config, "us", str(bench.turn_seconds), "32"],
                          capture_output=True, text=True, check=True)
     books = json.loads(run.stdout)
     return books["rate"], books
@@ -130,12 +132,12 @@ def direct_rate(bench):
 def nginx_writes(bench, say):
     stack = bench.stack
     with stack.relay_held("us"):
-        for _ in range(bench.rounds):
+        for turn in range(bench.turns):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
-            reference = pgbench_rate(bench, "put.sql")
-            subject = bench.sample("put_64_nginx", lambda: stack.put_rate(port=stack.nginx.port, seconds=bench.seconds))
-            bench.figure("put_64_nginx").add(subject, reference)
+            bench.figure("put_64_nginx").add(*bench.turn(turn,
+                lambda: bench.sample("put_64_nginx", lambda: stack.put_rate(port=stack.nginx.port, seconds=bench.turn_seconds)),
+                lambda: pgbench_rate(bench, "put.sql")))
         run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
     level_again(bench)
 
@@ -199,7 +201,7 @@ def chain(bench, say):
     stack = bench.stack
     for _ in range(max(1, bench.rounds // 2)):
         fresh(bench)
-        reference = pgbench_rate(bench, "put.sql")
+        reference = pgbench_rate(bench, "put.sql", bench.seconds)
         subject = bench.sample("full_chain", lambda: (sustained(bench, say), {}))
         bench.figure("full_chain").add(subject, reference)
 
