@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg2
 import psycopg2.extras
 
-from measure import Figure, Sample, median
+from measure import Figure, Sample, median, watch
 from references import Express, LogicalReplication, install_express, run_sql
 from support import places
 from support.plistd import admin
@@ -58,7 +58,7 @@ def best_clients(bench, script):
     """pgbench's best client count for a script, looked for once a run."""
     cache = bench.__dict__.setdefault("best", {})
     if script not in cache:
-        cache[script] = bench.pgbench.best_clients(script, 1.5)[0]
+        cache[script] = bench.pgbench.best_clients(script, bench.turn_seconds)[0]
     return cache[script]
 
 
@@ -183,7 +183,7 @@ def relay(bench, say):
             alone = put_64(bench)
             events = stack.outbox()
             begun = time.monotonic()
-        stack.wait_outbox_empty()
+        watch("the outbox is empty", lambda: not run_sql(stack.postgres["us"].url, "SELECT 1 FROM outbox LIMIT 1"))
         seconds = time.monotonic() - begun
         say(f"  relay_drain: {events} events in {seconds:.2f} s: {events / seconds:,.0f}/s")
         bench.figure("relay_drain").add(Sample(events / seconds, 0.0, seconds), alone)
@@ -334,7 +334,7 @@ def looping_policy(bench, say):
 
     rows = []
     stack.reload_policy(change)
-    for _ in range(bench.rounds):
+    for _ in range(max(1, bench.rounds // 2)):
         before = counted()
         alone = gaps()
         between = counted()
@@ -371,6 +371,10 @@ def apply(bench, say):
         stack.wait_level()
         if logical is None:
             logical = LogicalReplication(stack.postgres["us"], stack.postgres["eu"])
+        else: # past what the product has written meanwhile
+            logical.resume()
+            logical.wait_level()
+            logical.wait_decoded()
         logical.suspend()
         count = 100 if bench.quick else 400
         logical.pgbench("-f", __file__.replace("keys.py", "pgbench/logical.sql"), "-c", "32", "-j", "2", "-t", str(count * 5))
@@ -380,18 +384,18 @@ def apply(bench, say):
         seconds = time.monotonic() - begun
         say(f"  logical replication: {32 * count * 5} transactions in {seconds:.2f} s: {32 * count * 5 / seconds:,.0f}/s")
         bench.figure("apply").add(subject, Sample(32 * count * 5 / seconds, 0.0, seconds))
+        logical.suspend()  # or it would read the log beside the next turn
     logical.drop()
 
 
 def applied_within(stack, timeout=180):
     """Seconds from the first applied event to the last, by the applier's own commits."""
     us, eu = stack.postgres["us"].url, stack.postgres["eu"].url
-    wanted = dict(run_sql(us, "SELECT id, (vector ->> 'us')::int FROM properties WHERE id <= 1000"))
-    state = "SELECT id, (vector ->> 'us')::int FROM properties WHERE id <= 1000"
-    first = dict(run_sql(eu, state))
-    wait_until("eu takes its first event", lambda: dict(run_sql(eu, state)) != first, timeout, pause=0.001)
+    state = "SELECT sum((vector ->> 'us')::int) FROM properties WHERE id <= 1000"
+    wanted, first = run_sql(us, state), run_sql(eu, state)
+    watch("eu takes its first event", lambda: run_sql(eu, state) != first, timeout)
     begun = time.monotonic()
-    wait_until("eu has applied all", lambda: dict(run_sql(eu, state)) == wanted, timeout, pause=0.005)
+    watch("eu has applied all", lambda: run_sql(eu, state) == wanted, timeout)
     return time.monotonic() - begun
 
 
@@ -423,7 +427,7 @@ def connections(bench, say):
                         continue
                     run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
                     cpu = stack.daemon_cpu()
-                    books = stack.load(mode=mode, port=port, connections=count, seconds=min(3.0, bench.seconds), ids=(1, 1000))
+                    books = stack.load(mode=mode, port=port, connections=count, seconds=bench.turn_seconds, ids=(1, 1000))
                     cpu = stack.daemon_cpu() - cpu
                     rows.append((mode, way, count, books["ok_rate"], books["p50_us"], books["p99_us"], float(books["max_us"]),
                                  cpu * 1e6 / max(1, books["requests"]), stack.plistd["us"].resident_bytes() / 2**20))

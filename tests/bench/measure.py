@@ -75,6 +75,15 @@ def take(measure):
     return Sample(float(value), max(0.0, foreign), seconds, detail)
 
 
+def watch(what, predicate, timeout=120):
+    """Waits as support.process.wait_until does, which looks less often the longer it takes; what is timed is looked at as often at its end."""
+    end = time.monotonic() + timeout
+    while not predicate():
+        if time.monotonic() > end:
+            raise RuntimeError(f"waited {timeout} s until {what}")
+        time.sleep(0.02)
+
+
 def median(values):
     return statistics.median(values)
 

@@ -9,6 +9,7 @@ import subprocess
 
 import psycopg2
 
+from measure import watch
 from support import places
 from support.client import Client
 from support.postgres import newest_binaries
@@ -150,7 +151,13 @@ class LogicalReplication:
 
     def wait_level(self, timeout=120):
         wanted = self.versions(self.us_url)
-        wait_until("logical replication is level", lambda: self.versions(self.eu_url) == wanted, timeout, pause=0.005)
+        watch("logical replication is level", lambda: self.versions(self.eu_url) == wanted, timeout)
+
+    def wait_decoded(self, timeout=120):
+        """Until it has read all of us's log, whoever wrote it."""
+        end = run_sql(self.us_url, "SELECT pg_current_wal_lsn()")[0][0]
+        wait_until("logical replication has read the log", lambda: run_sql(self.us_url,
+            f"SELECT bool_and(confirmed_flush_lsn >= '{end}') FROM pg_replication_slots WHERE slot_name = 'bench'")[0][0], timeout, pause=0.02)
 
     def pgbench(self, *arguments):
         argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", *arguments, self.us_url]

@@ -19,7 +19,7 @@ RELAY_LOCK = "hashtext('plist-relay')"
 
 DURABLE = {
     "shared_buffers": "'512MB'", "max_wal_size": "'4GB'", "max_connections": 200, "wal_level": "logical", "track_commit_timestamp": "on",
-    "autovacuum_naptime": "'10s'", "synchronous_commit": "on", "fsync": "on", "full_page_writes": "on",
+    "autovacuum_naptime": "'10s'", "wal_retrieve_retry_interval": "'100ms'", "synchronous_commit": "on", "fsync": "on", "full_page_writes": "on",
 }
 
 
