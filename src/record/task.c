@@ -40,6 +40,8 @@ static struct pl_task **list_of(const struct pl_task *task)
 static void detach(struct pl_task *task)
 {
 	if (task->lane) {
+		if (task->slot && task->slot->lane == task->lane)
+			task->slot->lane = NULL;
 		task->lane->tasks[task->place] = NULL;
 		task->lane = NULL;
 	} else {

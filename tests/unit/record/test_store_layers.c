@@ -119,6 +119,28 @@ static void layers_stand_beside_writes_of_other_records(void **state)
 	ask_is(f, "23", "SELECT count(*) FROM outbox");
 }
 
+// Or it would take a lock after those that the first layer has taken in order.
+static void a_record_that_was_in_an_earlier_batch_is_in_no_layer_of_this_one(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *way = stand_in_the_way();
+	struct pl_write *a[5], *b[5], *later[5], *all[15];
+
+	f->config->database.batch = 1; // so that the other record waits
+	send_all(f, a, 5, 5, 0, "111.00");
+	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	send_all(f, b, 5, 6, -1, NULL);
+	send_all(f, later, 5, 5, -1, NULL);
+	PQfinish(way);
+	for (int i = 0; i < 15; i++)
+		all[i] = i < 5 ? a[i] : i < 10 ? b[i - 5] : later[i - 10];
+	writes_await(f, all, 15);
+	for (int i = 0; i < 15; i++)
+		outcome_of(all[i], PL_OUTCOME_DONE);
+	ask_is(f, "15 3", "SELECT count(*) || ' ' || count(DISTINCT xmin::text) FROM outbox");
+	ask_is(f, "0", "SELECT count(*) FROM (SELECT FROM outbox GROUP BY xmin::text HAVING count(DISTINCT record_id) > 1) o");
+}
+
 static void a_layer_that_is_known_from_elsewhere_is_remembered(void **state)
 {
 	struct fixture *f = *state;
@@ -190,6 +212,7 @@ int main(void)
 		t(nothing_overtakes_a_write_of_its_record),
 		t(a_layer_that_the_database_refuses_fails_alone),
 		t(layers_stand_beside_writes_of_other_records),
+		t(a_record_that_was_in_an_earlier_batch_is_in_no_layer_of_this_one),
 		t(a_layer_that_is_known_from_elsewhere_is_remembered),
 		t(layers_that_lose_their_connection_are_each_done_once),
 		t(a_deadline_takes_one_layer_out_and_leaves_the_others),
