@@ -121,8 +121,9 @@ class Workflow:
 
     def settled(self):
         """Before a question that must be answered with yes: what is on its way has arrived."""
-        for command in (["lag", "--max-seconds", "5"], ["status"]):
-            wait_until(f"{command[0]} is content", lambda c=command: self.stack.admin(*c), 60)
+        for _ in range(3):  # an applier that a reload sends to its group anew is not ready for a moment, but a moment after the reload
+            for command in (["lag", "--max-seconds", "5"], ["status"]):
+                wait_until(f"{command[0]} is content", lambda c=command: self.stack.admin(*c), 60)
 
 
 class look(Workflow):
