@@ -56,14 +56,15 @@ struct pl_conn_params {
 // Sends a prepared statement as a transaction of its own. -1 (err) when the connection is not up: fn is then not called.
 int pl_conn_send(struct pl_conn *conn, const char *statement, const struct pl_conn_params *params, pl_conn_result_fn *fn, void *arg,
                  struct pl_error *err);
-// What is sent between these two, and there must be something, is one transaction: done together or undone together. Nothing is committed before
+// The same for SQL that is not prepared.
+int pl_conn_send_sql(struct pl_conn *conn, const char *sql, const struct pl_conn_params *params, pl_conn_result_fn *fn, void *arg,
+                     struct pl_error *err);
+
+// What is sent between these two is one transaction: done together or undone together. Nothing is committed before
 // pl_conn_commit, so it is to be called before the loop goes on. When one of them fails, the others are called back with its result, too, and with
 // PL_ECONFLICT, SQLSTATE 40000: they were undone, or not run, for no fault of their own. A fault of the commit is the last one's.
 void pl_conn_begin(struct pl_conn *conn);
 void pl_conn_commit(struct pl_conn *conn);
-// The same as pl_conn_send for SQL that is not prepared.
-int pl_conn_send_sql(struct pl_conn *conn, const char *sql, const struct pl_conn_params *params, pl_conn_result_fn *fn, void *arg,
-                     struct pl_error *err);
 
 // Gives the connection up (a deadline passed): outstanding commands are called back as lost, and it connects anew.
 void pl_conn_drop(struct pl_conn *conn, const char *why);

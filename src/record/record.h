@@ -28,8 +28,8 @@ struct pl_record *pl_record_new(struct pl_arena *arena, const struct pl_resource
 
 // {"id":7,"price":500000.00,…,"region_origin":"us","version":2,"updated_at":"…"}: fields in configured order.
 void pl_record_print(struct pl_buf *buf, const struct pl_record *record);
-// A record of our own database from its JSON, as pl_record_print or the store's statements print it, and its vector's text (NULL: it is not set). A NaN that someone
-// put into a column by hand is null here, and `json` is not kept.
+// A record of our own database from its JSON, as pl_record_print or the store's statements print it, and its vector's text
+// (NULL: it is not set). A NaN that someone put into a column by hand is null here, and `json` is not kept.
 int pl_record_scan(struct pl_arena *arena, const struct pl_resource *resource, const char *json, const char *vector,
                    struct pl_record **record_r, struct pl_error *err);
 // A JSON value with a record's members in the record's order, others behind them: what JSONB has shuffled, put right.

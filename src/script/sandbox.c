@@ -327,7 +327,7 @@ static void set_taken(lua_State *L, size_t row)
 	}
 	if (taken[row].how == CHARGED)
 		lua_pushcclosure(L, charged, 1);
-	else if (taken[row].how == READING)
+	else if (taken[row].how == READING && pl_vm_of(L)->world == PL_WORLD_HANDLER) // policies are given no such tables
 		lua_pushcclosure(L, pl_unread_call_read, 1);
 	lua_setfield(L, -2, taken[row].name);
 }

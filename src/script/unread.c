@@ -42,6 +42,14 @@ static const struct text *text_at(lua_State *L, int index)
 	return text;
 }
 
+// The tree of a body whose request runs; NULL.
+static const cJSON *tree_of(lua_State *L, const struct text *text)
+{
+	const struct pl_run *run = pl_vm_of(L)->run;
+
+	return !text->resource && run && run->number == text->run ? run->request->body : NULL;
+}
+
 static void push(lua_State *L, const struct text *of, const char *json, const char *etag, int members)
 {
 	size_t etag_size = etag ? strlen(etag) + 1 : 0;
@@ -91,10 +99,10 @@ static void read_record(lua_State *L, const struct text *text)
 
 static void read_body(lua_State *L, const struct text *text)
 {
-	const struct pl_run *run = pl_vm_of(L)->run;
+	const cJSON *tree = tree_of(L, text);
 
-	if (run && run->number == text->run)
-		pl_value_fill_object(L, run->request->body);
+	if (tree)
+		pl_value_fill_object(L, tree);
 	else
 		pl_value_fill_object_text(L, text->json, text->len);
 	lua_pushnil(L);
@@ -150,9 +158,8 @@ const char *pl_unread_etag(lua_State *L, int index)
 const cJSON *pl_unread_body(lua_State *L, int index)
 {
 	const struct text *text = text_at(L, index);
-	const struct pl_run *run = pl_vm_of(L)->run;
 
-	return text && !text->resource && run && run->number == text->run ? run->request->body : NULL;
+	return text ? tree_of(L, text) : NULL;
 }
 
 // ---- what scripts do to it

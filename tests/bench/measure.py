@@ -11,6 +11,8 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
+from support.process import wait_until
+
 TICKS = os.sysconf("SC_CLK_TCK")
 # A sample beside which others used more than this share of one core is called noisy.
 NOISE = 0.10
@@ -76,12 +78,8 @@ def take(measure):
 
 
 def watch(what, predicate, timeout=120):
-    """Waits as support.process.wait_until does, which looks less often the longer it takes; what is timed is looked at as often at its end."""
-    end = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() > end:
-            raise RuntimeError(f"waited {timeout} s until {what}")
-        time.sleep(0.02)
+    """Waits for the end of what is timed: looks as often then as at its beginning."""
+    return wait_until(what, predicate, timeout, pause=0.02, growth=1)
 
 
 def median(values):

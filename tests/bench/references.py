@@ -13,7 +13,7 @@ from measure import watch
 from support import places
 from support.client import Client
 from support.postgres import newest_binaries
-from support.process import Server, free_port, wait_until
+from support.process import Server, free_port
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -156,8 +156,8 @@ class LogicalReplication:
     def wait_decoded(self, timeout=120):
         """Until it has read all of us's log, whoever wrote it."""
         end = run_sql(self.us_url, "SELECT pg_current_wal_lsn()")[0][0]
-        wait_until("logical replication has read the log", lambda: run_sql(self.us_url,
-            f"SELECT bool_and(confirmed_flush_lsn >= '{end}') FROM pg_replication_slots WHERE slot_name = 'bench'")[0][0], timeout, pause=0.02)
+        watch("logical replication has read the log", lambda: run_sql(self.us_url,
+            f"SELECT bool_and(confirmed_flush_lsn >= '{end}') FROM pg_replication_slots WHERE slot_name = 'bench'")[0][0], timeout)
 
     def pgbench(self, *arguments):
         argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", *arguments, self.us_url]

@@ -26,8 +26,8 @@ class Timeout(AssertionError):
     """Something that was waited for did not happen."""
 
 
-def wait_until(what, predicate, timeout=10.0, pause=0.02):
-    """Waits until predicate() is true and returns its value. An exception counts as "not yet" and is told at the end."""
+def wait_until(what, predicate, timeout=10.0, pause=0.02, growth=1.3):
+    """Waits until predicate() is true and returns its value, looking less often the longer it takes. An exception counts as "not yet" and is told at the end."""
     end = time.monotonic() + timeout
     while True:
         last = None
@@ -41,7 +41,7 @@ def wait_until(what, predicate, timeout=10.0, pause=0.02):
         if time.monotonic() >= end:
             raise Timeout(f"waited {timeout:g} s until {what}; last: {last!r}")
         time.sleep(pause)
-        pause = min(pause * 1.3, 0.25)
+        pause = min(pause * growth, 0.25)
 
 
 def port_is_free(port):

@@ -38,7 +38,6 @@ static inline void vector_is(const struct pl_vector *vector, const char *text)
 	pl_buf_fini(&buf);
 }
 
-// The JSON that the database made is the JSON that C makes.
 // A record that was read, against the database's own text of it.
 static inline void prints_as(const struct pl_record *record, const char *expected)
 {
@@ -49,6 +48,7 @@ static inline void prints_as(const struct pl_record *record, const char *expecte
 	pl_buf_fini(&buf);
 }
 
+// The JSON that the database made is the JSON that C makes.
 static inline void prints_alike(const struct pl_record *record)
 {
 	struct pl_record plain = *record;

@@ -3,13 +3,18 @@
 
 #define BODY "{\"price\":500000.50,\"deep\":{\"list\":[1,null,\"x\"]},\"bedrooms\":3}"
 
-// What a handler answers that has `t`: a body or a record, in which nobody has looked.
-static void run_on(const char *text, const char *body, const char *expected)
+// What a handler answers: to the last of two requests, or to the only one (`kept` NULL).
+static void run_twice(const char *text, const char *kept, const char *body, const char *expected)
 {
 	struct bench b;
 	struct talk t;
 
 	bench_open(&b, "handlers/a.lua", text);
+	if (kept) {
+		ask(&t, &b, "handlers/a.lua", "7", kept);
+		assert_int_equal(t.answer.status, 200);
+		talk_end(&t);
+	}
 	ask(&t, &b, "handlers/a.lua", "7", body);
 	if (t.answer.status != 200)
 		fail_msg("%d: %s", t.answer.status, text);
@@ -19,6 +24,12 @@ static void run_on(const char *text, const char *body, const char *expected)
 	bench_close(&b);
 }
 
+static void run_on(const char *text, const char *body, const char *expected)
+{
+	run_twice(text, NULL, body, expected);
+}
+
+// In which `t` is a body or a record that nobody has looked into.
 struct look { const char *script, *expected; };
 
 static void run_all(const char *begin, const char *body, const struct look *looks, size_t n)
@@ -126,48 +137,24 @@ static void unread_table_is_read_where_an_answer_asks_for_a_table(void **state)
 // The request of a body is gone, and so is its tree; another request is the one that runs.
 static void body_and_record_may_be_kept_unread_and_looked_at_in_another_request(void **state)
 {
-	struct bench b;
-	struct talk t;
-
-	bench_open(&b, "handlers/a.lua", HEAD "local body, record return { name = 'h', doc = 'a test', handle = function(req) "
-	           "if not body then body, record = req.body, records.get('properties', 7) return http.ok {} end "
-	           "local r = assert(records.update('properties', 7, { price = 1 })) "
-	           "return http.ok { body.price, record.price, r.price, records ~= nil } end }");
-	ask(&t, &b, "handlers/a.lua", "7", BODY);
-	assert_int_equal(t.answer.status, 200);
-	talk_end(&t);
-	ask(&t, &b, "handlers/a.lua", "7", "{\"price\":9}");
-	assert_string_equal(t.answer.body.data, "[500000.50,500000.00,1.00,true]");
-	talk_end(&t);
-	bench_close(&b);
+	run_twice(HEAD "local body, record return { name = 'h', doc = 'a test', handle = function(req) "
+	          "if not body then body, record = req.body, records.get('properties', 7) return http.ok {} end "
+	          "local r = assert(records.update('properties', 7, { price = 1 })) "
+	          "return http.ok { body.price, record.price, r.price, records ~= nil } end }",
+	          BODY, "{\"price\":9}", "[500000.50,500000.00,1.00,true]");
 }
 
 static void kept_body_is_not_taken_for_the_one_that_runs(void **state)
 {
-	struct bench b;
-	struct talk t;
-
-	bench_open(&b, "handlers/a.lua", HEAD "local body return { name = 'h', doc = 'a test', handle = function(req) "
-	           "if not body then body = req.body return http.ok {} end "
-	           "local r = assert(records.update('properties', 7, body)) return http.ok { r.price, req.body.price } end }");
-	ask(&t, &b, "handlers/a.lua", "7", "{\"price\":5}");
-	talk_end(&t);
-	ask(&t, &b, "handlers/a.lua", "7", "{\"price\":9}");
-	assert_string_equal(t.answer.body.data, "[5.00,9]");
-	talk_end(&t);
-	bench_close(&b);
+	run_twice(HEAD "local body return { name = 'h', doc = 'a test', handle = function(req) "
+	          "if not body then body = req.body return http.ok {} end "
+	          "local r = assert(records.update('properties', 7, body)) return http.ok { r.price, req.body.price } end }",
+	          "{\"price\":5}", "{\"price\":9}", "[5.00,9]");
 }
 
 static void body_that_a_handler_changed_is_written_as_changed(void **state)
 {
-	struct bench b;
-	struct talk t;
-
-	bench_open(&b, "handlers/a.lua", HANDLER("req.body.price = 6 return http.ok(assert(records.update('properties', 7, req.body)).price)"));
-	ask(&t, &b, "handlers/a.lua", "7", "{\"price\":5}");
-	assert_string_equal(t.answer.body.data, "6.00");
-	talk_end(&t);
-	bench_close(&b);
+	run_on(HANDLER("req.body.price = 6 return http.ok(assert(records.update('properties', 7, req.body)).price)"), "{\"price\":5}", "6.00");
 }
 
 static void body_of_any_form_is_what_it_is(void **state)
