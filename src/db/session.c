@@ -1,7 +1,8 @@
 // A database session for threads that may wait; never inside libpq, always in poll(2) beside the stop signal.
 //
 // Stands under replicate/relay, replicate/apply, housekeeping and plist-admin.
-// Invariant: when a call returns, no command is outstanding on the connection, except a COPY that the caller goes on with.
+// Invariant: when a call returns, no command is outstanding on the connection, except one that was sent to be received later, and a COPY that the
+// caller goes on with.
 // Threads: belongs to one thread at a time.
 #include "db/session.h"
 
@@ -261,9 +262,29 @@ PGresult *pl_session_exec(struct pl_session *session, const char *sql, int npara
 PGresult *pl_session_exec_prepared(struct pl_session *session, const char *statement, int nparams, const char *const *params,
                                    struct pl_error *err)
 {
+	struct pl_conn_params texts = { nparams, params, NULL, NULL };
+
+	return pl_session_send(session, statement, &texts, err) < 0 ? NULL : pl_session_receive(session, err);
+}
+
+int pl_session_send(struct pl_session *session, const char *statement, const struct pl_conn_params *params, struct pl_error *err)
+{
+	struct pl_error own;
+
+	if (!err)
+		err = &own;
 	if (!usable(session, err))
-		return NULL;
-	return collect_if(session, PQsendQueryPrepared(session->pg, statement, nparams, params, NULL, NULL, 0), err);
+		return PL_EUNAVAIL;
+	if (!PQsendQueryPrepared(session->pg, statement, params->n, params->values, params->lengths, params->formats, 0)) {
+		collect_if(session, 0, err);
+		return err->code;
+	}
+	return flush(session, deadline(session), err);
+}
+
+PGresult *pl_session_receive(struct pl_session *session, struct pl_error *err)
+{
+	return usable(session, err) ? collect(session, err) : NULL;
 }
 
 int pl_session_do(struct pl_session *session, const char *sql, struct pl_error *err)
@@ -305,22 +326,29 @@ int pl_session_copy_put(struct pl_session *session, const char *data, size_t len
 	return flush(session, deadline_us, err); // so that memory stays bounded by the server's pace
 }
 
-int pl_session_copy_end(struct pl_session *session, const char *abandon, struct pl_error *err)
+int pl_session_copy_close(struct pl_session *session, const char *abandon, struct pl_error *err)
 {
 	int64_t deadline_us = deadline(session);
-	struct pl_error own;
-	PGresult *result;
 	int put, code;
 
-	if (!err)
-		err = &own;
 	if (!usable(session, err))
 		return PL_EUNAVAIL;
 	while ((put = PQputCopyEnd(session->pg, abandon)) == 0)
 		if ((code = await(session, PQsocket(session->pg), POLLIN | POLLOUT, deadline_us)) < 0)
 			return lose(session, code, true, err);
-	if (put < 0)
-		return lose(session, PL_OK, true, err);
+	return put < 0 ? lose(session, PL_OK, true, err) : flush(session, deadline_us, err);
+}
+
+int pl_session_copy_end(struct pl_session *session, const char *abandon, struct pl_error *err)
+{
+	struct pl_error own;
+	PGresult *result;
+	int code;
+
+	if (!err)
+		err = &own;
+	if ((code = pl_session_copy_close(session, abandon, err)) < 0)
+		return code;
 	result = collect(session, err);
 	PQclear(result);
 	return result ? 0 : err->code;

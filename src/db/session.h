@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "db/conn.h"
 
 struct pl_session;
 
@@ -39,10 +40,16 @@ PGconn *pl_session_pg(struct pl_session *session); // non-blocking; for what is 
 PGresult *pl_session_exec(struct pl_session *session, const char *sql, int nparams, const char *const *params, struct pl_error *err);
 PGresult *pl_session_exec_prepared(struct pl_session *session, const char *statement, int nparams, const char *const *params,
                                    struct pl_error *err);
+// The same in two steps, for who has something to do while the server works: sent (0 or a code), and waited for. Nothing else may be asked between
+// them, and what was sent must be received.
+int pl_session_send(struct pl_session *session, const char *statement, const struct pl_conn_params *params, struct pl_error *err);
+PGresult *pl_session_receive(struct pl_session *session, struct pl_error *err);
 // "BEGIN", "COMMIT", "SET …": 0 or a code. A COMMIT that is lost is PL_EUNKNOWN.
 int pl_session_do(struct pl_session *session, const char *sql, struct pl_error *err);
-// After an exec of "COPY … FROM STDIN" that gave PGRES_COPY_IN: lines, then the end. `abandon` (may be NULL) makes the server undo it.
+// After an exec of "COPY … FROM STDIN" that gave PGRES_COPY_IN: its data, then the end. `abandon` (may be NULL) makes the server undo it. The end
+// in two steps is copy_close and receive.
 int pl_session_copy_put(struct pl_session *session, const char *data, size_t len, struct pl_error *err);
+int pl_session_copy_close(struct pl_session *session, const char *abandon, struct pl_error *err);
 int pl_session_copy_end(struct pl_session *session, const char *abandon, struct pl_error *err);
 // Waits for up to `us`, or until stop_fd is readable: PL_ESTOPPED then, else 0. Backoff without a bare sleep.
 int pl_session_pause(struct pl_session *session, int64_t us);

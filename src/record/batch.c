@@ -289,7 +289,7 @@ static void cut_careful(struct pl_store *store)
 	if (!store->careful_waiting || lane->n > 0)
 		return;
 	if (!lane->conn) {
-		lane->conn = pl_store_connect(store, "careful", false, pl_store_pinned_plans);
+		lane->conn = pl_store_connect(store, "careful", false, pl_statement_pinned_plans);
 		pl_shapes_prepare(store, lane->conn, PL_STATEMENT_CAREFUL, PL_STATEMENT_CAREFUL);
 	}
 	if (!pl_conn_up(lane->conn))

@@ -176,7 +176,6 @@ void pl_store_wake_at(struct pl_store *store, int64_t at_us);
 void pl_store_wait(struct pl_store *store, const struct pl_conn *conn, int64_t deadline_us);
 // `what` it is for, in the connection's name: "plist us write".
 struct pl_conn *pl_store_connect(struct pl_store *store, const char *what, bool read_only, const char *const *setup);
-extern const char *const pl_store_pinned_plans[];
 // What a call is told that waits for a connection which does not come: PL_EUNAVAIL; 0 while there is hope.
 int pl_store_away(struct pl_conn *conn, struct pl_store *store, struct pl_error *err);
 

@@ -60,3 +60,6 @@ const char *pl_statement_kind_name(enum pl_statement_kind kind); // "change_batc
 void pl_statement_read_columns(struct pl_buf *buf, const struct pl_resource *resource);
 void pl_statement_table(struct pl_buf *buf, const struct pl_resource *resource);
 void pl_statement_name(struct pl_buf *buf, const char *identifier); // quoted
+
+// What a session is set to that asks by keys; NULL-ended.
+extern const char *const pl_statement_pinned_plans[];

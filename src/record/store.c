@@ -18,13 +18,6 @@
 
 #define LOOK_AGAIN_US 50000 // at a connection that is away
 
-// Every statement of ours finds its rows by their keys in an index, however few rows the planner believes there to be: a plan that reads
-// the whole table, or the whole index, would be right for the few rows of the first minute, and is kept until somebody runs ANALYZE.
-const char *const pl_store_pinned_plans[] = {
-	"SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
-	"SET enable_material = off; SET enable_memoize = off; SET cpu_index_tuple_cost = 10", NULL,
-};
-
 // What was in flight waits again, and may have to be told that it waits in vain.
 static void changed(struct pl_conn *conn, bool up, void *arg)
 {
@@ -131,7 +124,7 @@ static void connect_all(struct pl_store *store)
 	store->writers = pl_calloc((size_t)store->nwriters, sizeof store->writers[0]);
 	store->readers = pl_calloc((size_t)store->nreaders, sizeof store->readers[0]);
 	for (int i = 0; i < store->nwriters; i++) {
-		struct pl_conn *conn = pl_store_connect(store, "write", false, pl_store_pinned_plans);
+		struct pl_conn *conn = pl_store_connect(store, "write", false, pl_statement_pinned_plans);
 
 		store->writers[i].conn = conn;
 		for (int k = 0; k < PL_LAYERS_MAX; k++)
@@ -139,7 +132,7 @@ static void connect_all(struct pl_store *store)
 		pl_remember_prepare(NULL, conn);
 	}
 	for (int i = 0; i < store->nreaders; i++) {
-		store->readers[i] = pl_store_connect(store, "read", true, pl_store_pinned_plans);
+		store->readers[i] = pl_store_connect(store, "read", true, pl_statement_pinned_plans);
 		pl_remember_prepare(store->readers[i], NULL);
 	}
 	pl_lane_init(&store->careful, store, NULL, false);

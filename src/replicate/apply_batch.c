@@ -37,7 +37,8 @@ struct pl_apply_batch *pl_apply_batch_new(void)
 {
 	struct pl_apply_batch *batch = pl_calloc(1, sizeof *batch);
 
-	batch->messages = pl_arena_new(256 * 1024);
+	batch->now.arena = pl_arena_new(256 * 1024);
+	batch->ahead.arena = pl_arena_new(256 * 1024);
 	batch->arena = pl_arena_new(256 * 1024);
 	return batch;
 }
@@ -58,9 +59,13 @@ void pl_apply_batch_free(struct pl_apply_batch **at)
 	if (!batch)
 		return;
 	forget_attempt(batch);
-	pl_arena_free(&batch->messages);
+	for (int i = 0; i < 2; i++) {
+		struct reading *reading = i ? &batch->ahead : &batch->now;
+
+		pl_arena_free(&reading->arena);
+		free(reading->items);
+	}
 	pl_arena_free(&batch->arena);
-	free(batch->items);
 	free(batch);
 	*at = NULL;
 }
@@ -85,7 +90,7 @@ static const struct pl_resource *resource_of(const struct pl_config *config, con
 	return NULL;
 }
 
-static void read_message(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *item)
+static void read_message(struct reading *r, const struct pl_apply_tools *tools, struct item *item)
 {
 	const struct pl_message *m = item->message;
 	const struct pl_resource *resource = resource_of(tools->config, m->topic);
@@ -93,52 +98,93 @@ static void read_message(struct pl_apply_batch *b, const struct pl_apply_tools *
 	struct pl_error err = { 0 };
 
 	if (is_own(m, tools->region->name) && !m->unsure) {
-		b->nown++;
+		r->nown++;
 		return;
 	}
 	if (!resource) {
 		item->error = "no resource of the configuration has this topic";
-	} else if (pl_event_decode(b->messages, resource, m->key, m->key_len, m->value, m->value_len, m->headers, m->nheaders, &event, &err) < 0) {
-		item->error = pl_arena_strdup(b->messages, err.text);
+	} else if (pl_event_decode(r->arena, resource, m->key, m->key_len, m->value, m->value_len, m->headers, m->nheaders, &event, &err) < 0) {
+		item->error = pl_arena_strdup(r->arena, err.text);
 	} else if (event->foreign && strcmp(event->write.dot.region, tools->region->name) == 0) {
-		b->nown++; // somebody's echo of what we have
+		r->nown++; // somebody's echo of what we have
 	} else {
 		event->topic = m->topic;
 		event->partition = m->partition;
 		event->offset = m->offset;
 		event->broker_time_us = m->broker_time_us;
 		item->event = event;
-		b->nevents++;
+		r->nevents++;
 	}
-	b->nerrors += item->error != NULL;
+	r->nerrors += item->error != NULL;
+}
+
+static void read_messages(struct reading *r, const struct pl_apply_tools *tools, const struct pl_message *messages, int n)
+{
+	if (n > r->items_cap) {
+		r->items_cap = n > 2 * r->items_cap ? n : 2 * r->items_cap;
+		r->items = pl_realloc(r->items, sizeof r->items[0] * (size_t)r->items_cap);
+	}
+	for (int i = 0; i < r->nitems; i++) // with those that were added they may stand elsewhere
+		r->items[i].message = &messages[i];
+	for (; r->nitems < n; r->nitems++) {
+		r->items[r->nitems] = (struct item){ .message = &messages[r->nitems] };
+		read_message(r, tools, &r->items[r->nitems]);
+	}
 }
 
 void pl_apply_batch_read(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, const struct pl_message *messages, int n)
 {
+	read_messages(&batch->now, tools, messages, n);
+}
+
+void pl_apply_batch_read_ahead(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, const struct pl_message *messages, int n)
+{
+	read_messages(&batch->ahead, tools, messages, n);
+}
+
+int pl_apply_batch_size(const struct pl_apply_batch *batch)
+{
+	return batch->now.nitems;
+}
+
+static void forget(struct reading *r)
+{
+	pl_arena_reset(r->arena);
+	r->nitems = r->nevents = r->nerrors = r->nown = 0;
+}
+
+void pl_apply_batch_forget_ahead(struct pl_apply_batch *batch)
+{
+	forget(&batch->ahead);
+}
+
+void pl_apply_batch_forget(struct pl_apply_batch *batch)
+{
+	forget_attempt(batch); // it points to what was read
+	forget(&batch->now);
+	forget(&batch->ahead);
+}
+
+void pl_apply_batch_advance(struct pl_apply_batch *batch)
+{
+	struct reading done = batch->now;
+
 	forget_attempt(batch);
-	pl_arena_reset(batch->messages);
-	batch->nevents = batch->nerrors = batch->nown = 0;
-	if (n > batch->items_cap) {
-		batch->items_cap = n;
-		batch->items = pl_realloc(batch->items, sizeof batch->items[0] * (size_t)n);
-	}
-	batch->nitems = n;
-	for (int i = 0; i < n; i++) {
-		batch->items[i] = (struct item){ .message = &messages[i] };
-		read_message(batch, tools, &batch->items[i]);
-	}
+	batch->now = batch->ahead;
+	batch->ahead = done;
+	forget(&batch->ahead);
 }
 
 bool pl_apply_batch_matters(const struct pl_apply_batch *batch)
 {
-	return batch->nevents + batch->nerrors > 0;
+	return batch->now.nevents + batch->now.nerrors > 0;
 }
 
 void pl_apply_batch_each(const struct pl_apply_batch *batch, void (*each)(void *arg, const struct pl_event *event), void *arg)
 {
-	for (int i = 0; i < batch->nitems; i++)
-		if (batch->items[i].event)
-			each(arg, batch->items[i].event);
+	for (int i = 0; i < batch->now.nitems; i++)
+		if (batch->now.items[i].event)
+			each(arg, batch->now.items[i].event);
 }
 
 // --- an attempt: what it is about
@@ -240,9 +286,11 @@ static int decide_and_write(struct pl_apply_batch *b, const struct pl_apply_tool
 	                               err)) < 0 ||
 	    (code = pl_apply_sql_siblings(sql, session, b->targets, b->ntargets, err)) < 0 ||
 	    (code = pl_apply_sql_close(sql, session, b->targets, b->ntargets, err)) < 0 ||
-	    (code = pl_apply_sql_conflicts(sql, session, b->conflicts, b->nconflicts, err)) < 0)
+	    (code = pl_apply_sql_conflicts(sql, session, b->conflicts, b->nconflicts, err)) < 0 ||
+	    (code = pl_apply_sql_dead_letters(sql, session, b->dead, b->ndead, err)) < 0 ||
+	    (code = pl_apply_sql_copy(sql, session, tools->meanwhile, tools->arg, err)) < 0)
 		return code;
-	return pl_apply_sql_dead_letters(sql, session, b->dead, b->ndead, err);
+	return pl_apply_sql_later(sql, session, b->heard, b->nheard, err);
 }
 
 static void roll_back(const struct pl_apply_tools *tools)
@@ -310,7 +358,7 @@ static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *to
 	if (code == PL_EINVAL && n == 1 && items[0].event) { // the database will not have this value
 		pl_warning("%s %d at %lld: %s; kept as a dead letter", items[0].message->topic, items[0].message->partition,
 		           (long long)items[0].message->offset, err->text);
-		items[0].error = pl_arena_strdup(b->messages, err->text);
+		items[0].error = pl_arena_strdup(b->now.arena, err->text);
 		items[0].event = NULL;
 		return write_items(b, tools, items, 1, counts, err);
 	}
@@ -325,10 +373,10 @@ static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *to
 
 int pl_apply_batch_write(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, struct pl_apply_counts *counts, struct pl_error *err)
 {
-	int code = batch->nitems > 0 ? write_items(batch, tools, batch->items, batch->nitems, counts, err) : 0;
+	int code = batch->now.nitems > 0 ? write_items(batch, tools, batch->now.items, batch->now.nitems, counts, err) : 0;
 
 	if (code == 0)
-		counts->own += (uint64_t)batch->nown;
+		counts->own += (uint64_t)batch->now.nown;
 	return code;
 }
 

@@ -26,14 +26,25 @@ struct pl_apply_tools {
 	struct pl_session *session;
 	struct pl_apply_sql *sql;
 	struct pl_policy **policies, **shadows; // by resource; an entry NULL: not loaded, or none
+	// May be NULL: called while the database is busy with the last and largest part of a batch. Once for each try.
+	void (*meanwhile)(void *arg);
+	void *arg;
 };
 
 struct pl_apply_batch;
 struct pl_apply_batch *pl_apply_batch_new(void);
 void pl_apply_batch_free(struct pl_apply_batch **batch);
 
-// Reads the messages, and forgets the last ones. Own events and what cannot be read are sorted out here, without the database.
+// Reads the messages: those that it has not read yet, the first of them are those of the last call. Own events and what cannot be read are sorted out here,
+// without the database.
 void pl_apply_batch_read(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, const struct pl_message *messages, int n);
+// The same for the batch after this one, while this one is being written.
+void pl_apply_batch_read_ahead(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, const struct pl_message *messages, int n);
+int pl_apply_batch_size(const struct pl_apply_batch *batch); // messages read
+// Forgets what was read: all, what was read ahead, or what is done; then what was read ahead is the batch.
+void pl_apply_batch_forget(struct pl_apply_batch *batch);
+void pl_apply_batch_forget_ahead(struct pl_apply_batch *batch);
+void pl_apply_batch_advance(struct pl_apply_batch *batch);
 // Whether any of them needs the database: all were our own otherwise, and only the position moves on.
 bool pl_apply_batch_matters(const struct pl_apply_batch *batch);
 // The events of the batch, by origin: how many and how old.

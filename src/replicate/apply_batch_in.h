@@ -20,10 +20,15 @@ struct item {
 	const char *error;            // why it is a dead letter
 };
 
-struct pl_apply_batch {
-	struct pl_arena *messages;    // what was read; until the next read
+// Messages as they were read.
+struct reading {
+	struct pl_arena *arena;
 	struct item *items; int nitems, items_cap;
 	int nevents, nerrors, nown;
+};
+
+struct pl_apply_batch {
+	struct reading now, ahead;    // what is to be written, and what was read meanwhile
 
 	struct pl_arena *arena;       // of one attempt
 	struct pl_target *by_key, **targets; int ntargets;

@@ -14,11 +14,57 @@
 #include "replicate/apply_text.h"
 #include "replicate/fields.h"
 
-enum { SIBLING_COLUMNS = 12, CONFLICT_COLUMNS = 14, ANEW_COLUMNS = 8, DEAD_COLUMNS = 7 };
+#define TEXT  PL_WIRE_TEXT
+#define INT8  PL_WIRE_INT8
+#define JSONB PL_WIRE_JSONB
+#define TIME  PL_WIRE_TIMESTAMPTZ
 
-static int row_columns(const struct pl_resource *resource)
+static const enum pl_wire_type id_types[] = { INT8 };
+static const enum pl_wire_type pair_types[] = { TEXT, INT8 };
+static const enum pl_wire_type question_types[] = { TEXT, TEXT };
+static const enum pl_wire_type sibling_types[] = {
+	TEXT, INT8, TEXT, PL_WIRE_INT4, JSONB, TIME, PL_WIRE_BOOL, JSONB, JSONB, TEXT, TEXT, PL_WIRE_BYTEA,
+};
+static const enum pl_wire_type conflict_types[] = {
+	TEXT, INT8, TEXT, PL_WIRE_BOOL, TEXT, TEXT, TEXT, JSONB, JSONB, JSONB, JSONB, TEXT, PL_WIRE_INT4, INT8,
+};
+static const enum pl_wire_type anew_types[] = { TEXT, INT8, TEXT, TEXT, TEXT, JSONB, JSONB, JSONB };
+static const enum pl_wire_type dead_types[] = { TEXT, PL_WIRE_INT4, INT8, PL_WIRE_BYTEA, PL_WIRE_BYTEA, JSONB, TEXT };
+static const enum pl_wire_type row_head_types[PL_ROW_FIELDS] = { INT8, PL_WIRE_BOOL };
+static const enum pl_wire_type row_tail_types[PL_ROW_TAIL] = {
+	[PL_ROW_ORIGIN] = TEXT, [PL_ROW_VERSION] = PL_WIRE_INT4, [PL_ROW_UPDATED_AT] = TIME, [PL_ROW_VECTOR] = JSONB, [PL_ROW_DELETED] = PL_WIRE_BOOL,
+	[PL_ROW_SIBLINGS] = PL_WIRE_BOOL, [PL_ROW_FIELD_TIMES] = JSONB, [PL_ROW_REQUEST] = TEXT,
+};
+static const enum pl_wire_type request_types[PL_REQUEST_COLUMNS] = {
+	[PL_REQUEST_ID] = TEXT, [PL_REQUEST_PRINCIPAL] = TEXT, [PL_REQUEST_FINGERPRINT] = PL_WIRE_BYTEA, [PL_REQUEST_RESOURCE] = TEXT,
+	[PL_REQUEST_RECORD] = INT8, [PL_REQUEST_STATUS] = PL_WIRE_INT2, [PL_REQUEST_BODY] = JSONB, [PL_REQUEST_VECTOR] = JSONB,
+	[PL_REQUEST_LOCATION] = TEXT, [PL_REQUEST_DOTS] = JSONB, [PL_REQUEST_EXPIRES] = TIME,
+};
+static const enum pl_wire_type position_types[PL_POSITION_COLUMNS] = {
+	[PL_POSITION_TOPIC] = TEXT, [PL_POSITION_PARTITION] = PL_WIRE_INT4, [PL_POSITION_NEXT] = INT8, [PL_POSITION_EVENT_AT] = TIME,
+};
+
+#define COUNT(types) ((int)(sizeof (types) / sizeof (types)[0]))
+#define COLUMNS(types) pl_columns_new(COUNT(types), types)
+
+static int append(enum pl_wire_type *types, int n, const enum pl_wire_type *more, int nmore)
 {
-	return PL_ROW_FIELDS + resource->nfields + PL_ROW_TAIL;
+	memcpy(types + n, more, sizeof more[0] * (size_t)nmore);
+	return n + nmore;
+}
+
+// The parameters of the statement that writes rows, as replicate/apply_text has them.
+static struct pl_columns *row_columns(const struct pl_resource *resource)
+{
+	enum pl_wire_type types[PL_COLUMNS_MAX];
+	int n = append(types, 0, row_head_types, PL_ROW_FIELDS);
+
+	for (int i = 0; i < resource->nfields; i++)
+		types[n++] = pl_apply_field_type(&resource->fields[i]);
+	n = append(types, n, row_tail_types, PL_ROW_TAIL);
+	n = append(types, n, request_types, PL_REQUEST_COLUMNS);
+	n = append(types, n, position_types, PL_POSITION_COLUMNS);
+	return pl_columns_new(n, types);
 }
 
 struct pl_apply_sql *pl_apply_sql_new(const struct pl_config *config)
@@ -30,14 +76,16 @@ struct pl_apply_sql *pl_apply_sql_new(const struct pl_config *config)
 	sql->setup = pl_apply_texts(sql->arena, config);
 	sql->rows = pl_calloc((size_t)config->nresources + 1, sizeof sql->rows[0]);
 	for (int i = 0; i < config->nresources; i++)
-		sql->rows[i] = pl_columns_new(row_columns(&config->resources[i]) + PL_REQUEST_COLUMNS + PL_POSITION_COLUMNS);
-	sql->pairs = pl_columns_new(2);
-	sql->siblings = pl_columns_new(SIBLING_COLUMNS);
-	sql->conflicts = pl_columns_new(CONFLICT_COLUMNS);
-	sql->anew = pl_columns_new(ANEW_COLUMNS);
-	sql->dead = pl_columns_new(DEAD_COLUMNS);
-	sql->requests = pl_columns_new(PL_REQUEST_COLUMNS);
-	sql->positions = pl_columns_new(PL_POSITION_COLUMNS);
+		sql->rows[i] = row_columns(&config->resources[i]);
+	sql->ids = COLUMNS(id_types);
+	sql->pairs = COLUMNS(pair_types);
+	sql->questions = COLUMNS(question_types);
+	sql->siblings = COLUMNS(sibling_types);
+	sql->conflicts = COLUMNS(conflict_types);
+	sql->anew = COLUMNS(anew_types);
+	sql->dead = COLUMNS(dead_types);
+	sql->requests = COLUMNS(request_types);
+	sql->positions = COLUMNS(position_types);
 	return sql;
 }
 
@@ -50,13 +98,16 @@ void pl_apply_sql_free(struct pl_apply_sql **at)
 	for (int i = 0; i < sql->config->nresources; i++)
 		pl_columns_free(&sql->rows[i]);
 	free(sql->rows);
+	pl_columns_free(&sql->ids);
 	pl_columns_free(&sql->pairs);
+	pl_columns_free(&sql->questions);
 	pl_columns_free(&sql->siblings);
 	pl_columns_free(&sql->conflicts);
 	pl_columns_free(&sql->anew);
 	pl_columns_free(&sql->dead);
 	pl_columns_free(&sql->requests);
 	pl_columns_free(&sql->positions);
+	pl_buf_fini(&sql->copy);
 	pl_buf_fini(&sql->text);
 	pl_arena_free(&sql->arena);
 	free(sql);
@@ -72,7 +123,9 @@ const char *const *pl_apply_sql_setup(const struct pl_apply_sql *sql)
 
 PGresult *pl_apply_ask(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err)
 {
-	return pl_session_exec_prepared(session, statement, columns->n, pl_columns_params(columns), err);
+	struct pl_conn_params params = pl_columns_params(columns);
+
+	return pl_session_send(session, statement, &params, err) < 0 ? NULL : pl_session_receive(session, err);
 }
 
 int pl_apply_tell(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err)
@@ -205,17 +258,13 @@ static int lock_rows(struct pl_apply_sql *sql, struct pl_session *session, struc
 {
 	char statement[32];
 	PGresult *result;
-	const char *params[1];
-	struct pl_buf ids = { 0 };
 	int at = 0;
 
+	pl_columns_reset(sql->ids);
 	for (int i = 0; i < n; i++)
-		pl_buf_printf(&ids, "%s%lld", i ? "," : "{", (long long)targets[i]->key.id);
-	pl_buf_addc(&ids, '}');
-	params[0] = ids.data;
+		pl_columns_i64(sql->ids, 0, targets[i]->key.id);
 	snprintf(statement, sizeof statement, "apply_lock_%d", targets[0]->resource->index);
-	result = pl_session_exec_prepared(session, statement, 1, params, err);
-	pl_buf_fini(&ids);
+	result = pl_apply_ask(session, statement, sql->ids, err);
 	if (!result)
 		return err->code;
 	for (int i = 0; i < PQntuples(result); i++) { // both are ascending by id
@@ -263,7 +312,7 @@ static int load_siblings(struct pl_apply_sql *sql, struct pl_session *session, s
 			pl_columns_i64(sql->pairs, 1, targets[i]->key.id);
 			targets[i]->state.n = 0; // the row is what is shown, not what stands
 		}
-	if (sql->pairs->bufs[0].len == 1)
+	if (sql->pairs->columns[0].n == 0)
 		return 0;
 	result = pl_apply_ask(session, "apply_siblings_read", sql->pairs, err);
 	if (!result)
@@ -394,12 +443,12 @@ int pl_apply_sql_remembered(struct pl_apply_sql *sql, struct pl_session *session
 	if (n == 0)
 		return 0;
 	qsort(questions, (size_t)n, sizeof questions[0], compare_questions);
-	pl_columns_reset(sql->pairs);
+	pl_columns_reset(sql->questions);
 	for (int i = 0; i < n; i++) {
-		pl_columns_text(sql->pairs, 0, questions[i].request_id);
-		pl_columns_text(sql->pairs, 1, questions[i].principal);
+		pl_columns_text(sql->questions, 0, questions[i].request_id);
+		pl_columns_text(sql->questions, 1, questions[i].principal);
 	}
-	result = pl_apply_ask(session, "apply_remembered", sql->pairs, err);
+	result = pl_apply_ask(session, "apply_remembered", sql->questions, err);
 	if (!result)
 		return err->code;
 	for (int i = 0; i < PQntuples(result); i++)

@@ -27,10 +27,14 @@ struct pl_remembrance { const struct pl_target *target; struct pl_twins twins; }
 int pl_apply_sql_remembered(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, struct pl_question *questions,
                             int n, struct pl_remembrance **found_r, int *nfound_r, struct pl_error *err);
 
-// Writes the changed targets, the requests and the positions. PL_ECONFLICT, retryable: a row appeared since it was looked for. Not `careful`:
-// a row or a request that is there already is an error, 23505.
+// Writes the changed targets, the positions, and the requests, which are left to _copy where they are many. PL_ECONFLICT, retryable: a row appeared
+// since it was looked for. Not `careful`: a row or a request that is there already is an error, 23505.
 int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, bool careful, struct pl_target *const *targets, int n,
                        const struct pl_heard *heard, int nheard, const struct pl_position *positions, int npositions, struct pl_error *err);
+// The requests that _write left, if it did. `meanwhile` is called while the server works on them; it must not use the session.
+int pl_apply_sql_copy(struct pl_apply_sql *sql, struct pl_session *session, void (*meanwhile)(void *arg), void *arg, struct pl_error *err);
+// After both: the requests whose id another one of the batch has.
+int pl_apply_sql_later(struct pl_apply_sql *sql, struct pl_session *session, const struct pl_heard *heard, int n, struct pl_error *err);
 // The siblings of targets whose flag or set changed: deletes those that were and inserts those that stand.
 int pl_apply_sql_siblings(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n, struct pl_error *err);
 // Closes the open conflicts of records that have no siblings any more.

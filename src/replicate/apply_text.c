@@ -11,31 +11,45 @@
 #include "base/buf.h"
 #include "record/statement.h"
 
-static const char *array_type(const struct pl_field *field)
+// Decimals travel as text: PostgreSQL's binary numeric is a thing of its own.
+enum pl_wire_type pl_apply_field_type(const struct pl_field *field)
 {
 	switch (field->type) {
-	case PL_FIELD_DECIMAL:
-		return "numeric[]";
 	case PL_FIELD_INTEGER:
-		return "integer[]";
-	case PL_FIELD_STRING:
-		return "text[]";
+		return PL_WIRE_INT4;
 	case PL_FIELD_BOOLEAN:
-		return "boolean[]";
+		return PL_WIRE_BOOL;
+	case PL_FIELD_DECIMAL:
+	case PL_FIELD_STRING:
+		return PL_WIRE_TEXT;
 	}
-	return "text[]";
+	return PL_WIRE_TEXT;
 }
 
-// `prefix`f0, `prefix`f1, … or the fields' own names, each followed by a comma.
-static void add_fields(struct pl_buf *sql, const struct pl_resource *resource, const char *numbered)
+static const char *array_type(const struct pl_field *field)
+{
+	switch (pl_apply_field_type(field)) {
+	case PL_WIRE_INT4:
+		return "integer[]";
+	case PL_WIRE_BOOL:
+		return "boolean[]";
+	default:
+		return "text[]";
+	}
+}
+
+// The field's value in the unnested rows, which may have a name.
+static void add_value(struct pl_buf *sql, const struct pl_resource *resource, int i, const char *alias)
+{
+	pl_buf_printf(sql, "%sf%d%s", alias, i, resource->fields[i].type == PL_FIELD_DECIMAL ? "::numeric" : "");
+}
+
+// The fields' own names, each followed by a comma.
+static void add_fields(struct pl_buf *sql, const struct pl_resource *resource)
 {
 	for (int i = 0; i < resource->nfields; i++) {
-		if (numbered)
-			pl_buf_printf(sql, "%sf%d, ", numbered, i);
-		else {
-			pl_statement_name(sql, resource->fields[i].name);
-			pl_buf_adds(sql, ", ");
-		}
+		pl_statement_name(sql, resource->fields[i].name);
+		pl_buf_adds(sql, ", ");
 	}
 }
 
@@ -48,7 +62,7 @@ static void add_params(struct pl_buf *sql, int from, int n)
 static void lock_text(struct pl_buf *sql, const struct pl_resource *resource)
 {
 	pl_buf_printf(sql, "PREPARE apply_lock_%d (bigint[]) AS SELECT id, ", resource->index);
-	add_fields(sql, resource, NULL);
+	add_fields(sql, resource);
 	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at IS NOT NULL, siblings, field_times, request_id FROM ");
 	pl_statement_table(sql, resource);
 	pl_buf_adds(sql, " WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE");
@@ -101,13 +115,16 @@ static void write_text(struct pl_buf *sql, const struct pl_resource *resource, b
 	            ") AS WITH i AS MATERIALIZED (SELECT * FROM unnest(");
 	add_params(sql, 1, nrow);
 	pl_buf_adds(sql, ") AS t(id, fresh, ");
-	add_fields(sql, resource, "");
+	for (int i = 0; i < resource->nfields; i++)
+		pl_buf_printf(sql, "f%d, ", i);
 	pl_buf_adds(sql, "origin, version, updated_at, vector, deleted, siblings, field_times, request_id)), u AS (UPDATE ");
 	pl_statement_table(sql, resource);
 	pl_buf_adds(sql, " AS p SET ");
 	for (int i = 0; i < resource->nfields; i++) {
 		pl_statement_name(sql, resource->fields[i].name);
-		pl_buf_printf(sql, " = i.f%d, ", i);
+		pl_buf_adds(sql, " = ");
+		add_value(sql, resource, i, "i.");
+		pl_buf_adds(sql, ", ");
 	}
 	pl_buf_adds(sql, "region_origin = i.origin, version = i.version, updated_at = i.updated_at, vector = i.vector, "
 	            "deleted_at = CASE WHEN i.deleted THEN i.updated_at END, siblings = i.siblings, field_times = i.field_times, "
@@ -115,9 +132,12 @@ static void write_text(struct pl_buf *sql, const struct pl_resource *resource, b
 	            "FROM i WHERE p.id = i.id AND NOT i.fresh RETURNING 1), n AS (INSERT INTO ");
 	pl_statement_table(sql, resource);
 	pl_buf_adds(sql, " (id, ");
-	add_fields(sql, resource, NULL);
+	add_fields(sql, resource);
 	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at, siblings, field_times, request_id) SELECT id, ");
-	add_fields(sql, resource, "");
+	for (int i = 0; i < resource->nfields; i++) {
+		add_value(sql, resource, i, "");
+		pl_buf_adds(sql, ", ");
+	}
 	pl_buf_printf(sql, "origin, version, updated_at, vector, CASE WHEN deleted THEN updated_at END, siblings, field_times, request_id FROM i "
 	              "WHERE fresh ORDER BY id%s RETURNING 1), r AS (", careful ? " ON CONFLICT (id) DO NOTHING" : "");
 	add_requests(sql, 1 + nrow, careful);
@@ -134,8 +154,9 @@ static const char *const fixed[] = {
 	"field_times, request_id, principal, fingerprint FROM record_siblings "
 	"WHERE (resource, record_id) IN (SELECT * FROM unnest($1, $2)) ORDER BY resource, record_id, origin, counter",
 
-	"PREPARE apply_remembered (text[], text[]) AS SELECT request_id, principal, fingerprint, resource, record_id, dots "
-	"FROM processed_requests WHERE (request_id, principal) IN (SELECT * FROM unnest($1, $2))",
+	"PREPARE apply_remembered (text[], text[]) AS SELECT p.request_id, p.principal, p.fingerprint, p.resource, p.record_id, p.dots "
+	"FROM (SELECT DISTINCT * FROM unnest($1, $2)) AS q(request_id, principal), LATERAL (SELECT * FROM processed_requests AS p "
+	"WHERE p.request_id = q.request_id AND p.principal = q.principal LIMIT 1) AS p",
 
 	"PREPARE apply_siblings_delete (text[], bigint[]) AS DELETE FROM record_siblings "
 	"WHERE (resource, record_id) IN (SELECT * FROM unnest($1, $2))",
@@ -183,11 +204,12 @@ static const char *const fixed[] = {
 const char *const *pl_apply_texts(struct pl_arena *arena, const struct pl_config *config)
 {
 	size_t nfixed = sizeof fixed / sizeof fixed[0], n = 0;
-	const char **texts = pl_arena_alloc(arena, sizeof texts[0] * (nfixed + 3 * (size_t)config->nresources + 3));
+	const char **texts = pl_arena_alloc(arena, sizeof texts[0] * (nfixed + 3 * (size_t)config->nresources + 4));
 	struct pl_buf sql = { 0 };
 
-	for (; n < nfixed; n++)
-		texts[n] = fixed[n];
+	texts[n++] = pl_statement_pinned_plans[0]; // the same holds for ours
+	for (size_t i = 0; i < nfixed; i++)
+		texts[n++] = fixed[i];
 	for (int i = 0; i < config->nresources; i++) {
 		pl_buf_reset(&sql);
 		lock_text(&sql, &config->resources[i]);

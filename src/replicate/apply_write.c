@@ -10,6 +10,9 @@
 #include "replicate/apply_text.h"
 #include "replicate/fields.h"
 
+#define COPY_AT 64                        // requests from which on COPY is the shorter way
+#define LOCATION_MAX (PL_REGION_MAX + 128)
+
 static int64_t one_number(PGresult *result)
 {
 	int64_t n = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
@@ -64,11 +67,20 @@ static const char *dots_text(struct pl_apply_sql *sql, const struct pl_heard *he
 	return sql->text.data;
 }
 
+// What it was called in the answer that created it; NULL for another.
+static const char *location_of(const struct pl_event *event, char location[LOCATION_MAX])
+{
+	if (event->status != 201)
+		return NULL;
+	snprintf(location, LOCATION_MAX, "/%s/%s/%lld", event->write.dot.region, event->resource->name, (long long)event->id);
+	return location;
+}
+
 static void add_request(struct pl_apply_sql *sql, struct pl_columns *columns, int at, const struct pl_heard *heard)
 {
 	const struct pl_event *event = heard->event;
 	const struct pl_sibling *write = &event->write;
-	char location[PL_REGION_MAX + 128];
+	char location[LOCATION_MAX];
 
 	pl_columns_text(columns, at + PL_REQUEST_ID, write->request_id);
 	pl_columns_text(columns, at + PL_REQUEST_PRINCIPAL, write->principal);
@@ -78,8 +90,7 @@ static void add_request(struct pl_apply_sql *sql, struct pl_columns *columns, in
 	pl_columns_i64(columns, at + PL_REQUEST_STATUS, event->status);
 	pl_columns_text(columns, at + PL_REQUEST_BODY, answered_body(sql, event));
 	pl_columns_text(columns, at + PL_REQUEST_VECTOR, pl_apply_vector_text(sql, &write->vector));
-	snprintf(location, sizeof location, "/%s/%s/%lld", write->dot.region, event->resource->name, (long long)event->id);
-	pl_columns_text(columns, at + PL_REQUEST_LOCATION, event->status == 201 ? location : NULL);
+	pl_columns_text(columns, at + PL_REQUEST_LOCATION, location_of(event, location));
 	pl_columns_text(columns, at + PL_REQUEST_DOTS, dots_text(sql, heard));
 	pl_columns_time(columns, at + PL_REQUEST_EXPIRES, event->expires_at_us);
 }
@@ -92,8 +103,72 @@ static void add_position(struct pl_columns *columns, int at, const struct pl_pos
 	pl_columns_time(columns, at + PL_POSITION_EVENT_AT, position->event_at_us);
 }
 
+// --- many requests at once: COPY
+//
+// It costs the server half of what the same rows cost by unnest(), but knows no ON CONFLICT and needs two round trips: for many requests of which none
+// is known yet.
+
+static bool by_copy(const struct pl_heard *heard, int n, bool careful)
+{
+	int first = 0;
+
+	for (int i = 0; i < n; i++)
+		first += !heard[i].later;
+	return !careful && first >= COPY_AT;
+}
+
+static void fill_copy(struct pl_apply_sql *sql, const struct pl_heard *heard, int n)
+{
+	struct pl_buf *copy = &sql->copy;
+
+	pl_wire_copy_begin(copy);
+	for (int i = 0; i < n; i++) {
+		const struct pl_event *event = heard[i].event;
+		const struct pl_sibling *write = &event->write;
+		char location[LOCATION_MAX];
+
+		if (heard[i].later)
+			continue;
+		pl_wire_copy_row(copy, PL_REQUEST_COLUMNS); // in the order of the enum
+		pl_wire_text(copy, PL_WIRE_TEXT, write->request_id);
+		pl_wire_text(copy, PL_WIRE_TEXT, write->principal);
+		pl_wire_bytes(copy, write->fingerprint, PL_SHA256_SIZE);
+		pl_wire_text(copy, PL_WIRE_TEXT, event->resource->name);
+		pl_wire_int(copy, PL_WIRE_INT8, event->id);
+		pl_wire_int(copy, PL_WIRE_INT2, event->status);
+		pl_wire_text(copy, PL_WIRE_JSONB, answered_body(sql, event));
+		pl_wire_text(copy, PL_WIRE_JSONB, pl_apply_vector_text(sql, &write->vector));
+		pl_wire_text(copy, PL_WIRE_TEXT, location_of(event, location));
+		pl_wire_text(copy, PL_WIRE_JSONB, dots_text(sql, &heard[i]));
+		pl_wire_time(copy, event->expires_at_us);
+	}
+	pl_wire_copy_end(copy);
+}
+
+int pl_apply_sql_copy(struct pl_apply_sql *sql, struct pl_session *session, void (*meanwhile)(void *arg), void *arg, struct pl_error *err)
+{
+	PGresult *result;
+	int code;
+
+	if (sql->copy.len == 0)
+		return 0;
+	result = pl_session_exec(session, PL_APPLY_COPY, 0, NULL, err);
+	if (!result)
+		return err->code;
+	PQclear(result);
+	if ((code = pl_session_copy_put(session, sql->copy.data, sql->copy.len, err)) < 0 || (code = pl_session_copy_close(session, NULL, err)) < 0)
+		return code;
+	if (meanwhile)
+		meanwhile(arg);
+	result = pl_session_receive(session, err);
+	PQclear(result);
+	return result ? 0 : err->code;
+}
+
+// --- rows
+
 // The requests whose id another one of this batch has: one statement cannot insert an id and then join it.
-static int write_later_requests(struct pl_apply_sql *sql, struct pl_session *session, const struct pl_heard *heard, int n, struct pl_error *err)
+int pl_apply_sql_later(struct pl_apply_sql *sql, struct pl_session *session, const struct pl_heard *heard, int n, struct pl_error *err)
 {
 	int code = 0;
 
@@ -107,15 +182,11 @@ static int write_later_requests(struct pl_apply_sql *sql, struct pl_session *ses
 	return code;
 }
 
-// One statement: the rows of one resource, and, with the first, requests and positions.
-static int write_rows(struct pl_apply_sql *sql, struct pl_session *session, bool careful, int resource, int nrows, struct pl_error *err)
+static int rows_written(struct pl_session *session, int nrows, struct pl_error *err)
 {
-	char statement[32];
-	PGresult *result;
+	PGresult *result = pl_session_receive(session, err);
 	int64_t written;
 
-	snprintf(statement, sizeof statement, careful ? "apply_write_%d" : "apply_write_new_%d", resource);
-	result = pl_apply_ask(session, statement, sql->rows[resource], err);
 	if (!result)
 		return err->code;
 	written = one_number(result);
@@ -126,11 +197,23 @@ static int write_rows(struct pl_apply_sql *sql, struct pl_session *session, bool
 	return PL_ECONFLICT;
 }
 
+// One statement: the rows of one resource, and, with the first, positions and, unless they are many and new, requests.
+static int send_rows(struct pl_apply_sql *sql, struct pl_session *session, bool careful, int resource, struct pl_error *err)
+{
+	struct pl_conn_params params = pl_columns_params(sql->rows[resource]);
+	char statement[32];
+
+	snprintf(statement, sizeof statement, careful ? "apply_write_%d" : "apply_write_new_%d", resource);
+	return pl_session_send(session, statement, &params, err);
+}
+
 int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, bool careful, struct pl_target *const *targets, int n,
                        const struct pl_heard *heard, int nheard, const struct pl_position *positions, int npositions, struct pl_error *err)
 {
 	int from = 0, resource = n > 0 ? targets[0]->key.resource : 0, code, to, nrows;
+	bool copied = by_copy(heard, nheard, careful);
 
+	pl_buf_reset(&sql->copy);
 	do { // at least once, for the requests and positions
 		struct pl_columns *columns = sql->rows[resource];
 		int at = PL_ROW_FIELDS + sql->config->resources[resource].nfields + PL_ROW_TAIL;
@@ -142,19 +225,21 @@ int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, boo
 				add_row(sql, columns, targets[to]);
 				nrows++;
 			}
-		if (from == 0) {
-			for (int i = 0; i < nheard; i++)
-				if (!heard[i].later)
-					add_request(sql, columns, at, &heard[i]);
-			for (int i = 0; i < npositions; i++)
-				add_position(columns, at + PL_REQUEST_COLUMNS, &positions[i]);
-		}
-		if ((from == 0 || nrows > 0) && (code = write_rows(sql, session, careful, resource, nrows, err)) < 0)
+		for (int i = 0; i < nheard && from == 0 && !copied; i++)
+			if (!heard[i].later)
+				add_request(sql, columns, at, &heard[i]);
+		for (int i = 0; i < npositions && from == 0; i++)
+			add_position(columns, at + PL_REQUEST_COLUMNS, &positions[i]);
+		if ((from == 0 || nrows > 0) && (code = send_rows(sql, session, careful, resource, err)) < 0)
+			return code;
+		if (from == 0 && copied) // while the server is at the rows
+			fill_copy(sql, heard, nheard);
+		if ((from == 0 || nrows > 0) && (code = rows_written(session, nrows, err)) < 0)
 			return code;
 		from = to;
 		resource = from < n ? targets[from]->key.resource : resource;
 	} while (from < n);
-	return write_later_requests(sql, session, heard, nheard, err);
+	return 0;
 }
 
 static bool collect_pairs(struct pl_apply_sql *sql, struct pl_target *const *targets, int n, bool (*wanted)(const struct pl_target *target))
@@ -165,7 +250,7 @@ static bool collect_pairs(struct pl_apply_sql *sql, struct pl_target *const *tar
 			pl_columns_text(sql->pairs, 0, targets[i]->resource->name);
 			pl_columns_i64(sql->pairs, 1, targets[i]->key.id);
 		}
-	return sql->pairs->bufs[0].len > 1;
+	return sql->pairs->columns[0].n > 0;
 }
 
 static bool had_siblings(const struct pl_target *target)
@@ -208,7 +293,7 @@ int pl_apply_sql_siblings(struct pl_apply_sql *sql, struct pl_session *session, 
 	for (int i = 0; i < n; i++)
 		for (int j = 0; targets[i]->changed && targets[i]->state.n > 1 && j < targets[i]->state.n; j++)
 			add_sibling(sql, targets[i], &targets[i]->state.writes[j]);
-	return sql->siblings->bufs[0].len > 1 ? pl_apply_tell(session, "apply_siblings_insert", sql->siblings, err) : 0;
+	return sql->siblings->columns[0].n > 0 ? pl_apply_tell(session, "apply_siblings_insert", sql->siblings, err) : 0;
 }
 
 int pl_apply_sql_close(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n, struct pl_error *err)
@@ -262,9 +347,9 @@ int pl_apply_sql_conflicts(struct pl_apply_sql *sql, struct pl_session *session,
 		else
 			add_anew(sql, &rows[i]);
 	}
-	if (sql->conflicts->bufs[0].len > 1)
+	if (sql->conflicts->columns[0].n > 0)
 		code = pl_apply_tell(session, "apply_conflicts_insert", sql->conflicts, err);
-	if (code == 0 && sql->anew->bufs[0].len > 1)
+	if (code == 0 && sql->anew->columns[0].n > 0)
 		code = pl_apply_tell(session, "apply_conflicts_anew", sql->anew, err);
 	return code;
 }

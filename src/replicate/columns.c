@@ -1,19 +1,21 @@
-// Array literals for unnest(): how a batch of any size becomes one statement with a fixed number of parameters.
+// Arrays for unnest(): how a batch of any size becomes one statement with a fixed number of parameters.
 //
 // Used by replicate/apply_sql. Threads: any; an object belongs to one at a time.
 #include "replicate/columns.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 
-struct pl_columns *pl_columns_new(int n)
+struct pl_columns *pl_columns_new(int n, const enum pl_wire_type *types)
 {
 	struct pl_columns *columns = pl_calloc(1, sizeof *columns);
 
 	columns->n = n;
+	for (int i = 0; i < n; i++) {
+		columns->columns[i].type = types[i];
+		columns->formats[i] = 1;
+	}
 	pl_columns_reset(columns);
 	return columns;
 }
@@ -25,7 +27,7 @@ void pl_columns_free(struct pl_columns **at)
 	if (!columns)
 		return;
 	for (int i = 0; i < columns->n; i++)
-		pl_buf_fini(&columns->bufs[i]);
+		pl_buf_fini(&columns->columns[i].data);
 	free(columns);
 	*at = NULL;
 }
@@ -33,69 +35,67 @@ void pl_columns_free(struct pl_columns **at)
 void pl_columns_reset(struct pl_columns *columns)
 {
 	for (int i = 0; i < columns->n; i++) {
-		pl_buf_reset(&columns->bufs[i]);
-		pl_buf_addc(&columns->bufs[i], '{');
+		pl_wire_array_begin(&columns->columns[i].data);
+		columns->columns[i].n = 0;
+		columns->columns[i].nulls = false;
 	}
 }
 
-static struct pl_buf *next_element(struct pl_columns *columns, int column)
+// The column with one element more, which is to follow.
+static struct pl_column *longer(struct pl_columns *columns, int column, bool null)
 {
-	struct pl_buf *buf = &columns->bufs[column];
-
-	if (buf->len > 1)
-		pl_buf_addc(buf, ',');
-	return buf;
+	columns->columns[column].n++;
+	columns->columns[column].nulls |= null;
+	return &columns->columns[column];
 }
 
 void pl_columns_text(struct pl_columns *columns, int column, const char *value)
 {
-	pl_buf_add_pg_element(next_element(columns, column), value, value ? strlen(value) : 0);
+	struct pl_column *c = longer(columns, column, !value);
+
+	pl_wire_text(&c->data, c->type, value);
 }
 
 void pl_columns_i64(struct pl_columns *columns, int column, int64_t value)
 {
-	pl_buf_add_i64(next_element(columns, column), value);
+	struct pl_column *c = longer(columns, column, false);
+
+	pl_wire_int(&c->data, c->type, value);
 }
 
 void pl_columns_bool(struct pl_columns *columns, int column, bool value)
 {
-	pl_buf_addc(next_element(columns, column), value ? 't' : 'f');
+	pl_wire_bool(&longer(columns, column, false)->data, value);
 }
 
 void pl_columns_time(struct pl_columns *columns, int column, int64_t at_us)
 {
-	char text[PL_TIME_TEXT_MAX];
+	struct pl_column *c = longer(columns, column, at_us == 0);
 
-	pl_columns_text(columns, column, at_us ? pl_time_format(at_us, text) : NULL);
+	if (at_us == 0)
+		pl_wire_null(&c->data);
+	else
+		pl_wire_time(&c->data, at_us);
 }
 
 void pl_columns_bytes(struct pl_columns *columns, int column, const void *data, size_t len)
 {
-	static const char digits[] = "0123456789abcdef";
-	struct pl_buf *buf = next_element(columns, column);
-	const unsigned char *bytes = data;
+	struct pl_column *c = longer(columns, column, !data);
 
-	if (!data) {
-		pl_buf_adds(buf, "NULL");
-		return;
-	}
-	pl_buf_adds(buf, "\"\\\\x");
-	pl_buf_reserve(buf, 2 * len + 1);
-	for (size_t i = 0; i < len; i++) {
-		pl_buf_addc(buf, digits[bytes[i] >> 4]);
-		pl_buf_addc(buf, digits[bytes[i] & 15]);
-	}
-	pl_buf_addc(buf, '"');
+	if (data)
+		pl_wire_bytes(&c->data, data, len);
+	else
+		pl_wire_null(&c->data);
 }
 
-const char *const *pl_columns_params(struct pl_columns *columns)
+struct pl_conn_params pl_columns_params(struct pl_columns *columns)
 {
 	for (int i = 0; i < columns->n; i++) {
-		struct pl_buf *buf = &columns->bufs[i];
+		struct pl_column *c = &columns->columns[i];
 
-		if (buf->data[buf->len - 1] != '}' || buf->len == 1)
-			pl_buf_addc(buf, '}');
-		columns->params[i] = buf->data;
+		pl_wire_array_end(&c->data, c->type, c->n, c->nulls);
+		columns->values[i] = c->data.data;
+		columns->lengths[i] = (int)c->data.len;
 	}
-	return columns->params;
+	return (struct pl_conn_params){ columns->n, columns->values, columns->lengths, columns->formats };
 }

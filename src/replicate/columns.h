@@ -1,23 +1,36 @@
-// Columns of rows on their way into one unnest(): array literals that grow together, one element per row and column.
+// Columns of rows on their way into one unnest(): arrays that grow, one element per row and column.
+//
+// In PostgreSQL's binary form; columns may be of different lengths, those of one unnest() are not.
+// Threads: any; an object belongs to one at a time.
 #pragma once
 
-#include "base/buf.h"
+#include "db/conn.h"
+#include "db/wire.h"
 
 #define PL_COLUMNS_MAX 80
 
-struct pl_columns {
-	int n;
-	struct pl_buf bufs[PL_COLUMNS_MAX];
-	const char *params[PL_COLUMNS_MAX];
+struct pl_column {
+	enum pl_wire_type type;
+	struct pl_buf data; // the array
+	int n;              // elements
+	bool nulls;
 };
 
-struct pl_columns *pl_columns_new(int n);
+struct pl_columns {
+	int n;
+	struct pl_column columns[PL_COLUMNS_MAX];
+	const char *values[PL_COLUMNS_MAX];
+	int lengths[PL_COLUMNS_MAX], formats[PL_COLUMNS_MAX];
+};
+
+struct pl_columns *pl_columns_new(int n, const enum pl_wire_type *types);
 void pl_columns_free(struct pl_columns **columns);
 void pl_columns_reset(struct pl_columns *columns); // no rows; memory is kept
-void pl_columns_text(struct pl_columns *columns, int column, const char *value); // NULL is null
+// One more element. `value` as PostgreSQL prints one of the column's type; NULL is null.
+void pl_columns_text(struct pl_columns *columns, int column, const char *value);
 void pl_columns_i64(struct pl_columns *columns, int column, int64_t value);
 void pl_columns_bool(struct pl_columns *columns, int column, bool value);
 void pl_columns_time(struct pl_columns *columns, int column, int64_t at_us);     // 0 is null
 void pl_columns_bytes(struct pl_columns *columns, int column, const void *data, size_t len); // bytea; data NULL is null
 // The parameters, valid until the columns change.
-const char *const *pl_columns_params(struct pl_columns *columns);
+struct pl_conn_params pl_columns_params(struct pl_columns *columns);

@@ -1,4 +1,4 @@
-// The messages at hand.
+// The messages at hand: those of the batch, and those that came while it was being written.
 //
 // Threads: a lane's.
 #include "replicate/hand.h"
@@ -9,16 +9,26 @@
 void pl_hand_init(struct pl_hand *hand)
 {
 	memset(hand, 0, sizeof *hand);
-	hand->arena = pl_arena_new(64 * 1024);
+	hand->now.arena = pl_arena_new(64 * 1024);
+	hand->ahead.arena = pl_arena_new(64 * 1024);
+}
+
+static void drop(struct pl_held *held)
+{
+	for (int i = 0; i < held->n; i++)
+		rd_kafka_message_destroy(held->raw[i]);
+	held->n = 0;
+	held->bytes = 0;
+	pl_arena_reset(held->arena);
 }
 
 void pl_hand_drop(struct pl_hand *hand)
 {
-	for (int i = 0; i < hand->n; i++)
-		rd_kafka_message_destroy(hand->raw[i]);
-	hand->n = 0;
-	hand->bytes = 0;
-	pl_arena_reset(hand->arena);
+	drop(&hand->ahead);
+	if (hand->writing)
+		hand->orphaned = true;
+	else
+		drop(&hand->now);
 }
 
 static void drop_partitions(struct pl_hand *hand)
@@ -30,25 +40,33 @@ static void drop_partitions(struct pl_hand *hand)
 	hand->npartitions = 0;
 }
 
+static void fini(struct pl_held *held)
+{
+	drop(held);
+	free(held->raw);
+	free(held->messages);
+	pl_arena_free(&held->arena);
+}
+
 void pl_hand_fini(struct pl_hand *hand)
 {
-	pl_hand_drop(hand);
+	fini(&hand->now);
+	fini(&hand->ahead);
 	drop_partitions(hand);
-	free(hand->raw);
-	free(hand->messages);
-	pl_arena_free(&hand->arena);
 }
 
 void pl_hand_take(struct pl_hand *hand, rd_kafka_message_t *message)
 {
-	if (hand->n == hand->cap) {
-		hand->cap = hand->cap ? 2 * hand->cap : 1024;
-		hand->raw = pl_realloc(hand->raw, sizeof hand->raw[0] * (size_t)hand->cap);
-		hand->messages = pl_realloc(hand->messages, sizeof hand->messages[0] * (size_t)hand->cap);
+	struct pl_held *held = hand->writing ? &hand->ahead : &hand->now;
+
+	if (held->n == held->cap) {
+		held->cap = held->cap ? 2 * held->cap : 1024;
+		held->raw = pl_realloc(held->raw, sizeof held->raw[0] * (size_t)held->cap);
+		held->messages = pl_realloc(held->messages, sizeof held->messages[0] * (size_t)held->cap);
 	}
-	hand->raw[hand->n] = message;
-	pl_consumer_message(hand->arena, message, &hand->messages[hand->n++]);
-	hand->bytes += message->len + message->key_len;
+	held->raw[held->n] = message;
+	pl_consumer_message(held->arena, message, &held->messages[held->n++]);
+	held->bytes += message->len + message->key_len;
 }
 
 void pl_hand_assign(struct pl_hand *hand, const rd_kafka_topic_partition_list_t *partitions)
@@ -73,33 +91,62 @@ struct pl_hand_partition *pl_hand_find(struct pl_hand *hand, const char *topic, 
 	return NULL;
 }
 
-void pl_hand_doubt(struct pl_hand *hand)
+void pl_hand_doubt(struct pl_hand *hand, struct pl_held *held)
 {
-	for (int i = 0; i < hand->n; i++) {
-		const struct pl_hand_partition *p = pl_hand_find(hand, hand->messages[i].topic, hand->messages[i].partition);
+	for (int i = 0; i < held->n; i++) {
+		const struct pl_hand_partition *p = pl_hand_find(hand, held->messages[i].topic, held->messages[i].partition);
 
-		hand->messages[i].unsure = p && hand->messages[i].offset < p->unsure_until;
+		held->messages[i].unsure = p && held->messages[i].offset < p->unsure_until;
 	}
+}
+
+void pl_hand_begin(struct pl_hand *hand)
+{
+	hand->writing = true;
+	hand->orphaned = false;
+}
+
+// What came ahead is the batch.
+static void advance(struct pl_hand *hand)
+{
+	struct pl_held done = hand->now;
+
+	hand->writing = hand->orphaned = false;
+	hand->now = hand->ahead;
+	hand->ahead = done;
+	drop(&hand->ahead);
+}
+
+bool pl_hand_failed(struct pl_hand *hand)
+{
+	bool ours = !hand->orphaned;
+
+	hand->writing = false;
+	if (!ours)
+		advance(hand);
+	return ours;
+}
+
+static bool has_messages_of(const struct pl_held *held, const struct pl_hand_partition *p)
+{
+	for (int i = 0; i < held->n; i++)
+		if (held->messages[i].partition == p->partition && strcmp(held->messages[i].topic, p->topic) == 0)
+			return true;
+	return false;
 }
 
 void pl_hand_done(struct pl_hand *hand, struct pl_consumer *consumer, bool in_database)
 {
-	for (int i = 0; i < hand->n; i++) {
-		struct pl_hand_partition *p = pl_hand_find(hand, hand->messages[i].topic, hand->messages[i].partition);
+	for (int i = 0; i < hand->now.n && !hand->orphaned; i++) {
+		struct pl_hand_partition *p = pl_hand_find(hand, hand->now.messages[i].topic, hand->now.messages[i].partition);
 
 		if (!p)
 			continue;
-		p->next = hand->messages[i].offset + 1;
+		p->next = hand->now.messages[i].offset + 1;
 		p->dirty = !in_database;
 	}
-	for (int i = 0; i < hand->npartitions; i++) {
-		struct pl_hand_partition *p = &hand->partitions[i];
-		bool moved = false;
-
-		for (int j = 0; j < hand->n && !moved; j++)
-			moved = hand->messages[j].partition == p->partition && strcmp(hand->messages[j].topic, p->topic) == 0;
-		if (moved)
-			pl_consumer_store(consumer, p->topic, p->partition, p->next);
-	}
-	pl_hand_drop(hand);
+	for (int i = 0; i < hand->npartitions && !hand->orphaned; i++)
+		if (has_messages_of(&hand->now, &hand->partitions[i]))
+			pl_consumer_store(consumer, hand->partitions[i].topic, hand->partitions[i].partition, hand->partitions[i].next);
+	advance(hand);
 }

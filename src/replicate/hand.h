@@ -14,23 +14,36 @@ struct pl_hand_partition {
 	bool dirty;                 // only own events were passed over since the database last heard of it
 };
 
-struct pl_hand {
-	struct pl_arena *arena;     // headers of the messages
+// Messages in the order in which they came.
+struct pl_held {
+	struct pl_arena *arena;     // their headers
 	int n, cap;
 	rd_kafka_message_t **raw;
 	struct pl_message *messages;
 	size_t bytes;
+};
+
+struct pl_hand {
+	struct pl_held now;         // the batch
+	struct pl_held ahead;       // taken while the batch is being written, to be the next
+	bool writing;               // the batch is: it keeps its messages, whatever becomes of their partitions
+	bool orphaned;              // its partitions were taken away meanwhile
 	int npartitions; struct pl_hand_partition *partitions;
 };
 
 void pl_hand_init(struct pl_hand *hand);
 void pl_hand_fini(struct pl_hand *hand);
+// To the batch, or ahead of it while it is being written.
 void pl_hand_take(struct pl_hand *hand, rd_kafka_message_t *message);
 // Forgets the messages; the partitions stay.
 void pl_hand_drop(struct pl_hand *hand);
 void pl_hand_assign(struct pl_hand *hand, const rd_kafka_topic_partition_list_t *partitions); // drops all; NULL: none
 struct pl_hand_partition *pl_hand_find(struct pl_hand *hand, const char *topic, int32_t partition);
 // Says of each message whether the database may have lost what it says.
-void pl_hand_doubt(struct pl_hand *hand);
-// All messages are done: moves the partitions on, and stores the offsets.
+void pl_hand_doubt(struct pl_hand *hand, struct pl_held *held);
+// The batch is being written.
+void pl_hand_begin(struct pl_hand *hand);
+// It was not. False: it belongs to another daemon now and was dropped, and what came ahead is the batch.
+bool pl_hand_failed(struct pl_hand *hand);
+// It was: moves the partitions on, stores the offsets, and what came ahead is the batch.
 void pl_hand_done(struct pl_hand *hand, struct pl_consumer *consumer, bool in_database);

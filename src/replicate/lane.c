@@ -130,7 +130,7 @@ static void take_configuration(struct pl_lane *lane)
 	lane->config = config;
 	lane->region = region;
 	make_tools(lane);
-	lane->read = false;        // what is at hand is read again, with the new fields
+	pl_lane_read_again(lane);  // with the new fields
 	lane->subscribed = false;  // there may be new topics
 	lane->unchecked = true;
 	begin_anew(lane);
@@ -143,7 +143,7 @@ void pl_lane_database_failed(struct pl_lane *lane, const struct pl_error *err)
 	if (err->code == PL_ESTOPPED)
 		return;
 	if (pl_log_limit_ok(&lane->database_limit, 10 * SECOND))
-		pl_warning("%s; %d messages are held until it works", err->text, lane->hand.n);
+		pl_warning("%s; %d messages are held until it works", err->text, lane->hand.now.n);
 	if (!pl_session_connected(lane->tools.session))
 		NOTE(lane, database_up, false);
 	pl_consumer_hold(lane->consumer, true);
@@ -178,30 +178,58 @@ bool pl_lane_have_database(struct pl_lane *lane)
 
 // --- taking messages
 
-static void take_messages(struct pl_lane *lane)
+static void take(struct pl_lane *lane, rd_kafka_message_t *message)
 {
-	bool waited = lane->hand.n > 0 && lane->try_at_us <= pl_mono_us();
-	int timeout_ms = waited || lane->anew ? 0 : POLL_MS;
+	if (pl_consumer_is_heartbeat(lane->consumer, message)) {
+		pl_lane_take_heartbeat(lane, message);
+		rd_kafka_message_destroy(message);
+	} else {
+		pl_hand_take(&lane->hand, message);
+	}
+}
+
+// Up to a batch; waits for the first one at most.
+static void take_up_to_a_batch(struct pl_lane *lane, const struct pl_held *held, int timeout_ms)
+{
 	rd_kafka_message_t *message;
 
-	while (lane->hand.n < lane->config->kafka.apply_batch && lane->hand.bytes < BATCH_BYTES) {
+	while (held->n < lane->config->kafka.apply_batch && held->bytes < BATCH_BYTES) {
 		message = pl_consumer_poll(lane->consumer, timeout_ms);
 		if (!message)
 			return;
-		if (pl_consumer_is_heartbeat(lane->consumer, message)) {
-			pl_lane_take_heartbeat(lane, message);
-			rd_kafka_message_destroy(message);
-		} else {
-			pl_hand_take(&lane->hand, message);
-			lane->read = false;
-		}
+		take(lane, message);
 		timeout_ms = 0;
 	}
+}
+
+static void take_messages(struct pl_lane *lane)
+{
+	bool waited = lane->hand.now.n > 0 && lane->try_at_us <= pl_mono_us();
+	rd_kafka_message_t *message;
+
+	take_up_to_a_batch(lane, &lane->hand.now, waited || lane->anew ? 0 : POLL_MS);
 	// Full: poll all the same now and then, for rebalances; held, nothing comes of it.
-	if (lane->try_at_us > pl_mono_us() && (message = pl_consumer_poll(lane->consumer, POLL_MS))) {
-		pl_hand_take(&lane->hand, message);
-		lane->read = false;
-	}
+	if (lane->try_at_us > pl_mono_us() && (message = pl_consumer_poll(lane->consumer, POLL_MS)))
+		take(lane, message);
+}
+
+// While the database is busy with a large batch, which takes it about as long: the next one is taken and read.
+static void take_ahead(void *arg)
+{
+	struct pl_lane *lane = arg;
+
+	take_up_to_a_batch(lane, &lane->hand.ahead, 0);
+	pl_hand_doubt(&lane->hand, &lane->hand.ahead);
+	pl_apply_batch_read_ahead(lane->batch, &lane->tools, lane->hand.ahead.messages, lane->hand.ahead.n);
+}
+
+// What is at hand, or what it is read with, has changed.
+void pl_lane_read_again(struct pl_lane *lane)
+{
+	if (lane->hand.writing)
+		pl_apply_batch_forget_ahead(lane->batch);
+	else
+		pl_apply_batch_forget(lane->batch);
 }
 
 static void on_assigned(void *arg, const rd_kafka_topic_partition_list_t *partitions)
@@ -210,7 +238,7 @@ static void on_assigned(void *arg, const rd_kafka_topic_partition_list_t *partit
 	struct pl_board_partition *on_board = pl_calloc((size_t)partitions->cnt + 1, sizeof on_board[0]);
 
 	pl_hand_assign(&lane->hand, partitions);
-	lane->read = false;
+	pl_lane_read_again(lane);
 	lane->unchecked = true;
 	for (int i = 0; i < partitions->cnt; i++)
 		on_board[i] = (struct pl_board_partition){ partitions->elems[i].topic, partitions->elems[i].partition, -1, -1, 0 };
@@ -225,10 +253,10 @@ static void on_revoked(void *arg)
 {
 	struct pl_lane *lane = arg;
 
-	if (lane->hand.n > 0)
-		pl_info("%d messages were held and belong to another daemon now", lane->hand.n);
+	if (lane->hand.now.n > 0)
+		pl_info("%d messages were held and belong to another daemon now", lane->hand.now.n + lane->hand.ahead.n);
 	pl_hand_assign(&lane->hand, NULL);
-	lane->read = false;
+	pl_lane_read_again(lane);
 	pl_board_assign(lane->board, lane->index, NULL, 0);
 	NOTE(lane, partitions, 0);
 	NOTE(lane, assigned, false);
@@ -266,8 +294,9 @@ void pl_lane_report_progress(struct pl_lane *lane)
 		const struct pl_hand_partition *p = &lane->hand.partitions[i];
 
 		partitions[i] = (struct pl_board_partition){ p->topic, p->partition, p->next, pl_consumer_end(lane->consumer, p->topic, p->partition), 0 };
-		for (int j = 0; j < lane->hand.n; j++)
-			partitions[i].hand += lane->hand.messages[j].partition == p->partition && strcmp(lane->hand.messages[j].topic, p->topic) == 0;
+		for (int j = 0; j < lane->hand.now.n; j++)
+			partitions[i].hand += lane->hand.now.messages[j].partition == p->partition &&
+			                      strcmp(lane->hand.now.messages[j].topic, p->topic) == 0;
 		if (partitions[i].next < 0 && partitions[i].end == 0) // an empty partition from which nothing was ever committed
 			partitions[i].next = 0;
 	}
@@ -282,48 +311,57 @@ static void note_applied(void *arg, const struct pl_event *event)
 	pl_board_applied(lane->board, event->write.dot.region, event->broker_time_us ? event->broker_time_us : event->write.updated_at_us);
 }
 
-// Reads what is at hand, once, and tells the board that it is held.
+// Reads what is at hand and was not read yet, and tells the board that it is held.
 static void read_messages(struct pl_lane *lane)
 {
 	struct holding holding = { 0 };
 
-	if (lane->read)
-		return;
-	pl_hand_doubt(&lane->hand);
-	pl_apply_batch_read(lane->batch, &lane->tools, lane->hand.messages, lane->hand.n);
-	lane->read = true;
+	pl_hand_doubt(&lane->hand, &lane->hand.now);
+	pl_apply_batch_read(lane->batch, &lane->tools, lane->hand.now.messages, lane->hand.now.n);
 	pl_apply_batch_each(lane->batch, count_held, &holding);
 	pl_board_holds(lane->board, lane->index, holding.of, holding.n);
+}
+
+static bool write_batch(struct pl_lane *lane)
+{
+	struct pl_error err = { 0 };
+
+	lane->tools.meanwhile = take_ahead;
+	lane->tools.arg = lane;
+	pl_hand_begin(&lane->hand);
+	if (pl_apply_batch_write(lane->batch, &lane->tools, &lane->counts, &err) == 0) {
+		pl_apply_batch_each(lane->batch, note_applied, lane);
+		return true;
+	}
+	lane->counts.retries++;
+	pl_lane_database_failed(lane, &err);
+	if (!pl_hand_failed(&lane->hand))
+		pl_apply_batch_advance(lane->batch);
+	return false;
 }
 
 static void apply_messages(struct pl_lane *lane)
 {
 	bool matters;
-	struct pl_error err = { 0 };
 
-	if (lane->hand.n == 0)
+	if (lane->hand.now.n == 0)
 		return;
 	read_messages(lane);
 	matters = pl_apply_batch_matters(lane->batch);
 	if (matters || lane->unchecked) {
-		if (!pl_lane_have_database(lane) || !pl_lane_check_positions(lane) || lane->hand.n == 0)
+		if (!pl_lane_have_database(lane) || !pl_lane_check_positions(lane) || lane->hand.now.n == 0)
 			return;
-		read_messages(lane);
+		if (pl_apply_batch_size(lane->batch) < lane->hand.now.n) // not with what is known of the database now
+			read_messages(lane);
 		matters = pl_apply_batch_matters(lane->batch);
 	}
-	if (matters) {
-		if (pl_apply_batch_write(lane->batch, &lane->tools, &lane->counts, &err) < 0) {
-			lane->counts.retries++;
-			pl_lane_database_failed(lane, &err);
-			return;
-		}
-		pl_apply_batch_each(lane->batch, note_applied, lane);
-	} else {
-		lane->counts.own += (uint64_t)lane->hand.n;
-	}
+	if (matters && !write_batch(lane))
+		return;
+	if (!matters)
+		lane->counts.own += (uint64_t)lane->hand.now.n;
 	publish_counts(lane);
 	pl_hand_done(&lane->hand, lane->consumer, matters);
-	lane->read = false;
+	pl_apply_batch_advance(lane->batch);
 	pl_board_holds(lane->board, lane->index, NULL, 0);
 	pl_lane_report_progress(lane);
 	pl_lane_database_works(lane);

@@ -44,7 +44,7 @@ static int learn_ranges(struct pl_lane *lane, struct pl_error *err)
 		if (code < 0)
 			return code;
 	}
-	lane->read = false; // our own events were passed over in it
+	pl_lane_read_again(lane); // our own events were passed over in it
 	return 0;
 }
 
@@ -96,7 +96,7 @@ static int go_back(struct pl_lane *lane, const struct pl_position *positions, in
 	}
 	if (back && code == 0) {
 		pl_hand_drop(&lane->hand);
-		lane->read = false;
+		pl_lane_read_again(lane);
 	}
 	rd_kafka_topic_partition_list_destroy(list);
 	return code;
@@ -202,7 +202,7 @@ void pl_lane_flush(struct pl_lane *lane)
 	pl_arena_reset(lane->arena);
 	if (!pl_lane_flush_positions(lane, &err) || !pl_lane_flush_heartbeats(lane, &err))
 		pl_lane_database_failed(lane, &err);
-	else if (lane->hand.n == 0)
+	else if (lane->hand.now.n == 0)
 		pl_lane_database_works(lane);
 }
 
@@ -240,10 +240,8 @@ void pl_lane_show_anew(struct pl_lane *lane)
 	    (n > 0 && pl_apply_batch_show_anew(lane->batch, &lane->tools, found, n, &changed, &err) < 0)) {
 		if (!err.retryable || !pl_session_connected(lane->tools.session))
 			pl_lane_database_failed(lane, &err);
-		lane->read = false;
 		return;
 	}
-	lane->read = false; // the batch was used
 	lane->anew_seen += (uint64_t)n;
 	lane->anew_changed += (uint64_t)changed;
 	NOTE(lane, anew_seen, lane->anew_seen);

@@ -44,7 +44,7 @@ struct pl_lane {
 	struct pl_consumer *consumer;
 	struct pl_hand hand;
 	struct pl_arena *arena;               // of one step
-	bool subscribed, unchecked, read;     // the batch was read from what is at hand
+	bool subscribed, unchecked;
 	struct pl_backoff backoff, kafka_backoff;
 	int64_t try_at_us, subscribe_at_us, tick_at_us, flush_at_us;
 	struct pl_log_limit database_limit, kafka_limit;
@@ -69,3 +69,4 @@ void pl_lane_database_failed(struct pl_lane *lane, const struct pl_error *err);
 void pl_lane_database_works(struct pl_lane *lane);
 bool pl_lane_have_database(struct pl_lane *lane);
 void pl_lane_report_progress(struct pl_lane *lane);
+void pl_lane_read_again(struct pl_lane *lane);

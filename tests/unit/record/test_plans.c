@@ -39,7 +39,7 @@ static void explain_all(struct fixture *f, const char *when)
 	PGconn *pg = another_session();
 
 	PQclear(PQexec(pg, "SET plan_cache_mode = force_generic_plan"));
-	for (const char *const *sql = pl_store_pinned_plans; *sql; sql++)
+	for (const char *const *sql = pl_statement_pinned_plans; *sql; sql++)
 		PQclear(PQexec(pg, *sql));
 	for (int kind = 0; kind < PL_STATEMENT_KINDS; kind++)
 		explain(f, pg, (enum pl_statement_kind)kind, when);
