@@ -1,4 +1,4 @@
-// A growing byte buffer, and the two spellings that plist writes text in: JSON strings and PostgreSQL array elements.
+// A growing byte buffer, and how plist writes text into it: as JSON strings.
 //
 // Stands at the end of each answer, event and batch: they are written into one. Invariant: data is NULL or data[len] is NUL.
 // Threads: a buffer belongs to one thread at a time.
@@ -155,26 +155,6 @@ void pl_buf_add_json(struct pl_buf *buf, const char *s, size_t len)
 		else
 			pl_buf_adds(buf, "\xEF\xBF\xBD"); // U+FFFD
 		done = ++i;
-	}
-	pl_buf_add(buf, s + done, len - done);
-	pl_buf_addc(buf, '"');
-}
-
-void pl_buf_add_pg_element(struct pl_buf *buf, const char *s, size_t len)
-{
-	if (s == NULL) {
-		pl_buf_adds(buf, "NULL");
-		return;
-	}
-	pl_buf_reserve(buf, len + 2);
-	pl_buf_addc(buf, '"');
-	size_t done = 0;
-	for (size_t i = 0; i < len; i++) {
-		if (s[i] != '"' && s[i] != '\\')
-			continue;
-		pl_buf_add(buf, s + done, i - done);
-		pl_buf_addc(buf, '\\');
-		done = i;
 	}
 	pl_buf_add(buf, s + done, len - done);
 	pl_buf_addc(buf, '"');

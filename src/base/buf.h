@@ -25,5 +25,3 @@ void pl_buf_printf(struct pl_buf *buf, const char *fmt, ...) __attribute__((form
 void pl_buf_vprintf(struct pl_buf *buf, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 // As a JSON string with its quotes; `s` NULL gives null. Input that is not UTF-8 has its bad bytes replaced by U+FFFD.
 void pl_buf_add_json(struct pl_buf *buf, const char *s, size_t len);
-// As one element of a PostgreSQL array literal: quoted and escaped; NULL gives NULL.
-void pl_buf_add_pg_element(struct pl_buf *buf, const char *s, size_t len);

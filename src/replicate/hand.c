@@ -55,9 +55,14 @@ void pl_hand_fini(struct pl_hand *hand)
 	drop_partitions(hand);
 }
 
+struct pl_held *pl_hand_open(struct pl_hand *hand)
+{
+	return hand->writing || hand->ahead.n > 0 ? &hand->ahead : &hand->now;
+}
+
 void pl_hand_take(struct pl_hand *hand, rd_kafka_message_t *message)
 {
-	struct pl_held *held = hand->writing ? &hand->ahead : &hand->now;
+	struct pl_held *held = pl_hand_open(hand);
 
 	if (held->n == held->cap) {
 		held->cap = held->cap ? 2 * held->cap : 1024;

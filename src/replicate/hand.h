@@ -33,7 +33,8 @@ struct pl_hand {
 
 void pl_hand_init(struct pl_hand *hand);
 void pl_hand_fini(struct pl_hand *hand);
-// To the batch, or ahead of it while it is being written.
+// Where the next message goes: to the batch, or ahead of it while it is being written and until what came ahead is the batch.
+struct pl_held *pl_hand_open(struct pl_hand *hand);
 void pl_hand_take(struct pl_hand *hand, rd_kafka_message_t *message);
 // Forgets the messages; the partitions stay.
 void pl_hand_drop(struct pl_hand *hand);

@@ -189,15 +189,17 @@ static void take(struct pl_lane *lane, rd_kafka_message_t *message)
 }
 
 // Up to a batch; waits for the first one at most.
-static void take_up_to_a_batch(struct pl_lane *lane, const struct pl_held *held, int timeout_ms)
+static void take_up_to_a_batch(struct pl_lane *lane, int timeout_ms)
 {
+	const struct pl_held *held = pl_hand_open(&lane->hand);
 	rd_kafka_message_t *message;
 
 	while (held->n < lane->config->kafka.apply_batch && held->bytes < BATCH_BYTES) {
-		message = pl_consumer_poll(lane->consumer, timeout_ms);
+		message = pl_consumer_poll(lane->consumer, timeout_ms); // may drop what was taken
 		if (!message)
 			return;
 		take(lane, message);
+		held = pl_hand_open(&lane->hand);
 		timeout_ms = 0;
 	}
 }
@@ -207,7 +209,7 @@ static void take_messages(struct pl_lane *lane)
 	bool waited = lane->hand.now.n > 0 && lane->try_at_us <= pl_mono_us();
 	rd_kafka_message_t *message;
 
-	take_up_to_a_batch(lane, &lane->hand.now, waited || lane->anew ? 0 : POLL_MS);
+	take_up_to_a_batch(lane, waited || lane->anew ? 0 : POLL_MS);
 	// Full: poll all the same now and then, for rebalances; held, nothing comes of it.
 	if (lane->try_at_us > pl_mono_us() && (message = pl_consumer_poll(lane->consumer, POLL_MS)))
 		take(lane, message);
@@ -218,7 +220,7 @@ static void take_ahead(void *arg)
 {
 	struct pl_lane *lane = arg;
 
-	take_up_to_a_batch(lane, &lane->hand.ahead, 0);
+	take_up_to_a_batch(lane, 0);
 	pl_hand_doubt(&lane->hand, &lane->hand.ahead);
 	pl_apply_batch_read_ahead(lane->batch, &lane->tools, lane->hand.ahead.messages, lane->hand.ahead.n);
 }

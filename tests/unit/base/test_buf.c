@@ -96,20 +96,6 @@ static void bytes_that_are_not_utf8_are_replaced_one_by_one(void **state)
 	check_json("\xC3\"", 2, "\"\xEF\xBF\xBD\\\"\"");                                 // must not swallow the quote
 }
 
-static void array_elements_are_quoted_and_escaped(void **state)
-{
-	struct pl_buf buf = {0};
-	pl_buf_add_pg_element(&buf, NULL, 0);
-	pl_buf_addc(&buf, ',');
-	pl_buf_add_pg_element(&buf, "NULL", 4);
-	pl_buf_addc(&buf, ',');
-	pl_buf_add_pg_element(&buf, "", 0);
-	pl_buf_addc(&buf, ',');
-	pl_buf_add_pg_element(&buf, "a\"b\\c,{}", 8);
-	assert_string_equal(buf.data, "NULL,\"NULL\",\"\",\"a\\\"b\\\\c,{}\"");
-	pl_buf_fini(&buf);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -119,7 +105,6 @@ int main(void)
 		cmocka_unit_test(printf_appends_whatever_its_length),
 		cmocka_unit_test(json_strings_are_escaped),
 		cmocka_unit_test(bytes_that_are_not_utf8_are_replaced_one_by_one),
-		cmocka_unit_test(array_elements_are_quoted_and_escaped),
 	};
 	return cmocka_run_group_tests_name("base/buf", tests, NULL, NULL);
 }

@@ -78,6 +78,33 @@ static void executes_and_reports_errors_and_goes_on(void **state)
 	assert_null(session);
 }
 
+static void a_statement_can_be_sent_first_and_received_later(void **state)
+{
+	struct pl_session *session = connected(-1, 5000000);
+	const char *values[] = { "\0\0\0\052" };
+	struct pl_conn_params params = { 1, values, (int[]){ 4 }, (int[]){ 1 } }; // 42 in binary form
+	struct pl_error err;
+	PGresult *result;
+
+	(void)state;
+	assert_int_equal(pl_session_do(session, "PREPARE p (int) AS SELECT 84 / $1", &err), 0);
+	assert_int_equal(pl_session_send(session, "p", &params, &err), 0);
+	result = pl_session_receive(session, &err);
+	assert_non_null(result);
+	assert_string_equal(PQgetvalue(result, 0, 0), "2");
+	PQclear(result);
+	values[0] = "\0\0\0\0";
+	assert_int_equal(pl_session_send(session, "p", &params, &err), 0);
+	assert_null(pl_session_receive(session, &err));
+	assert_string_equal(err.sqlstate, "22012");
+	value_is(session, "SELECT 1", "1");
+	pl_session_drop(session);
+	assert_int_equal(pl_session_send(session, "p", &params, &err), PL_EUNAVAIL);
+	assert_null(pl_session_receive(session, &err));
+	assert_int_equal(err.code, PL_EUNAVAIL);
+	pl_session_free(&session);
+}
+
 static void a_commit_of_a_failed_transaction_is_no_success(void **state)
 {
 	struct pl_session *session = connected(-1, 5000000);
@@ -217,6 +244,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(executes_and_reports_errors_and_goes_on),
 		cmocka_unit_test(an_error_that_the_server_did_not_send_means_the_connection_is_lost),
+		cmocka_unit_test(a_statement_can_be_sent_first_and_received_later),
 		cmocka_unit_test(a_commit_of_a_failed_transaction_is_no_success),
 		cmocka_unit_test(a_statement_that_takes_too_long_is_retryable),
 		cmocka_unit_test(a_lost_connection_is_an_unknown_outcome_and_can_be_made_again),

@@ -73,7 +73,7 @@ static void start_cluster(int regions, const char *policy, const char *more)
 	struct pl_error err = { 0 };
 	char kafka[256];
 
-	snprintf(kafka, sizeof kafka, "  partitions: 3\n  relay_batch: 100\n  apply_batch: 50\n%s", more ? more : "");
+	snprintf(kafka, sizeof kafka, "  partitions: 3\n  relay_batch: 100\n%s%s", more && strstr(more, "apply_batch") ? "" : "  apply_batch: 50\n", more ? more : "");
 	broker = pl_embedded_start(&(struct pl_embedded_options){ .partitions = 3, .topics = topics }, &err);
 	assert_non_null(broker);
 	lab_start(&lab, &(struct lab_options){ .regions = regions, .policy = policy, .brokers = pl_embedded_address(broker), .more = kafka });
@@ -347,6 +347,43 @@ static void a_restored_database_catches_up_from_kafka(void **state)
 	regions_end_equal(written);
 }
 
+// A topic that is full when a region comes back: batch upon batch is taken ahead while the one before it is written, and its database is killed
+// and its partitions are taken away and given back in the midst of it.
+static void a_full_topic_is_caught_up_with_while_everything_fails(void **state)
+{
+	struct pl_error err = { 0 };
+	struct pl_apply *second;
+	struct pl_apply_stats stats;
+
+	start_cluster(2, "highest_price", "  apply_batch: 200\n");
+	stop_region(1);
+	lab_ask(&lab, 0, "INSERT INTO properties (id, price, bedrooms, bathrooms, region_origin, version, vector, request_id) "
+	        "SELECT i, 100, 1, 1, 'us', 1, '{\"us\": 1}', 'full-1-' || i FROM generate_series(1, 400) AS i");
+	for (int version = 1; version <= 30; version++) {
+		if (version > 1)
+			lab_ask(&lab, 0, "UPDATE properties SET version = %d, vector = jsonb_build_object('us', %d), price = %d, request_id = 'full-%d-' || id",
+			        version, version, 100 + version, version);
+		lab_ask(&lab, 0, "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) "
+		        "SELECT 'properties', id, 'us', json_build_object('id', id, 'price', price, 'bedrooms', bedrooms, 'bathrooms', bathrooms, "
+		        "'region_origin', region_origin, 'version', version, 'updated_at', to_char(updated_at AT TIME ZONE 'UTC', "
+		        "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'))::text, vector, request_id, sha256(request_id::bytea), 200, '2090-01-01' FROM properties");
+	}
+	lab_until(&lab, "0", 0, "SELECT count(*) FROM outbox");
+	start_region(1);
+	second = pl_apply_start(lab.config, lab_region(&lab, 1), &err); // takes a part of the partitions away
+	assert_non_null(second);
+	lab_until(&lab, "t", 1, "SELECT count(*) > 500 FROM processed_requests");
+	lab_server("kill");
+	lab_server("start");
+	lab_reconnect(&lab);
+	pl_apply_stop(&second); // and gives them back
+	lab_until(&lab, "12000", 1, "SELECT count(*) FROM processed_requests WHERE request_id LIKE 'full-%%'");
+	wait_for(quiet_for_a_while, "nothing is behind");
+	lab_regions_are_equal(&lab);
+	pl_apply_stats(appliers[1], &stats);
+	assert_int_equal(stats.dead_letters, 0);
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, stop_cluster)
 
 int main(void)
@@ -361,6 +398,7 @@ int main(void)
 		TEST(two_daemons_of_a_region_share_its_partitions),
 		TEST(a_policy_that_changes_at_different_times_ends_equal),
 		TEST(a_restored_database_catches_up_from_kafka),
+		TEST(a_full_topic_is_caught_up_with_while_everything_fails),
 	};
 
 	if (getenv("LAB_SEED"))
