@@ -20,6 +20,11 @@
 // back part-full, the relay is level with its writers, and the next read waits for the acknowledgement of what is in flight. So a lone
 // write leaves at once, and under load rows gather by themselves while the broker is busy. A look every IDLE_US finds what other daemons
 // have committed.
+//
+// The broker is not busy for long, though, and answers each small batch with a request for each partition, here and at every consumer. Where it
+// shares the machine with the writers, or serves many, that is most of what an event costs. So after a read that brought BUSY rows or more,
+// and left none behind, the next one waits until kafka.relay_pace has passed since. (Measured on two processors with everything on them, PUT/s while
+// the relay publishes, medians of 7 runs in turns: 13.2 thousand without, 14.9 at 5 ms, 17.7 at 20 ms; whole chain: 5.6, 7.0 at 10 ms, 7.8 at 20 ms.)
 #include "replicate/relay.h"
 
 #include "replicate/relay_in.h"
@@ -101,12 +106,20 @@ static bool send_row(struct pl_relay *relay, const struct pl_outbox_row *row)
 	}
 }
 
+// Until when more rows are to gather; 0: they need not.
+static int64_t paced_until(const struct pl_relay *relay)
+{
+	if (relay->busy_at_us == 0 || !relay->level || relay->careful > 0 || atomic_load(&relay->drain_until_us) != 0)
+		return 0;
+	return relay->busy_at_us + relay->config->kafka.relay_pace_us;
+}
+
 static bool may_read(const struct pl_relay *relay)
 {
 	if (!relay->wanted || relay->undelivered)
 		return false;
 	if (relay->careful > 0 || relay->level)
-		return relay->flights.sent == 0;
+		return relay->flights.sent == 0 && pl_mono_us() >= paced_until(relay);
 	return relay->flights.sent + relay->flights.done < WINDOW * relay->config->kafka.relay_batch;
 }
 
@@ -131,6 +144,7 @@ static bool read_and_send(struct pl_relay *relay)
 	while (sent < batch.n && send_row(relay, &batch.rows[sent]))
 		sent++;
 	relay->level = batch.n < limit;
+	relay->busy_at_us = batch.n >= BUSY ? now_us : 0;
 	relay->wanted = !relay->level || sent < batch.n;
 	if (batch.n > 0)
 		COUNT(relay, batches, 1);
@@ -256,7 +270,7 @@ static int64_t next_turn(const struct pl_relay *relay, bool busy)
 	if (may_read(relay))
 		return 0;
 	if (relay->flights.sent == 0)
-		next_us = earliest(next_us, relay->poll_at_us);
+		next_us = earliest(next_us, relay->wanted && paced_until(relay) > 0 ? paced_until(relay) : relay->poll_at_us);
 	if (relay->delete_at_us)
 		next_us = earliest(next_us, relay->delete_at_us);
 	return next_us;

@@ -21,6 +21,7 @@
 
 #define SECOND INT64_C(1000000)
 #define WINDOW 4                  // batches in flight
+#define BUSY 16                   // rows of a read from which on the next one waits for kafka.relay_pace
 #define IDLE_US (SECOND / 20)
 #define LOCK_US SECOND
 #define WHOLE_US SECOND           // how often a read begins at the very beginning of the table
@@ -60,7 +61,7 @@ struct pl_relay {
 	bool was_up;                         // the broker, when it was last talked about
 	int careful;                         // rows to be sent one by one
 	bool alone;                          // what is in flight was sent alone
-	int64_t try_at_us, poll_at_us, lock_at_us, whole_at_us, delete_at_us, aside_at_us, beat_at_us;
+	int64_t try_at_us, poll_at_us, lock_at_us, whole_at_us, delete_at_us, aside_at_us, beat_at_us, busy_at_us; // the last: of a read that brought many, 0 of another
 
 	struct {
 		_Atomic uint64_t published, batches, failed, producers_replaced, heartbeats;

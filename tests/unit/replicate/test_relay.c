@@ -178,6 +178,56 @@ static bool level(void)
 	return stats(relay).leader && stats(relay).heartbeats > 0 && stats(relay).outbox_events == 0;
 }
 
+static void pace(const char *least)
+{
+	static char more[160];
+
+	snprintf(more, sizeof more, "  partitions: 3\n  relay_batch: 50\n  heartbeat: 60s\n  properties: { linger.ms: 40 }\n  relay_pace: %s\n", least);
+	lab_config(&lab, &(struct lab_options){ .regions = 1, .brokers = pl_embedded_address(broker), .more = more });
+	pl_relay_reconfigure(relay, lab.config, lab_region(&lab, 0));
+}
+
+static void many_writes_gather_and_few_do_not_wait(void **state)
+{
+	uint64_t batches;
+
+	pace("60s");
+	for (int i = 0; i < 3; i++) { // each alone
+		fill(1);
+		until_empty();
+	}
+	batches = stats(relay).batches;
+	assert_true(batches >= 3);
+	pace("800ms");
+	fill(20);
+	until_empty();
+	for (int i = 0; i < 30; i++) {
+		fill(1);
+		usleep(10000); // so that a relay that does not wait has read some of them alone
+	}
+	until_empty();
+	assert_true(stats(relay).batches - batches <= 3); // the twenty, and the thirty
+	assert_int_equal(look().n, 3 + 20 + 30);
+	pace("0us");
+	fill(20);
+	until_empty();
+	look();
+}
+
+static void a_stop_does_not_wait_for_the_pace(void **state)
+{
+	int64_t begun_us = pl_mono_us();
+
+	pace("60s");
+	fill(20);
+	until_empty();
+	fill(5);
+	pl_relay_stop(&relay, 10000000);
+	lab_is(&lab, "0", 0, "SELECT count(*) FROM outbox");
+	assert_true(pl_mono_us() - begun_us < 30000000);
+	look();
+}
+
 static void a_write_of_another_daemon_is_found_without_a_bell(void **state)
 {
 	wait_for(level, "it leads and is level");
@@ -343,6 +393,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(the_outbox_goes_out_in_order_and_is_emptied),
+		TEST(many_writes_gather_and_few_do_not_wait),
+		TEST(a_stop_does_not_wait_for_the_pace),
 		TEST(a_write_of_another_daemon_is_found_without_a_bell),
 		TEST(one_of_two_daemons_publishes_and_the_other_takes_over),
 		TEST(a_fatal_producer_is_replaced_and_nothing_is_lost),
