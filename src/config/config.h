@@ -125,7 +125,7 @@ struct pl_config {
 		int npairs;
 		struct pl_pair *pairs;   // handed to librdkafka as they are (sasl.*, ssl.*, …)
 		int relay_batch, apply_batch, apply_connections;
-		int64_t relay_pace_us;   // between two reads of a busy outbox, at least
+		int64_t pace_us;         // between two batches of a busy relay or applier, at least
 	} kafka;
 
 	struct { bool record; int64_t retention_us; } conflicts;

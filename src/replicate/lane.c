@@ -1,7 +1,8 @@
 // A lane of the applier: its thread, and what it does when something is away.
 //
 // Stands between Kafka (replicate/consumer) and the database (replicate/apply_batch). Round after round it takes the messages that are there, up to a batch,
-// has them applied, and only then stores their offsets for the group to commit.
+// has them applied, and only then stores their offsets for the group to commit. After a batch of BUSY messages or more the next one is not begun before
+// kafka.pace has passed, unless it is full: see "Pace" in replicate/relay.c.
 // Threads: one of its own. reconfigure and the two stops come from the main thread.
 //
 // What is away, and what then
@@ -204,12 +205,30 @@ static void take_up_to_a_batch(struct pl_lane *lane, int timeout_ms)
 	}
 }
 
+// How long more messages are to gather: while many come, each partition's come by themselves, and a transaction for each would cost more than they do.
+static int64_t gather_us(const struct pl_lane *lane)
+{
+	int64_t left_us = lane->busy_at_us ? lane->busy_at_us + lane->config->kafka.pace_us - pl_mono_us() : 0;
+
+	return left_us > 0 && lane->hand.now.n < lane->config->kafka.apply_batch && lane->hand.now.bytes < BATCH_BYTES ? left_us : 0;
+}
+
+static int patience_ms(const struct pl_lane *lane)
+{
+	int64_t gather_ms = (gather_us(lane) + 999) / 1000;
+
+	if (lane->anew)
+		return 0;
+	if (lane->hand.now.n > 0 && lane->try_at_us <= pl_mono_us())
+		return gather_ms < POLL_MS ? (int)gather_ms : POLL_MS;
+	return POLL_MS;
+}
+
 static void take_messages(struct pl_lane *lane)
 {
-	bool waited = lane->hand.now.n > 0 && lane->try_at_us <= pl_mono_us();
 	rd_kafka_message_t *message;
 
-	take_up_to_a_batch(lane, waited || lane->anew ? 0 : POLL_MS);
+	take_up_to_a_batch(lane, patience_ms(lane));
 	// Full: poll all the same now and then, for rebalances; held, nothing comes of it.
 	if (lane->try_at_us > pl_mono_us() && (message = pl_consumer_poll(lane->consumer, POLL_MS)))
 		take(lane, message);
@@ -330,6 +349,7 @@ static bool write_batch(struct pl_lane *lane)
 
 	lane->tools.meanwhile = take_ahead;
 	lane->tools.arg = lane;
+	lane->busy_at_us = lane->hand.now.n >= BUSY ? pl_mono_us() : 0;
 	pl_hand_begin(&lane->hand);
 	if (pl_apply_batch_write(lane->batch, &lane->tools, &lane->counts, &err) == 0) {
 		pl_apply_batch_each(lane->batch, note_applied, lane);
@@ -414,7 +434,8 @@ static void round_of(struct pl_lane *lane)
 	take_messages(lane);
 	now_us = pl_mono_us();
 	if (now_us >= lane->try_at_us) {
-		apply_messages(lane);
+		if (gather_us(lane) == 0)
+			apply_messages(lane);
 		if (now_us >= lane->flush_at_us)
 			pl_lane_flush(lane);
 		if (lane->anew)

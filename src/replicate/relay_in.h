@@ -21,7 +21,7 @@
 
 #define SECOND INT64_C(1000000)
 #define WINDOW 4                  // batches in flight
-#define BUSY 16                   // rows of a read from which on the next one waits for kafka.relay_pace
+#define BUSY 16                   // rows of a read from which on the next one waits for kafka.pace
 #define IDLE_US (SECOND / 20)
 #define LOCK_US SECOND
 #define WHOLE_US SECOND           // how often a read begins at the very beginning of the table

@@ -7,7 +7,6 @@ import time
 from contextlib import closing, contextmanager
 
 from support import places
-from support.kafka import Kafka
 from support.plistd import Plistd, admin
 from support.postgres import Postgres
 from support.process import free_port, wait_until
@@ -34,16 +33,10 @@ class DurablePostgres(Postgres):
             file.writelines(f"{key} = {value}\n" for key, value in DURABLE.items())
 
 
-class ServingKafka(Kafka):
-    """With the Java options of its own start script: it is quick when it has been running for a while."""
-    java_options = ("-server", "-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
-
-
 class BenchStack(Stack):
     def __init__(self, folder, workers=None):
         super().__init__(folder, broker="kafka", change=lambda config: self._settings(config, workers))
         self.postgres = {r: DurablePostgres(self.folder / f"db-{r}", free_port(), name=f"postgres-{r}") for r in self.regions}
-        self.broker = ServingKafka(self.folder / "kafka", free_port(), free_port())
         self.runs = 0
 
     @staticmethod

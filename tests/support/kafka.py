@@ -9,7 +9,8 @@ import uuid
 from . import places
 from .process import Server, free_port
 
-QUICK_TO_START = ("-Xms64m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+JAVA_OPTIONS = ["-Xms64m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true",
+                "-XX:-UsePerfData"]
 
 LOGGING = """log4j.rootLogger=WARN, out
 log4j.logger.kafka.server.KafkaRaftServer=INFO
@@ -72,7 +73,6 @@ class Kafka(Broker):
     name = "kafka"
     start_timeout = 90.0
     stop_timeout = 60.0
-    java_options = QUICK_TO_START
 
     def __init__(self, folder, port, controller_port=None, bound=True, jars=None):
         super().__init__(folder, port, bound)
@@ -115,7 +115,7 @@ class Kafka(Broker):
     def _java(self, *arguments):
         java = os.environ.get("JAVA_HOME")
         java = f"{java}/bin/java" if java and os.access(f"{java}/bin/java", os.X_OK) else "java"
-        return [java, *self.java_options, "-Djava.awt.headless=true", "-XX:-UsePerfData", f"-Dlog4j.configuration=file:{self.folder}/log4j.properties", "-cp", f"{self.jars}/*",
+        return [java, *JAVA_OPTIONS, f"-Dlog4j.configuration=file:{self.folder}/log4j.properties", "-cp", f"{self.jars}/*",
                 *arguments]
 
     def argv(self):

@@ -247,18 +247,20 @@ void lab_is(struct lab *lab, const char *expected, int region, const char *fmt, 
 void lab_until(struct lab *lab, const char *expected, int region, const char *fmt, ...)
 {
 	int64_t deadline_us = pl_mono_us() + 20000000;
+	char wanted[512]; // what was asked for it is forgotten seven looks later
 	const char *value;
 	va_list ap;
 
+	snprintf(wanted, sizeof wanted, "%s", expected);
 	do {
 		va_start(ap, fmt);
 		value = vask(lab, region, fmt, ap);
 		va_end(ap);
-		if (strcmp(value, expected) == 0)
+		if (strcmp(value, wanted) == 0)
 			return;
 		usleep(5000);
 	} while (pl_mono_us() < deadline_us);
-	fail_msg("%s: %s stays \"%s\" and does not become \"%s\"", names[region], fmt, value, expected);
+	fail_msg("%s: %s stays \"%s\" and does not become \"%s\"", names[region], fmt, value, wanted);
 }
 
 

@@ -1,7 +1,7 @@
 // Whole regions against each other: relays and appliers on real databases and the embedded broker, clients that write the same few records in
 // all regions at once, send requests twice, delete; and everything that can fail, failing. At the end the regions are equal.
 //
-// LAB_SEED chooses the clients' dice, LAB_SECONDS how long they write.
+// LAB_SEED chooses the clients' dice, LAB_SECONDS how long they write, LAB_ONLY (with * and ?) which tests run.
 #include "lab.h"
 
 #include <pthread.h>
@@ -347,6 +347,60 @@ static void a_restored_database_catches_up_from_kafka(void **state)
 	regions_end_equal(written);
 }
 
+static int64_t batches_of(int region)
+{
+	struct pl_apply_stats stats;
+
+	pl_apply_stats(appliers[region], &stats);
+	return (int64_t)stats.batches;
+}
+
+static void pace_of_the_applier(const char *pace)
+{
+	char more[128];
+	struct pl_config *config;
+
+	snprintf(more, sizeof more, "  partitions: 3\n  apply_batch: 50\n  pace: %s\n", pace);
+	config = lab_config(&lab, &(struct lab_options){ .regions = 2, .policy = "highest_price", .brokers = pl_embedded_address(broker), .more = more });
+	pl_apply_reconfigure(appliers[1], config, lab_region(&lab, 1));
+}
+
+static void until_level(void)
+{
+	lab_until(&lab, lab_ask(&lab, 0, "SELECT sum(version) FROM properties"), 1, "SELECT sum(version) FROM properties");
+}
+
+static void write_one(int64_t id, const char *price)
+{
+	assert_true(lab_write(&lab, lab.sql[0], "us", id, price, NULL));
+	pl_relay_wake(relays[0]);
+}
+
+static void many_events_gather_and_few_do_not_wait(void **state)
+{
+	int64_t before;
+
+	start_cluster(2, "highest_price", "  pace: 0us\n"); // the relay does not gather them
+	pace_of_the_applier("60s");
+	for (int i = 0; i < 5; i++) {
+		write_one(1, "100.00");
+		until_level();
+	}
+	pace_of_the_applier("3s");
+	PQclear(PQexec(lab.sql[0], "BEGIN"));
+	for (int i = 0; i < 120; i++)
+		write_one(1 + i, "200.00");
+	PQclear(PQexec(lab.sql[0], "COMMIT"));
+	until_level();
+	before = batches_of(1);
+	for (int i = 0; i < 30; i++) {
+		write_one(1 + i, "300.00");
+		usleep(20000); // so that an applier that does not wait has taken some of them alone
+	}
+	until_level();
+	assert_true(batches_of(1) - before <= 3);
+}
+
 // A topic that is full when a region comes back: batch upon batch is taken ahead while the one before it is written, and its database is killed
 // and its partitions are taken away and given back in the midst of it.
 static void a_full_topic_is_caught_up_with_while_everything_fails(void **state)
@@ -398,6 +452,7 @@ int main(void)
 		TEST(two_daemons_of_a_region_share_its_partitions),
 		TEST(a_policy_that_changes_at_different_times_ends_equal),
 		TEST(a_restored_database_catches_up_from_kafka),
+		TEST(many_events_gather_and_few_do_not_wait),
 		TEST(a_full_topic_is_caught_up_with_while_everything_fails),
 	};
 
@@ -405,5 +460,7 @@ int main(void)
 		seed = (unsigned)atoi(getenv("LAB_SEED"));
 	if (getenv("LAB_SECONDS"))
 		seconds = atof(getenv("LAB_SECONDS"));
+	if (getenv("LAB_ONLY"))
+		cmocka_set_test_filter(getenv("LAB_ONLY"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,7 +182,7 @@ static void pace(const char *least)
 {
 	static char more[160];
 
-	snprintf(more, sizeof more, "  partitions: 3\n  relay_batch: 50\n  heartbeat: 60s\n  properties: { linger.ms: 40 }\n  relay_pace: %s\n", least);
+	snprintf(more, sizeof more, "  partitions: 3\n  relay_batch: 50\n  heartbeat: 60s\n  properties: { linger.ms: 40 }\n  pace: %s\n", least);
 	lab_config(&lab, &(struct lab_options){ .regions = 1, .brokers = pl_embedded_address(broker), .more = more });
 	pl_relay_reconfigure(relay, lab.config, lab_region(&lab, 0));
 }
