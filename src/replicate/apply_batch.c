@@ -24,6 +24,11 @@
 // Whatever is done again gives the same result: an event that was taken is covered by the vector, so it is stale. That is also why a
 // commit whose outcome is unknown needs no asking.
 //
+// What goes on meanwhile
+//
+// Many new requests are the larger part of a batch, and go last, by COPY. As soon as they are sent, `meanwhile` of the tools is called, and whoever takes
+// the messages reads the next batch while the database is at this one. Nothing of the next batch is decided: its rows are not locked.
+//
 // What fails alone
 //
 // When the database refuses a value (a constraint, a trigger), the batch is halved until the event that it refuses is alone; that one becomes a dead

@@ -1,7 +1,7 @@
 // The texts of the applier's statements: what one batch is to PostgreSQL.
 //
 // Beside replicate/apply_sql, which fills in the parameters. Each takes arrays, one per column, and unnests them, so a batch of any size is one
-// statement. The statement that writes rows also remembers the requests and moves the position: one round trip, one plan.
+// statement. The statement that writes rows also remembers the requests, unless they are many and go by COPY, and moves the position.
 // Threads: any; nothing is shared.
 #include "replicate/apply_text.h"
 

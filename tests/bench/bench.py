@@ -36,7 +36,7 @@ class Bench:
         self.quick = quick
         self.only = only
         self.rounds = 3 if quick else 7
-        self.seconds = 2.5 if quick else 5.0
+        self.seconds = 2.0 if quick else 5.0
         # What needs no preparation is measured in more and shorter turns: a machine whose speed changes from one half minute to the next then
         # changes it for both sides.
         self.turns = 5 if quick else 15
