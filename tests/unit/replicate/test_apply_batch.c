@@ -1,6 +1,6 @@
 // replicate/apply_batch against a real PostgreSQL: what becomes of rows, siblings, conflicts, remembered requests, dead letters; alone, and
 // while clients write the same rows.
-#include "lab.h"
+#include "lab_applier.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -12,95 +12,6 @@
 #include "base/wake.h"
 #include "script/policy.h"
 
-static struct lab lab;
-
-struct applier {
-	struct pl_apply_tools tools;
-	struct pl_vm *vm;
-	struct pl_policy *policies[1], *shadows[1];
-	struct pl_apply_batch *batch;
-	struct pl_apply_counts counts;
-};
-
-static struct applier eu; // all tests apply in eu what us (and ap) wrote
-
-static void applier_open(struct applier *a, int region)
-{
-	struct pl_problems problems = { 0 };
-	const struct pl_resource *resource = lab_properties(&lab);
-	struct pl_error err = { 0 };
-
-	memset(a, 0, sizeof *a);
-	a->vm = pl_vm_new(lab.config, PL_WORLD_POLICY, &problems);
-	for (int i = 0; i < problems.n; i++)
-		print_message("%s\n", problems.lines[i].text);
-	pl_problems_fini(&problems);
-	assert_non_null(a->vm);
-	a->policies[0] = pl_policy_find(a->vm, resource->policy);
-	assert_non_null(a->policies[0]);
-	a->tools = (struct pl_apply_tools){ .config = lab.config, .region = lab_region(&lab, region), .sql = pl_apply_sql_new(lab.config),
-		.policies = a->policies, .shadows = a->shadows };
-	a->tools.session = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[region], .application_name = "test apply",
-		.connect_timeout_us = 2000000, .statement_timeout_us = 5000000, .lock_timeout_us = 3000000, .stop_fd = -1,
-		.setup = pl_apply_sql_setup(a->tools.sql) });
-	if (pl_session_connect(a->tools.session, &err) < 0)
-		fail_msg("%s", err.text);
-	a->batch = pl_apply_batch_new();
-}
-
-static void applier_close(struct applier *a)
-{
-	pl_apply_batch_free(&a->batch);
-	pl_session_free(&a->tools.session);
-	pl_apply_sql_free(&a->tools.sql);
-	pl_vm_free(&a->vm);
-}
-
-static int start(void **state)
-{
-	lab_start(&lab, &(struct lab_options){ .regions = 2, .policy = "highest_price" });
-	return 0;
-}
-
-static int stop(void **state)
-{
-	lab_stop(&lab);
-	return 0;
-}
-
-static int setup(void **state)
-{
-	lab_empty(&lab);
-	applier_open(&eu, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	applier_close(&eu);
-	return 0;
-}
-
-static void apply_messages(const struct pl_message *messages, int n)
-{
-	struct pl_error err = { 0 };
-
-	pl_apply_batch_forget(eu.batch);
-	pl_apply_batch_read(eu.batch, &eu.tools, messages, n);
-	if (pl_apply_batch_write(eu.batch, &eu.tools, &eu.counts, &err) < 0)
-		fail_msg("%s", err.text);
-}
-
-static void apply(const struct lab_write *writes, int n)
-{
-	struct pl_message messages[64];
-
-	for (int i = 0; i < n; i++)
-		messages[i] = lab_message(&lab, &writes[i]);
-	apply_messages(messages, n);
-}
-
-#define APPLY(...) apply((struct lab_write[]){ __VA_ARGS__ }, (int)(sizeof (struct lab_write[]){ __VA_ARGS__ } / sizeof (struct lab_write)))
 #define ROW "SELECT format('%%s %%s %%s %%s %%s %%s', price, region_origin, version, vector, deleted_at IS NOT NULL, siblings) FROM properties WHERE id = 7"
 
 // --- one after the other
@@ -134,9 +45,9 @@ static void what_was_applied_is_stale_the_next_time(void **state)
 		lab_message(&lab, &(struct lab_write){ .origin = "us", .vector = "{\"us\":2}", .price = "200.00" }),
 	};
 
-	apply_messages(messages, 2);
-	apply_messages(messages, 2);
-	apply_messages(messages, 1);
+	lab_apply_messages(messages, 2);
+	lab_apply_messages(messages, 2);
+	lab_apply_messages(messages, 1);
 	lab_is(&lab, "200.00 us 2 {\"us\": 2} f f", 1, ROW);
 	assert_int_equal(eu.counts.applied, 2);
 	assert_int_equal(eu.counts.stale, 3);
@@ -151,7 +62,7 @@ static void positions_follow(void **state)
 	own.offset = 41;
 	theirs.partition = 3;
 	theirs.offset = 12;
-	apply_messages((struct pl_message[]){ own, theirs }, 2);
+	lab_apply_messages((struct pl_message[]){ own, theirs }, 2);
 	lab_is(&lab, "0:42 3:13", 1, "SELECT string_agg(format('%%s:%%s', partition, next_offset), ' ' ORDER BY partition) FROM applied_positions");
 	lab_is(&lab, "0", 1, "SELECT count(*) FROM properties WHERE id = 9");
 	pl_apply_batch_forget(eu.batch);
@@ -278,17 +189,17 @@ static void another_producer_of_the_same_value_is_taken_when_it_is_greater(void 
 {
 	struct pl_message message = foreign(2, "us", "200.00");
 
-	apply_messages(&message, 1);
+	lab_apply_messages(&message, 1);
 	lab_is(&lab, "200.00 us 2 {\"us\": 2} f f", 1, ROW);
 	message = foreign(1, "us", "100.00");
-	apply_messages(&message, 1);
+	lab_apply_messages(&message, 1);
 	lab_is(&lab, "200.00 us 2 {\"us\": 2} f f", 1, ROW);
 	lab_write(&lab, lab.sql[1], "eu", 7, "300.00", NULL);
 	message = foreign(9, "us", "900.00");
-	apply_messages(&message, 1);
+	lab_apply_messages(&message, 1);
 	lab_is(&lab, "900.00 us 9 {\"eu\": 1, \"us\": 8} f f", 1, ROW);
 	message = foreign(99, "eu", "1.00"); // an echo of our own
-	apply_messages(&message, 1);
+	lab_apply_messages(&message, 1);
 	lab_is(&lab, "900.00 us 9 {\"eu\": 1, \"us\": 8} f f", 1, ROW);
 	assert_int_equal(eu.counts.foreign, 3);
 }
@@ -306,12 +217,12 @@ static void poison_becomes_a_dead_letter_and_the_others_go_through(void **state)
 
 	messages[2].headers = odd;
 	messages[2].nheaders = 3;
-	apply_messages(messages, 5);
+	lab_apply_messages(messages, 5);
 	lab_is(&lab, "2", 1, "SELECT count(*) FROM properties");
 	lab_is(&lab, "501 502 503", 1, "SELECT string_agg(\"offset\"::text, ' ' ORDER BY \"offset\") FROM dead_letters");
 	lab_is(&lab, "\\x6b0079 \\xff006a756e6b", 1, "SELECT format('%%s %%s', key, value) FROM dead_letters WHERE \"offset\" = 501");
 	lab_is(&lab, "us", 1, "SELECT headers->>'plist-origin' FROM dead_letters WHERE \"offset\" = 502");
-	apply_messages(messages, 5); // and again, after a restart
+	lab_apply_messages(messages, 5); // and again, after a restart
 	lab_is(&lab, "3", 1, "SELECT count(*) FROM dead_letters");
 }
 
@@ -322,132 +233,12 @@ static void an_event_that_the_database_refuses_is_refused_alone(void **state)
 	memset(writes, 0, sizeof writes);
 	for (int i = 0; i < 40; i++)
 		writes[i] = (struct lab_write){ .origin = "us", .vector = "{\"us\":1}", .id = 100 + i, .price = i == 13 || i == 14 ? "666.00" : "100.00" };
-	apply(writes, 40);
+	lab_apply(writes, 40);
 	lab_is(&lab, "38", 1, "SELECT count(*) FROM properties");
 	lab_is(&lab, "2", 1, "SELECT count(*) FROM dead_letters WHERE error LIKE '%%not_666%%'");
 	lab_is(&lab, "38", 1, "SELECT count(*) FROM processed_requests");
 	assert_int_equal(eu.counts.dead_letters, 2);
 	assert_int_equal(eu.counts.applied, 38);
-}
-
-// --- many at once
-
-#define MANY 100 // requests, which go by COPY when they are all new
-
-// Requests of all kinds; the half that is written to the same records, later than the other half.
-static void many_writes(struct pl_message messages[MANY])
-{
-	for (int i = 0; i < MANY; i++) {
-		struct lab_write write = { .origin = "us", .vector = i < MANY / 2 ? "{\"us\":1}" : "{\"us\":2}", .id = 100 + i % (MANY / 2), .create = i < MANY / 2,
-			.deleted = i % 10 == 9 && i >= MANY / 2, .at = i < MANY / 2 ? "10:00:00" : "10:00:01" };
-
-		write.price = pl_arena_printf(lab.arena, "%d.50", 1000 + i);
-		write.request = pl_arena_printf(lab.arena, "many-%d", i);
-		messages[i] = lab_message(&lab, &write);
-	}
-}
-
-#define REMEMBERED "SELECT md5(string_agg(r::text, '|' ORDER BY request_id)) FROM (SELECT request_id, principal, fingerprint, resource, record_id, " \
-	"status, response_body, vector, location, dots, expires_at FROM processed_requests) AS r"
-
-static void many_requests_are_remembered_as_few_are(void **state)
-{
-	struct pl_message messages[MANY];
-	const char *together;
-
-	many_writes(messages);
-	apply_messages(messages, MANY);
-	lab_is(&lab, "100", 1, "SELECT count(*) FROM processed_requests");
-	lab_is(&lab, "50 5", 1, "SELECT format('%%s %%s', count(*), count(deleted_at)) FROM properties");
-	lab_is(&lab, "201 /us/properties/107 1007.50", 1,
-	       "SELECT format('%%s %%s %%s', status, location, response_body->>'price') FROM processed_requests WHERE request_id = 'many-7'");
-	together = lab_ask(&lab, 1, REMEMBERED);
-	lab_empty(&lab);
-	for (int i = 0; i < MANY; i += 20)
-		apply_messages(messages + i, 20);
-	lab_is(&lab, together, 1, REMEMBERED);
-	assert_int_equal(eu.counts.retries, 0);
-}
-
-static void a_request_that_is_known_already_among_many_costs_nothing(void **state)
-{
-	struct pl_message messages[MANY];
-
-	many_writes(messages);
-	lab_write(&lab, lab.sql[1], "eu", 7, "1.00", "many-42"); // another request with that id, at another record
-	apply_messages(messages, MANY);
-	lab_is(&lab, "100", 1, "SELECT count(*) FROM processed_requests");
-	lab_is(&lab, "7", 1, "SELECT record_id FROM processed_requests WHERE request_id = 'many-42'");
-	lab_is(&lab, "50", 1, "SELECT count(*) FROM properties WHERE id >= 100");
-	assert_int_equal(eu.counts.retries, 1);
-	assert_int_equal(eu.counts.applied, MANY);
-	apply_messages(messages, MANY); // redelivered
-	lab_is(&lab, "100", 1, "SELECT count(*) FROM processed_requests");
-	assert_int_equal(eu.counts.stale, MANY);
-}
-
-static void an_event_that_the_database_refuses_is_refused_alone_among_many(void **state)
-{
-	struct pl_message messages[MANY];
-
-	many_writes(messages);
-	lab_ask(&lab, 1, "ALTER TABLE processed_requests ADD CONSTRAINT not_33 CHECK (request_id <> 'many-33')");
-	apply_messages(messages, MANY);
-	lab_ask(&lab, 1, "ALTER TABLE processed_requests DROP CONSTRAINT not_33");
-	lab_is(&lab, "99", 1, "SELECT count(*) FROM processed_requests");
-	lab_is(&lab, "1", 1, "SELECT count(*) FROM dead_letters WHERE error LIKE '%%not_33%%'");
-	assert_int_equal(eu.counts.dead_letters, 1);
-}
-
-// The id of one request for another one of the same batch: beside it, under its own fingerprint.
-static void an_id_that_is_used_twice_among_many_is_remembered_for_both(void **state)
-{
-	struct pl_message messages[MANY];
-
-	many_writes(messages);
-	messages[MANY - 1] = lab_message(&lab, &(struct lab_write){ .origin = "us", .vector = "{\"us\":2}", .id = 100, .request = "many-0",
-		.fingerprint = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", .at = "10:00:02" });
-	apply_messages(messages, MANY);
-	lab_is(&lab, "99", 1, "SELECT count(*) FROM processed_requests");
-	lab_is(&lab, "t 2", 1, "SELECT format('%%s %%s', dots ? 'us', (SELECT count(*) FROM jsonb_object_keys(dots))) FROM processed_requests "
-	       "WHERE request_id = 'many-0'");
-	assert_int_equal(eu.counts.retries, 0);
-}
-
-struct next { int calls; struct pl_message messages[3]; };
-
-static void read_the_next(void *arg)
-{
-	struct next *next = arg;
-
-	next->calls++;
-	pl_apply_batch_read_ahead(eu.batch, &eu.tools, next->messages, next->calls > 1 ? 3 : 2);
-}
-
-static void the_next_batch_is_read_while_the_database_is_at_this_one(void **state)
-{
-	struct pl_message messages[MANY], moved[3];
-	struct pl_error err = { 0 };
-	struct next next = { .messages = { lab_message(&lab, &(struct lab_write){ .origin = "us", .vector = "{\"us\":1}", .id = 1 }),
-		lab_message(&lab, &(struct lab_write){ .origin = "us", .vector = "{\"us\":1}", .id = 2 }),
-		lab_message(&lab, &(struct lab_write){ .origin = "us", .vector = "{\"us\":1}", .id = 3 }) } };
-
-	many_writes(messages);
-	eu.tools.meanwhile = read_the_next;
-	eu.tools.arg = &next;
-	apply_messages(messages, MANY);
-	assert_int_equal(next.calls, 1);
-	assert_int_equal(pl_apply_batch_size(eu.batch), MANY);
-	lab_is(&lab, "0", 1, "SELECT count(*) FROM properties WHERE id < 100");
-	pl_apply_batch_advance(eu.batch);
-	assert_int_equal(pl_apply_batch_size(eu.batch), 2);
-	memcpy(moved, next.messages, sizeof moved);
-	memset(next.messages, 0, sizeof next.messages);
-	pl_apply_batch_read(eu.batch, &eu.tools, moved, 3); // one more has come, and there was no room for it where the first two stood
-	assert_int_equal(pl_apply_batch_write(eu.batch, &eu.tools, &eu.counts, &err), 0);
-	lab_is(&lab, "1 2 3", 1, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM properties WHERE id < 100");
-	assert_int_equal(eu.counts.applied, MANY + 3);
-	assert_int_equal(next.calls, 1); // few: there is no time for it
 }
 
 static void vectors_that_no_row_can_hold_are_refused(void **state)
@@ -481,7 +272,7 @@ static void *apply_one(void *arg)
 {
 	struct errand *errand = arg;
 
-	apply_messages(&errand->message, 1);
+	lab_apply_messages(&errand->message, 1);
 	errand->done = true;
 	return NULL;
 }
@@ -568,9 +359,9 @@ static void a_deadlock_with_a_client_is_tried_again(void **state)
 
 static void reconfigure(const char *policy)
 {
-	applier_close(&eu);
+	lab_applier_close(&eu);
 	lab_config(&lab, &(struct lab_options){ .policy = policy });
-	applier_open(&eu, 1);
+	lab_applier_open(&eu, 1);
 }
 
 static void write_policy(const char *name, const char *resolve)
@@ -651,9 +442,9 @@ static void a_shadow_counts_and_changes_nothing(void **state)
 
 static void fields_are_dated_where_they_are_tracked(void **state)
 {
-	applier_close(&eu);
+	lab_applier_close(&eu);
 	lab_config(&lab, &(struct lab_options){ .policy = "field_merge", .track_fields = true });
-	applier_open(&eu, 1);
+	lab_applier_open(&eu, 1);
 	APPLY({ .origin = "us", .vector = "{\"us\":1}", .price = "100.00", .bedrooms = 5, .at = "10:00:00",
 	        .field_times = "{\"price\":{\"at\":10,\"origin\":\"us\"},\"bedrooms\":{\"at\":30,\"origin\":\"us\"},\"bathrooms\":{\"at\":10,\"origin\":\"us\"}}" },
 	      { .origin = "ap", .vector = "{\"ap\":1}", .price = "300.00", .bedrooms = 1, .at = "10:00:01",
@@ -663,7 +454,7 @@ static void fields_are_dated_where_they_are_tracked(void **state)
 	reconfigure("highest_price");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, lab_applier_setup, lab_applier_teardown)
 
 int main(void)
 {
@@ -683,11 +474,6 @@ int main(void)
 		TEST(another_producer_of_the_same_value_is_taken_when_it_is_greater),
 		TEST(poison_becomes_a_dead_letter_and_the_others_go_through),
 		TEST(an_event_that_the_database_refuses_is_refused_alone),
-		TEST(many_requests_are_remembered_as_few_are),
-		TEST(a_request_that_is_known_already_among_many_costs_nothing),
-		TEST(an_event_that_the_database_refuses_is_refused_alone_among_many),
-		TEST(an_id_that_is_used_twice_among_many_is_remembered_for_both),
-		TEST(the_next_batch_is_read_while_the_database_is_at_this_one),
 		TEST(vectors_that_no_row_can_hold_are_refused),
 		TEST(a_missing_table_stops_the_batch_and_costs_nothing),
 		TEST(the_row_under_the_lock_decides_not_the_one_before_it),
@@ -700,5 +486,5 @@ int main(void)
 		TEST(fields_are_dated_where_they_are_tracked),
 	};
 
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, lab_applier_start, lab_applier_stop);
 }

@@ -1,0 +1,85 @@
+// An applier of eu in the lab: see lab_applier.h.
+#include "lab_applier.h"
+
+#include <string.h>
+
+#include "script/policy.h"
+
+struct lab lab;
+struct lab_applier eu;
+
+void lab_applier_open(struct lab_applier *a, int region)
+{
+	struct pl_problems problems = { 0 };
+	const struct pl_resource *resource = lab_properties(&lab);
+	struct pl_error err = { 0 };
+
+	memset(a, 0, sizeof *a);
+	a->vm = pl_vm_new(lab.config, PL_WORLD_POLICY, &problems);
+	for (int i = 0; i < problems.n; i++)
+		print_message("%s\n", problems.lines[i].text);
+	pl_problems_fini(&problems);
+	assert_non_null(a->vm);
+	a->policies[0] = pl_policy_find(a->vm, resource->policy);
+	assert_non_null(a->policies[0]);
+	a->tools = (struct pl_apply_tools){ .config = lab.config, .region = lab_region(&lab, region), .sql = pl_apply_sql_new(lab.config),
+		.policies = a->policies, .shadows = a->shadows };
+	a->tools.session = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[region], .application_name = "test apply",
+		.connect_timeout_us = 2000000, .statement_timeout_us = 5000000, .lock_timeout_us = 3000000, .stop_fd = -1,
+		.setup = pl_apply_sql_setup(a->tools.sql) });
+	if (pl_session_connect(a->tools.session, &err) < 0)
+		fail_msg("%s", err.text);
+	a->batch = pl_apply_batch_new();
+}
+
+void lab_applier_close(struct lab_applier *a)
+{
+	pl_apply_batch_free(&a->batch);
+	pl_session_free(&a->tools.session);
+	pl_apply_sql_free(&a->tools.sql);
+	pl_vm_free(&a->vm);
+}
+
+int lab_applier_start(void **state)
+{
+	lab_start(&lab, &(struct lab_options){ .regions = 2, .policy = "highest_price" });
+	return 0;
+}
+
+int lab_applier_stop(void **state)
+{
+	lab_stop(&lab);
+	return 0;
+}
+
+int lab_applier_setup(void **state)
+{
+	lab_empty(&lab);
+	lab_applier_open(&eu, 1);
+	return 0;
+}
+
+int lab_applier_teardown(void **state)
+{
+	lab_applier_close(&eu);
+	return 0;
+}
+
+void lab_apply_messages(const struct pl_message *messages, int n)
+{
+	struct pl_error err = { 0 };
+
+	pl_apply_batch_forget(eu.batch);
+	pl_apply_batch_read(eu.batch, &eu.tools, messages, n);
+	if (pl_apply_batch_write(eu.batch, &eu.tools, &eu.counts, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+void lab_apply(const struct lab_write *writes, int n)
+{
+	struct pl_message messages[64];
+
+	for (int i = 0; i < n; i++)
+		messages[i] = lab_message(&lab, &writes[i]);
+	lab_apply_messages(messages, n);
+}

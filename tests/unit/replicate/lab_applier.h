@@ -1,0 +1,31 @@
+// An applier of eu in the lab: batches against its database, without a broker.
+//
+// One lab and one applier for a test program; each test begins with empty tables and an applier that knows nothing.
+#pragma once
+
+#include "lab.h"
+
+struct lab_applier {
+	struct pl_apply_tools tools;
+	struct pl_vm *vm;
+	struct pl_policy *policies[1], *shadows[1];
+	struct pl_apply_batch *batch;
+	struct pl_apply_counts counts;
+};
+
+extern struct lab lab;
+extern struct lab_applier eu; // all tests apply in eu what us (and ap) wrote
+
+void lab_applier_open(struct lab_applier *a, int region);
+void lab_applier_close(struct lab_applier *a);
+
+// For cmocka: of the group, and of each test.
+int lab_applier_start(void **state);
+int lab_applier_stop(void **state);
+int lab_applier_setup(void **state);
+int lab_applier_teardown(void **state);
+
+void lab_apply_messages(const struct pl_message *messages, int n); // as one batch
+void lab_apply(const struct lab_write *writes, int n);             // the same, of writes
+
+#define APPLY(...) lab_apply((struct lab_write[]){ __VA_ARGS__ }, (int)(sizeof (struct lab_write[]){ __VA_ARGS__ } / sizeof (struct lab_write)))
