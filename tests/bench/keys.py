@@ -1,6 +1,7 @@
 """The keys of bench.json: what each is, over what, and how it is measured."""
 
 import shutil
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -48,8 +49,10 @@ def measure_all(bench, say):
             (looping_policy, ("e2e_p50",)),
             (apply, ("apply",)),
             (million, ("put_64_1m",)),
-            (connections, ("put_64",))):
-        if bench.wanted(*names) and not (bench.quick and measure is looping_policy):
+            (connections, ("put_64",)),
+            (workers, ("put_64",)),
+            (idle_connections, ("put_64",))):
+        if bench.wanted(*names) and not (bench.quick and measure in (looping_policy, workers)):
             say(f"{measure.__name__}: {', '.join(names)}")
             measure(bench, say)
 
@@ -446,3 +449,51 @@ def connections(bench, say):
     bench.tables.append(("PUT and GET over connections",
                          ("mode", "way", "connections", "ok/s", "p50 µs", "p99 µs", "max µs", "daemon µs/req", "daemon MiB"), rows))
     level_again(bench)
+
+
+def workers(bench, say):
+    """Not a key: one worker and two, in turns, each turn with daemons of its own."""
+    stack = bench.stack
+    rates = {}
+    for turn in range(4):
+        for count in (1, 2) if turn % 2 == 0 else (2, 1):
+            stack.restart_daemons(lambda config, n=count: config.setdefault("http", {}).update(workers=n))
+            with stack.relay_held("us"):
+                run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+                for what, more in (("PUT", {}), ("GET", {"mode": "get"}), ("PUT through NGINX", {"port": stack.nginx.port})):
+                    rates.setdefault((what, count), []).append(stack.put_rate(seconds=bench.turn_seconds, **more)[0])
+                run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+            level_again(bench)
+    stack.restart_daemons()
+    rows = [(what, median(rates[what, 1]), median(rates[what, 2]), median(rates[what, 2]) / median(rates[what, 1]))
+            for what in ("PUT", "GET", "PUT through NGINX")]
+    for row in rows:
+        say(f"  {row[0]}: {row[1]:,.0f} with one worker, {row[2]:,.0f} with two")
+    bench.tables.append(("Workers, 64 connections, on this machine's cores", ("what", "one", "two", "ratio"), rows))
+
+
+def idle_connections(bench, say):
+    """Not a key: what a connection costs that has been answered once and says nothing more."""
+    stack = bench.stack
+    daemon = stack.plistd["us"]
+    daemon.stop()
+    daemon.start()
+    daemon.wait_ready()
+    sockets = []
+    try:
+        def open_some(n):
+            for _ in range(n):
+                link = socket.create_connection(("127.0.0.1", daemon.port), 5)
+                link.sendall(b"GET /us/properties/1 HTTP/1.1\r\nHost: bench\r\n\r\n")
+                if not link.recv(4096).startswith(b"HTTP/1.1 200"):
+                    raise RuntimeError("a GET was not answered with 200")
+                sockets.append(link)
+        open_some(50)  # what is there once, whoever comes
+        before = daemon.resident_bytes()
+        open_some(500)
+        each = (daemon.resident_bytes() - before) / 500 / 1024
+    finally:
+        for link in sockets:
+            link.close()
+    say(f"  an idle connection: {each:.1f} KiB")
+    bench.tables.append(("Memory of an idle connection, of 500", ("KiB each",), [(each,)]))
