@@ -5,9 +5,21 @@
 
 #include <string.h>
 
-#include "db/wire.h"
-
 #define FIRST (PL_WIRE_ARRAY_HEADER + sizeof(uint32_t)) // where the bytes of an array's first element begin
+
+enum pl_wire_type pl_params_field_type(const struct pl_field *field)
+{
+	switch (field->type) {
+	case PL_FIELD_INTEGER:
+		return PL_WIRE_INT4;
+	case PL_FIELD_BOOLEAN:
+		return PL_WIRE_BOOL;
+	case PL_FIELD_DECIMAL:
+	case PL_FIELD_STRING:
+		break;
+	}
+	return PL_WIRE_TEXT;
+}
 
 static enum pl_wire_type type_of(const struct pl_resource *resource, int place)
 {
@@ -16,16 +28,7 @@ static enum pl_wire_type type_of(const struct pl_resource *resource, int place)
 		PL_WIRE_TEXT,
 	};
 
-	if (place < PL_PARAM_FIELD)
-		return types[place];
-	switch (resource->fields[place - PL_PARAM_FIELD].type) {
-	case PL_FIELD_INTEGER:
-		return PL_WIRE_INT4;
-	case PL_FIELD_BOOLEAN:
-		return PL_WIRE_BOOL;
-	default:
-		return PL_WIRE_TEXT;
-	}
+	return place < PL_PARAM_FIELD ? types[place] : pl_params_field_type(&resource->fields[place - PL_PARAM_FIELD]);
 }
 
 void pl_params_fini(struct pl_params *params)

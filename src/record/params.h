@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "db/conn.h"
+#include "db/wire.h"
 #include "record/statement.h"
 
 struct pl_params_column {
@@ -21,6 +22,9 @@ struct pl_params {
 	const char *values[PL_PARAMS_MAX];
 	int lengths[PL_PARAMS_MAX], formats[PL_PARAMS_MAX];
 };
+
+// How a field's values travel. Decimals as text: PostgreSQL's binary numeric is a thing of its own.
+enum pl_wire_type pl_params_field_type(const struct pl_field *field);
 
 void pl_params_fini(struct pl_params *params);
 // Empties and keeps the memory.

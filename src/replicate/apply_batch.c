@@ -57,6 +57,12 @@ static void forget_attempt(struct pl_apply_batch *b)
 	memset(&b->counts, 0, sizeof b->counts);
 }
 
+static void free_reading(struct reading *r)
+{
+	pl_arena_free(&r->arena);
+	free(r->items);
+}
+
 void pl_apply_batch_free(struct pl_apply_batch **at)
 {
 	struct pl_apply_batch *batch = *at;
@@ -64,12 +70,8 @@ void pl_apply_batch_free(struct pl_apply_batch **at)
 	if (!batch)
 		return;
 	forget_attempt(batch);
-	for (int i = 0; i < 2; i++) {
-		struct reading *reading = i ? &batch->ahead : &batch->now;
-
-		pl_arena_free(&reading->arena);
-		free(reading->items);
-	}
+	free_reading(&batch->now);
+	free_reading(&batch->ahead);
 	pl_arena_free(&batch->arena);
 	free(batch);
 	*at = NULL;

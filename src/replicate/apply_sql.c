@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/sha256.h"
+#include "record/params.h"
 #include "replicate/apply_text.h"
 #include "replicate/fields.h"
 
@@ -60,7 +61,7 @@ static struct pl_columns *row_columns(const struct pl_resource *resource)
 	int n = append(types, 0, row_head_types, PL_ROW_FIELDS);
 
 	for (int i = 0; i < resource->nfields; i++)
-		types[n++] = pl_apply_field_type(&resource->fields[i]);
+		types[n++] = pl_params_field_type(&resource->fields[i]);
 	n = append(types, n, row_tail_types, PL_ROW_TAIL);
 	n = append(types, n, request_types, PL_REQUEST_COLUMNS);
 	n = append(types, n, position_types, PL_POSITION_COLUMNS);
@@ -85,6 +86,8 @@ struct pl_apply_sql *pl_apply_sql_new(const struct pl_config *config)
 	sql->anew = COLUMNS(anew_types);
 	sql->dead = COLUMNS(dead_types);
 	sql->requests = COLUMNS(request_types);
+	sql->copy = COLUMNS(request_types);
+	sql->copy->by_row = true;
 	sql->positions = COLUMNS(position_types);
 	return sql;
 }
@@ -107,7 +110,7 @@ void pl_apply_sql_free(struct pl_apply_sql **at)
 	pl_columns_free(&sql->dead);
 	pl_columns_free(&sql->requests);
 	pl_columns_free(&sql->positions);
-	pl_buf_fini(&sql->copy);
+	pl_columns_free(&sql->copy);
 	pl_buf_fini(&sql->text);
 	pl_arena_free(&sql->arena);
 	free(sql);

@@ -10,7 +10,7 @@ struct pl_apply_sql {
 	const char *const *setup;
 	struct pl_columns **rows; // by resource
 	struct pl_columns *ids, *pairs, *questions, *siblings, *conflicts, *anew, *dead, *requests, *positions;
-	struct pl_buf copy;       // of requests, as COPY takes them
+	struct pl_columns *copy;  // of requests, as COPY takes them
 	struct pl_buf text;       // scratch
 };
 

@@ -9,26 +9,12 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "record/params.h"
 #include "record/statement.h"
-
-// Decimals travel as text: PostgreSQL's binary numeric is a thing of its own.
-enum pl_wire_type pl_apply_field_type(const struct pl_field *field)
-{
-	switch (field->type) {
-	case PL_FIELD_INTEGER:
-		return PL_WIRE_INT4;
-	case PL_FIELD_BOOLEAN:
-		return PL_WIRE_BOOL;
-	case PL_FIELD_DECIMAL:
-	case PL_FIELD_STRING:
-		return PL_WIRE_TEXT;
-	}
-	return PL_WIRE_TEXT;
-}
 
 static const char *array_type(const struct pl_field *field)
 {
-	switch (pl_apply_field_type(field)) {
+	switch (pl_params_field_type(field)) {
 	case PL_WIRE_INT4:
 		return "integer[]";
 	case PL_WIRE_BOOL:

@@ -3,7 +3,6 @@
 
 #include "base/mem.h"
 #include "config/config.h"
-#include "db/wire.h"
 
 // Columns of the statement that writes a resource's rows, in the order of its parameters.
 enum { PL_ROW_ID, PL_ROW_FRESH, PL_ROW_FIELDS }; // then each field, then these
@@ -15,9 +14,6 @@ enum { PL_REQUEST_ID, PL_REQUEST_PRINCIPAL, PL_REQUEST_FINGERPRINT, PL_REQUEST_R
 	"dots, expires_at) FROM STDIN (FORMAT binary)"
 // Then the positions.
 enum { PL_POSITION_TOPIC, PL_POSITION_PARTITION, PL_POSITION_NEXT, PL_POSITION_EVENT_AT, PL_POSITION_COLUMNS };
-
-// How a field's values travel.
-enum pl_wire_type pl_apply_field_type(const struct pl_field *field);
 
 // PREPARE statements, NULL-ended: "apply_lock_N", "apply_write_N", "apply_write_new_N" for the resource of index N, and those that all share.
 const char *const *pl_apply_texts(struct pl_arena *arena, const struct pl_config *config);

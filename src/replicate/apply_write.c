@@ -117,46 +117,27 @@ static bool by_copy(const struct pl_heard *heard, int n, bool careful)
 	return !careful && first >= COPY_AT;
 }
 
-static void fill_copy(struct pl_apply_sql *sql, const struct pl_heard *heard, int n)
+static void add_requests(struct pl_apply_sql *sql, struct pl_columns *columns, int at, const struct pl_heard *heard, int n)
 {
-	struct pl_buf *copy = &sql->copy;
-
-	pl_wire_copy_begin(copy);
-	for (int i = 0; i < n; i++) {
-		const struct pl_event *event = heard[i].event;
-		const struct pl_sibling *write = &event->write;
-		char location[LOCATION_MAX];
-
-		if (heard[i].later)
-			continue;
-		pl_wire_copy_row(copy, PL_REQUEST_COLUMNS); // in the order of the enum
-		pl_wire_text(copy, PL_WIRE_TEXT, write->request_id);
-		pl_wire_text(copy, PL_WIRE_TEXT, write->principal);
-		pl_wire_bytes(copy, write->fingerprint, PL_SHA256_SIZE);
-		pl_wire_text(copy, PL_WIRE_TEXT, event->resource->name);
-		pl_wire_int(copy, PL_WIRE_INT8, event->id);
-		pl_wire_int(copy, PL_WIRE_INT2, event->status);
-		pl_wire_text(copy, PL_WIRE_JSONB, answered_body(sql, event));
-		pl_wire_text(copy, PL_WIRE_JSONB, pl_apply_vector_text(sql, &write->vector));
-		pl_wire_text(copy, PL_WIRE_TEXT, location_of(event, location));
-		pl_wire_text(copy, PL_WIRE_JSONB, dots_text(sql, &heard[i]));
-		pl_wire_time(copy, event->expires_at_us);
-	}
-	pl_wire_copy_end(copy);
+	for (int i = 0; i < n; i++)
+		if (!heard[i].later)
+			add_request(sql, columns, at, &heard[i]);
 }
 
 int pl_apply_sql_copy(struct pl_apply_sql *sql, struct pl_session *session, void (*meanwhile)(void *arg), void *arg, struct pl_error *err)
 {
+	const struct pl_buf *rows;
 	PGresult *result;
 	int code;
 
-	if (sql->copy.len == 0)
+	if (sql->copy->columns[0].n == 0)
 		return 0;
 	result = pl_session_exec(session, PL_APPLY_COPY, 0, NULL, err);
 	if (!result)
 		return err->code;
 	PQclear(result);
-	if ((code = pl_session_copy_put(session, sql->copy.data, sql->copy.len, err)) < 0 || (code = pl_session_copy_close(session, NULL, err)) < 0)
+	rows = pl_columns_copy(sql->copy);
+	if ((code = pl_session_copy_put(session, rows->data, rows->len, err)) < 0 || (code = pl_session_copy_close(session, NULL, err)) < 0)
 		return code;
 	if (meanwhile)
 		meanwhile(arg);
@@ -213,7 +194,7 @@ int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, boo
 	int from = 0, resource = n > 0 ? targets[0]->key.resource : 0, code, to, nrows;
 	bool copied = by_copy(heard, nheard, careful);
 
-	pl_buf_reset(&sql->copy);
+	pl_columns_reset(sql->copy);
 	do { // at least once, for the requests and positions
 		struct pl_columns *columns = sql->rows[resource];
 		int at = PL_ROW_FIELDS + sql->config->resources[resource].nfields + PL_ROW_TAIL;
@@ -225,15 +206,14 @@ int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, boo
 				add_row(sql, columns, targets[to]);
 				nrows++;
 			}
-		for (int i = 0; i < nheard && from == 0 && !copied; i++)
-			if (!heard[i].later)
-				add_request(sql, columns, at, &heard[i]);
+		if (from == 0 && !copied)
+			add_requests(sql, columns, at, heard, nheard);
 		for (int i = 0; i < npositions && from == 0; i++)
 			add_position(columns, at + PL_REQUEST_COLUMNS, &positions[i]);
 		if ((from == 0 || nrows > 0) && (code = send_rows(sql, session, careful, resource, err)) < 0)
 			return code;
 		if (from == 0 && copied) // while the server is at the rows
-			fill_copy(sql, heard, nheard);
+			add_requests(sql, sql->copy, 0, heard, nheard);
 		if ((from == 0 || nrows > 0) && (code = rows_written(session, nrows, err)) < 0)
 			return code;
 		from = to;

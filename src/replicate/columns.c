@@ -28,12 +28,15 @@ void pl_columns_free(struct pl_columns **at)
 		return;
 	for (int i = 0; i < columns->n; i++)
 		pl_buf_fini(&columns->columns[i].data);
+	pl_buf_fini(&columns->rows);
 	free(columns);
 	*at = NULL;
 }
 
 void pl_columns_reset(struct pl_columns *columns)
 {
+	if (columns->by_row)
+		pl_wire_copy_begin(&columns->rows);
 	for (int i = 0; i < columns->n; i++) {
 		pl_wire_array_begin(&columns->columns[i].data);
 		columns->columns[i].n = 0;
@@ -41,51 +44,57 @@ void pl_columns_reset(struct pl_columns *columns)
 	}
 }
 
-// The column with one element more, which is to follow.
-static struct pl_column *longer(struct pl_columns *columns, int column, bool null)
+// Where the column's next element goes.
+static struct pl_buf *next_element(struct pl_columns *columns, int column, bool null)
 {
 	columns->columns[column].n++;
 	columns->columns[column].nulls |= null;
-	return &columns->columns[column];
+	if (!columns->by_row)
+		return &columns->columns[column].data;
+	if (column == 0)
+		pl_wire_copy_row(&columns->rows, columns->n);
+	return &columns->rows;
 }
 
 void pl_columns_text(struct pl_columns *columns, int column, const char *value)
 {
-	struct pl_column *c = longer(columns, column, !value);
-
-	pl_wire_text(&c->data, c->type, value);
+	pl_wire_text(next_element(columns, column, !value), columns->columns[column].type, value);
 }
 
 void pl_columns_i64(struct pl_columns *columns, int column, int64_t value)
 {
-	struct pl_column *c = longer(columns, column, false);
-
-	pl_wire_int(&c->data, c->type, value);
+	pl_wire_int(next_element(columns, column, false), columns->columns[column].type, value);
 }
 
 void pl_columns_bool(struct pl_columns *columns, int column, bool value)
 {
-	pl_wire_bool(&longer(columns, column, false)->data, value);
+	pl_wire_bool(next_element(columns, column, false), value);
 }
 
 void pl_columns_time(struct pl_columns *columns, int column, int64_t at_us)
 {
-	struct pl_column *c = longer(columns, column, at_us == 0);
+	struct pl_buf *buf = next_element(columns, column, at_us == 0);
 
 	if (at_us == 0)
-		pl_wire_null(&c->data);
+		pl_wire_null(buf);
 	else
-		pl_wire_time(&c->data, at_us);
+		pl_wire_time(buf, at_us);
 }
 
 void pl_columns_bytes(struct pl_columns *columns, int column, const void *data, size_t len)
 {
-	struct pl_column *c = longer(columns, column, !data);
+	struct pl_buf *buf = next_element(columns, column, !data);
 
 	if (data)
-		pl_wire_bytes(&c->data, data, len);
+		pl_wire_bytes(buf, data, len);
 	else
-		pl_wire_null(&c->data);
+		pl_wire_null(buf);
+}
+
+const struct pl_buf *pl_columns_copy(struct pl_columns *columns)
+{
+	pl_wire_copy_end(&columns->rows);
+	return &columns->rows;
 }
 
 struct pl_conn_params pl_columns_params(struct pl_columns *columns)

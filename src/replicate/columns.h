@@ -18,6 +18,8 @@ struct pl_column {
 
 struct pl_columns {
 	int n;
+	bool by_row;        // not arrays but rows for COPY, all in `rows`: each row's columns are to be given in their order
+	struct pl_buf rows;
 	struct pl_column columns[PL_COLUMNS_MAX];
 	const char *values[PL_COLUMNS_MAX];
 	int lengths[PL_COLUMNS_MAX], formats[PL_COLUMNS_MAX];
@@ -34,3 +36,5 @@ void pl_columns_time(struct pl_columns *columns, int column, int64_t at_us);    
 void pl_columns_bytes(struct pl_columns *columns, int column, const void *data, size_t len); // bytea; data NULL is null
 // The parameters, valid until the columns change.
 struct pl_conn_params pl_columns_params(struct pl_columns *columns);
+// By row: what COPY … (FORMAT binary) takes, whole.
+const struct pl_buf *pl_columns_copy(struct pl_columns *columns);

@@ -1,7 +1,7 @@
 // A lane of the applier: its thread, and what it does when something is away.
 //
 // Stands between Kafka (replicate/consumer) and the database (replicate/apply_batch). Round after round it takes the messages that are there, up to a batch,
-// has them applied, and only then stores their offsets for the group to commit. After a batch of BUSY messages or more the next one is not begun before
+// has them applied, and only then stores their offsets for the group to commit. After a batch of PL_PACE_BUSY messages or more the next one is not begun before
 // kafka.pace has passed, unless it is full: see "Pace" in replicate/relay.c.
 // Threads: one of its own. reconfigure and the two stops come from the main thread.
 //
@@ -208,7 +208,7 @@ static void take_up_to_a_batch(struct pl_lane *lane, int timeout_ms)
 // How long more messages are to gather: while many come, each partition's come by themselves, and a transaction for each would cost more than they do.
 static int64_t gather_us(const struct pl_lane *lane)
 {
-	int64_t left_us = lane->busy_at_us ? lane->busy_at_us + lane->config->kafka.pace_us - pl_mono_us() : 0;
+	int64_t left_us = pl_pace_until(&lane->pace, lane->config->kafka.pace_us) - pl_mono_us();
 
 	return left_us > 0 && lane->hand.now.n < lane->config->kafka.apply_batch && lane->hand.now.bytes < BATCH_BYTES ? left_us : 0;
 }
@@ -349,7 +349,7 @@ static bool write_batch(struct pl_lane *lane)
 
 	lane->tools.meanwhile = take_ahead;
 	lane->tools.arg = lane;
-	lane->busy_at_us = lane->hand.now.n >= BUSY ? pl_mono_us() : 0;
+	pl_pace_note(&lane->pace, lane->hand.now.n, pl_mono_us());
 	pl_hand_begin(&lane->hand);
 	if (pl_apply_batch_write(lane->batch, &lane->tools, &lane->counts, &err) == 0) {
 		pl_apply_batch_each(lane->batch, note_applied, lane);

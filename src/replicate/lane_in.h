@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/wake.h"
 #include "replicate/hand.h"
+#include "replicate/pace.h"
 #include "script/policy.h"
 
 #define SECOND INT64_C(1000000)
@@ -22,7 +23,6 @@
 #define TICK_US (SECOND / 5)      // how often the board is brought up to date when nothing comes
 #define FLUSH_US SECOND
 #define ANEW_BATCH 200
-#define BUSY 16                   // messages of a batch from which on the next one waits for kafka.pace
 #define LEAVE_US (3 * SECOND)
 
 struct pl_lane {
@@ -48,7 +48,7 @@ struct pl_lane {
 	bool subscribed, unchecked;
 	struct pl_backoff backoff, kafka_backoff;
 	int64_t try_at_us, subscribe_at_us, tick_at_us, flush_at_us;
-	int64_t busy_at_us;                   // when the last batch was begun, if it was large; 0: it was not
+	struct pl_pace pace;
 	struct pl_log_limit database_limit, kafka_limit;
 	bool was_up;
 	struct { char region[PL_REGION_MAX + 1]; int64_t sent_at_us; struct pl_heartbeat heartbeat; bool dirty; } beats[PL_REGIONS_MAX];

@@ -17,11 +17,11 @@
 #include "replicate/flight.h"
 #include "replicate/heartbeat.h"
 #include "replicate/outbox.h"
+#include "replicate/pace.h"
 #include "replicate/producer.h"
 
 #define SECOND INT64_C(1000000)
 #define WINDOW 4                  // batches in flight
-#define BUSY 16                   // rows of a read from which on the next one waits for kafka.pace
 #define IDLE_US (SECOND / 20)
 #define LOCK_US SECOND
 #define WHOLE_US SECOND           // how often a read begins at the very beginning of the table
@@ -61,7 +61,8 @@ struct pl_relay {
 	bool was_up;                         // the broker, when it was last talked about
 	int careful;                         // rows to be sent one by one
 	bool alone;                          // what is in flight was sent alone
-	int64_t try_at_us, poll_at_us, lock_at_us, whole_at_us, delete_at_us, aside_at_us, beat_at_us, busy_at_us; // the last: of a read that brought many, 0 of another
+	int64_t try_at_us, poll_at_us, lock_at_us, whole_at_us, delete_at_us, aside_at_us, beat_at_us;
+	struct pl_pace pace;
 
 	struct {
 		_Atomic uint64_t published, batches, failed, producers_replaced, heartbeats;

@@ -254,8 +254,8 @@ def end_to_end(bench, say):
     # What was measured before has left vacuums and checkpoints to do, and here the disk's patience is all.
     stack.wait_level()
     fresh(bench)
+    run_sql(eu.url, "VACUUM")
     for postgres in (us, eu):
-        run_sql(postgres.url, "VACUUM")
         run_sql(postgres.url, "CHECKPOINT")
     logical = LogicalReplication(us, eu, timed=True)
     where = "updated_at > now() - interval '60 s'"
