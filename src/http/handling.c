@@ -18,6 +18,16 @@
 
 // A body that is refused is still taken off the connection, up to this; what is longer costs the connection.
 #define DISCARD_MAX (1u << 20)
+// Connections that wait for their answer without being suspended. Suspending costs a request three system calls; not suspending costs
+// every run of libmicrohttpd a look at each that waits.
+#define WAITING_MAX 128
+
+// What libmicrohttpd has just done it may have to go on with: see next_run_ms in http/listener.
+static void want_runs(struct pl_listener *listener, int runs)
+{
+	if (listener->runs < runs)
+		listener->runs = runs;
+}
 
 // ---- beginning and end
 
@@ -69,6 +79,9 @@ void pl_handling_leave(struct pl_handling *h)
 		h->peer->handling = NULL;
 	if (h->stage == PL_STAGE_RECEIVING)
 		h->listener->stats.unparsed++;
+	if (h->stage == PL_STAGE_RUNNING && !h->suspended)
+		h->listener->waiting--;
+	want_runs(h->listener, 1); // the next request may be there already
 	h->peer = NULL;
 	h->connection = NULL;
 	if (!h->run || h->run_done)
@@ -119,6 +132,7 @@ static enum MHD_Result reply(struct pl_handling *h)
 	struct MHD_Response *response = pl_response_make(&h->request, answer, &context, &served.status);
 	pl_peer_enter(&listener->peers, h->peer, PL_PEER_SENDING, h->program->config->http.idle_timeout_us);
 	h->stage = PL_STAGE_REPLIED;
+	want_runs(listener, 2); // one sends it, one finds that it has been sent
 	enum MHD_Result result = MHD_queue_response(h->connection, (unsigned)served.status, response);
 	MHD_destroy_response(response);
 	pl_debug("http: %s %s: %d in %lld us, request %s", h->request.method, h->request.target, served.status, (long long)served.took_us,
@@ -186,6 +200,7 @@ enum MHD_Result pl_handling_body(struct pl_handling *h, const char *data, size_t
 {
 	size_t most = h->program->config->http.max_body;
 	h->received += len;
+	want_runs(h->listener, 1); // more of it may be there already
 	if (!h->refusal && h->received > most)
 		h->refusal = pl_request_too_large(&h->request);
 	if (!h->refusal) {
@@ -201,6 +216,30 @@ enum MHD_Result pl_handling_body(struct pl_handling *h, const char *data, size_t
 
 // ---- the handler
 
+// Its connection has nothing to do until the answer is there.
+static void wait_for_answer(struct pl_handling *h)
+{
+	struct pl_listener *listener = h->listener;
+	pl_peer_enter(&listener->peers, h->peer, PL_PEER_WORKING, 0);
+	h->suspended = listener->waiting >= WAITING_MAX;
+	if (h->suspended)
+		MHD_suspend_connection(h->connection);
+	else
+		listener->waiting++;
+}
+
+// The answer is there: libmicrohttpd asks for it when it runs next, which is in this turn.
+static void go_on(struct pl_handling *h)
+{
+	h->stage = PL_STAGE_ANSWERED;
+	h->listener->resumed = true;
+	if (h->suspended)
+		MHD_resume_connection(h->connection);
+	else
+		h->listener->waiting--;
+	h->suspended = false;
+}
+
 static void on_done(struct pl_run *run, void *arg)
 {
 	struct pl_handling *h = arg;
@@ -212,12 +251,8 @@ static void on_done(struct pl_run *run, void *arg)
 		retire(h);
 		return;
 	}
-	if (h->stage == PL_STAGE_RUNNING) {
-		h->stage = PL_STAGE_ANSWERED;
-		h->suspended = false;
-		h->listener->resumed = true;
-		MHD_resume_connection(h->connection);
-	}
+	if (h->stage == PL_STAGE_RUNNING)
+		go_on(h);
 }
 
 void pl_handling_instead(struct pl_handling *h, const struct pl_problem *problem)
@@ -225,10 +260,7 @@ void pl_handling_instead(struct pl_handling *h, const struct pl_problem *problem
 	h->overdue = true;
 	h->instead.problem = problem;
 	h->close = true;
-	h->stage = PL_STAGE_ANSWERED;
-	h->suspended = false;
-	h->listener->resumed = true;
-	MHD_resume_connection(h->connection);
+	go_on(h);
 }
 
 static enum MHD_Result run_handler(struct pl_handling *h)
@@ -248,16 +280,14 @@ static enum MHD_Result run_handler(struct pl_handling *h)
 	h->in_start = false;
 	if (h->run_done)
 		return reply(h);
-	h->suspended = true;
-	pl_peer_enter(&listener->peers, h->peer, PL_PEER_WORKING, 0);
-	MHD_suspend_connection(h->connection);
+	wait_for_answer(h);
 	return MHD_YES;
 }
 
 enum MHD_Result pl_handling_whole(struct pl_handling *h)
 {
 	switch (h->stage) {
-	case PL_STAGE_RUNNING: // asked again without having been resumed: nothing to say yet
+	case PL_STAGE_RUNNING: // asked again, as one that waits is: nothing to say yet
 	case PL_STAGE_REPLIED:
 		return MHD_YES;
 	case PL_STAGE_ANSWERED:

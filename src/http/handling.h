@@ -52,7 +52,9 @@ struct pl_listener {
 	struct pl_handling *finished;      // to be freed when nobody stands in them
 	int running;
 	bool ready;                        // libmicrohttpd has something to do
-	bool resumed;                      // a connection has been resumed since libmicrohttpd ran
+	int waiting;                       // connections that wait for their answer and are not suspended
+	int runs;                          // of libmicrohttpd, after this one, to go on with what it has done
+	bool resumed;                      // an answer has come since libmicrohttpd ran
 	bool draining;
 	int64_t drain_began_us;
 	int64_t due_us;                    // when libmicrohttpd wants to run by itself; INT64_MAX = never

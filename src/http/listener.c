@@ -2,6 +2,7 @@
 //
 // Stands at the beginning of the way of a request, and at its end. What libmicrohttpd 0.9.75 wants, found out by trying:
 // - it has no wake-up of its own: a resumed connection is looked at when MHD_run is called next, so that is done in the same loop turn;
+// - suspending a connection costs three system calls for a request, and it may as well be asked again and again: so a few wait without, see next_run_ms;
 // - MHD_stop_daemon aborts while a connection is suspended: every one is answered and resumed first;
 // - a suspended connection never times out and its client's hanging up is not seen: each request has a deadline of ours;
 // - its own timeout counts idleness only: each connection has a deadline of ours (http/peer), and it has none;
@@ -209,22 +210,33 @@ bool pl_listener_pending(const struct pl_listener *listener)
 	return listener->resumed;
 }
 
+// When libmicrohttpd wants to run again by itself: 0 = now, -1 = never. While a connection waits for its answer it always says "now"; then what it has
+// just done tells. What that leaves out (a client that takes an answer in pieces) is found at the next run, which whoever waits brings, or a sweep's time.
+static int next_run_ms(const struct pl_listener *listener)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+	if (listener->waiting > 0)
+		return listener->runs > 0 ? 0 : SWEEP_US / 1000;
+	if (MHD_get_timeout(listener->daemon, &ms) != MHD_YES)
+		return -1;
+	return ms > 3600000 ? 3600000 : (int)ms;
+}
+
 int pl_listener_turn(struct pl_listener *listener)
 {
-	MHD_UNSIGNED_LONG_LONG wait_ms;
-	listener->peers.now_us = pl_mono_us();
-	bool runs = listener->ready || listener->resumed || listener->peers.now_us >= listener->due_us;
-	for (int round = 0; runs && round < 16; round++) { // bounded, so that a flood of connections does not keep the database waiting
+	int64_t now_us = listener->peers.now_us = pl_mono_us();
+	if (!listener->ready && !listener->resumed && now_us < listener->due_us)
+		return listener->due_us == INT64_MAX ? -1 : (int)((listener->due_us - now_us) / 1000 + 1);
+	int wait_ms = 0;
+	for (int round = 0; wait_ms == 0 && round < 16; round++) { // bounded, so that a flood of connections does not keep the database waiting
 		listener->ready = listener->resumed = false;
+		listener->runs -= listener->runs > 0;
 		MHD_run(listener->daemon);
-		runs = listener->resumed || (MHD_get_timeout(listener->daemon, &wait_ms) == MHD_YES && wait_ms == 0);
+		wait_ms = listener->resumed ? 0 : next_run_ms(listener);
 	}
 	free_finished(listener);
-	listener->due_us = INT64_MAX;
-	if (MHD_get_timeout(listener->daemon, &wait_ms) != MHD_YES)
-		return -1;
-	listener->due_us = pl_mono_us() + (int64_t)(wait_ms > 3600000 ? 3600000 : wait_ms) * 1000;
-	return wait_ms > INT_MAX ? INT_MAX : (int)wait_ms;
+	listener->due_us = wait_ms < 0 ? INT64_MAX : pl_mono_us() + wait_ms * INT64_C(1000);
+	return wait_ms;
 }
 
 // ---- beginning and end

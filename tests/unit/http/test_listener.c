@@ -1,220 +1,17 @@
-// The listener with real sockets, a real Lua state and a store that answers when the test wants it to.
+// The listener with real sockets, a real Lua state and a store that answers when the test wants it to: requests and connections from their beginning
+// to their end.
 // Threads: one; the test turns the loop by hand.
-#include "http/listener.h"
+#include "lab_listener.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-#include "../script/fake_store.h"
-#include "../script/world.h"
-#include "base/clock.h"
-#include "http/bind.h"
-
-#define GET "local records, http = require 'plist.records', require 'plist.http'\n" \
-	"return { name = 'get', doc = 'Reads.', handle = function(req)\n" \
-	"  local record, err = records.get('properties', req.params.id)\n" \
-	"  return record and http.ok(record) or http.problem(err)\nend }\n"
-#define PUT "local records, http = require 'plist.records', require 'plist.http'\n" \
-	"return { name = 'put', doc = 'Writes.', handle = function(req)\n" \
-	"  local record, err = records.update('properties', req.params.id, req.body, req.lock)\n" \
-	"  return record and http.ok(record) or http.problem(err)\nend }\n"
-// The same after a look at it: three calls of the store, the first for the request id.
-#define LOOK_AND_PUT "local records, http = require 'plist.records', require 'plist.http'\n" \
-	"return { name = 'put', doc = 'Writes.', handle = function(req)\n" \
-	"  local record, err = records.get('properties', req.params.id)\n" \
-	"  if record then record, err = records.update('properties', req.params.id, req.body, req.lock) end\n" \
-	"  return record and http.ok(record) or http.problem(err)\nend }\n"
-#define OTHER "local http = require 'plist.http'\n" \
-	"return { name = 'other', doc = 'Says so.', handle = function() return http.ok { other = true } end }\n"
-
-struct world {
-	struct pl_config *config;
-	struct pl_loop *loop;
-	struct pl_store *store;
-	struct pl_program *program;
-	struct pl_listener *listener;
-	int port, turns;
-	int served, last_status;
-};
-
-static void on_builtin(enum pl_builtin which, const struct pl_request *request, struct pl_answer *answer, void *arg)
-{
-	answer->status = 200;
-	pl_buf_adds(&answer->body, "{}");
-}
-
-static void on_served(const struct pl_served *served, void *arg)
-{
-	struct world *w = arg;
-	w->served++;
-	w->last_status = served->status;
-}
-
-static struct pl_config *make_config(const char *get, const char *put)
-{
-	const struct world_file files[] = {{"handlers/get.lua", get}, {"handlers/put.lua", put}};
-	struct pl_config *config = world_config(files, 2);
-	config->http.max_body = 65536;
-	config->http.queue = 4;
-	config->http.receive_timeout_us = 400000;
-	config->http.idle_timeout_us = 800000;
-	return config;
-}
-
-static struct pl_program *make_program(const struct pl_config *config)
-{
-	struct pl_problems problems = {0};
-	struct pl_program *program = pl_program_new(config, &problems);
-	assert_non_null(program);
-	pl_problems_fini(&problems);
-	return program;
-}
-
-static int setup(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-	struct pl_error err;
-	w->config = make_config(GET, PUT);
-	w->loop = pl_loop_new();
-	w->store = fake_store_new(w->config);
-	w->program = make_program(w->config);
-	int fd = pl_bind_listen("127.0.0.1:0", &err);
-	struct sockaddr_in addr;
-	socklen_t len = sizeof(addr);
-	getsockname(fd, (struct sockaddr *)&addr, &len);
-	w->port = ntohs(addr.sin_port);
-	w->listener = pl_listener_new(&(struct pl_listener_options){
-		.loop = w->loop, .fd = fd, .region = "us", .program = w->program, .store = w->store, .max_connections = 8,
-		.builtin = on_builtin, .served = on_served, .arg = w,
-	}, &err);
-	fake_store_put(w->store, 7, "5.00", "3", 1);
-	*state = w;
-	return w->listener ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-	if (w->store)
-		pl_store_free(&w->store);
-	pl_listener_free(&w->listener);
-	pl_program_unref(&w->program);
-	pl_loop_free(&w->loop);
-	pl_config_unref(&w->config);
-	free(w);
-	return 0;
-}
-
-static int turn(void *arg)
-{
-	struct world *w = arg;
-	do
-		pl_listener_turn(w->listener);
-	while (pl_listener_pending(w->listener));
-	if (--w->turns <= 0)
-		pl_loop_stop(w->loop);
-	return 1;
-}
-
-static void step(struct world *w)
-{
-	w->turns = 3;
-	pl_loop_run(w->loop, turn, w);
-}
-
-static struct pl_listener_stats stats_of(const struct world *w)
-{
-	struct pl_listener_stats stats;
-	pl_listener_stats(w->listener, &stats);
-	return stats;
-}
-
-// ---- a client
-
-static int dial(struct world *w)
-{
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
-		close(fd);
-		return -1;
-	}
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	step(w);
-	return fd;
-}
-
-static void say(struct world *w, int fd, const char *text)
-{
-	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-	step(w);
-}
-
-static int ask(struct world *w, const char *text)
-{
-	int fd = dial(w);
-	say(w, fd, text);
-	return fd;
-}
-
-// What has come so far, until nothing more does; "" for nothing. *closed_r says whether the connection has ended.
-static const char *hear(struct world *w, int fd, bool *closed_r)
-{
-	static char text[65536];
-	size_t len = 0;
-	*closed_r = false;
-	for (int quiet = 0; quiet < 3;) {
-		ssize_t n = recv(fd, text + len, sizeof(text) - 1 - len, 0);
-		if (n > 0) {
-			len += (size_t)n;
-			quiet = 0;
-			continue;
-		}
-		if (n == 0 || errno == ECONNRESET) {
-			*closed_r = true;
-			break;
-		}
-		quiet++;
-		step(w);
-	}
-	text[len] = '\0';
-	return text;
-}
-
-// Turns until the connection is closed, for at most this long; what came, or NULL if it was not closed.
-static const char *hear_to_end(struct world *w, int fd, int64_t within_us)
-{
-	static char text[65536];
-	bool closed = false;
-	text[0] = '\0';
-	for (int64_t end = pl_mono_us() + within_us; !closed && pl_mono_us() < end;)
-		strcat(text, hear(w, fd, &closed));
-	return closed ? text : NULL;
-}
-
-static int count(const char *text, const char *what)
-{
-	int n = 0;
-	for (; (text = strstr(text, what)) != NULL; text++)
-		n++;
-	return n;
-}
-
-#define READ "GET /us/properties/7 HTTP/1.1\r\nHost: x\r\n\r\n"
-#define WRITE(id, version) "PUT /us/properties/7 HTTP/1.1\r\nHost: x\r\nX-Request-ID: " id "\r\nContent-Length: 23\r\n\r\n" \
-	"{\"price\":5,\"version\":" version "}"
 
 // ---- tests
 
@@ -287,16 +84,6 @@ static void too_many_waiting_requests_are_answered_503(void **state)
 		assert_int_equal(strncmp(hear(w, fds[i], &closed), "HTTP/1.1 200 ", 13), 0);
 	for (int i = 0; i < 5; i++)
 		close(fds[i]);
-}
-
-static void use_program(struct world *w, const char *get, const char *put)
-{
-	struct pl_config *config = make_config(get, put);
-	struct pl_program *program = make_program(config);
-	pl_listener_set_program(w->listener, program);
-	pl_program_unref(&w->program);
-	w->program = program;
-	pl_config_unref(&config);
 }
 
 static void a_handler_goes_on_to_its_end_although_its_client_is_gone(void **state)
