@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/decimal.h"
+#include "base/sockfile.h"
 
 #define ID_ROOM INT64_C(1000000000) // fewer ids than this between two regions is asking for trouble
 
@@ -111,6 +112,17 @@ static void check_addresses(struct pl_load *load, const struct pl_region *a, con
 		pl_load_fault(load, node, "listen", "regions.%s.listen: region %s listens at %s, too", b->name, a->name, a->listen);
 }
 
+static void check_sockets(struct pl_load *load, const struct pl_node *node, const struct pl_region *a, const struct pl_region *b)
+{
+	const struct { const char *key, *path; } ours[] = {{ "control", b->control }, { "socket", b->socket }};
+	const char *theirs[] = { a->control, a->socket };
+
+	for (int i = 0; i < 2; i++)
+		for (int j = 0; j < 2; j++)
+			if (ours[i].path != NULL && theirs[j] != NULL && strcmp(ours[i].path, theirs[j]) == 0)
+				pl_load_fault(load, node, ours[i].key, "regions.%s.%s: is the socket of region %s", b->name, ours[i].key, a->name);
+}
+
 static void check_region_pair(struct pl_load *load, const struct pl_region *a, const struct pl_region *b)
 {
 	const struct pl_node *node = pl_load_named(load, "regions", b->name);
@@ -123,8 +135,7 @@ static void check_region_pair(struct pl_load *load, const struct pl_region *a, c
 		pl_load_warn(load, node, "id_base", "regions.%s.id_base: only %lld above or below that of region %s", b->name, (long long)distance, a->name);
 	if (a->database != NULL && b->database != NULL && strcmp(a->database, b->database) == 0)
 		pl_load_fault(load, node, "database", "regions.%s.database: is the database of region %s", b->name, a->name);
-	if (strcmp(a->control, b->control) == 0)
-		pl_load_fault(load, node, "control", "regions.%s.control: is the socket of region %s", b->name, a->name);
+	check_sockets(load, node, a, b);
 }
 
 static const char *option(const PQconninfoOption *options, const char *keyword)
@@ -177,6 +188,12 @@ static void check_database(struct pl_load *load, const struct pl_region *region,
 	}
 }
 
+static void check_socket(struct pl_load *load, const struct pl_node *node, const char *label, const char *key, const char *path)
+{
+	if (path != NULL && strlen(path) > PL_SOCKFILE_PATH_MAX)
+		pl_load_fault(load, node, key, "%s.%s: the path of a socket has at most %d bytes; %s", label, key, PL_SOCKFILE_PATH_MAX, path);
+}
+
 static void check_region(struct pl_load *load, const struct pl_region *region)
 {
 	const struct pl_node *node = pl_load_named(load, "regions", region->name);
@@ -189,8 +206,10 @@ static void check_region(struct pl_load *load, const struct pl_region *region)
 	if (pl_node_member(node, "upstream") != NULL)
 		for (int i = 0; i < region->nupstream; i++)
 			check_port(load, node, "upstream", pl_arena_printf(load->arena, "%s.upstream", label), region->upstream[i]);
-	if (strlen(region->control) > 107)
-		pl_load_fault(load, node, "control", "%s.control: the path of a socket has at most 107 bytes; %s", label, region->control);
+	check_socket(load, node, label, "control", region->control);
+	check_socket(load, node, label, "socket", region->socket);
+	if (region->socket != NULL && strcmp(region->socket, region->control) == 0)
+		pl_load_fault(load, node, "socket", "%s.socket: is the one that plist-admin talks to (control)", label);
 	check_database(load, region, node);
 }
 
@@ -368,6 +387,22 @@ static void check_brokers(struct pl_load *load)
 		check_port(load, kafka, "brokers", "kafka.brokers", item);
 }
 
+// NGINX reaches a region by its socket only if there is such a region and it has one.
+static void check_beside(struct pl_load *load, const struct pl_node *node, int i)
+{
+	const struct pl_config *config = load->config;
+	const char *name = config->nginx.beside[i];
+	const struct pl_region *region = pl_config_region(config, name, strlen(name));
+
+	if (region == NULL)
+		pl_load_fault(load, node, "beside", "nginx.beside: there is no region \"%.64s\"", name);
+	else if (region->socket == NULL)
+		pl_load_fault(load, node, "beside", "nginx.beside: region %s has no socket: give regions.%s.socket a path", name, name);
+	for (int j = 0; j < i; j++)
+		if (strcmp(config->nginx.beside[j], name) == 0)
+			pl_load_fault(load, node, "beside", "nginx.beside: %s is given twice", name);
+}
+
 static void check_nginx(struct pl_load *load)
 {
 	const struct pl_node *node = pl_node_member(load->root, "nginx");
@@ -375,6 +410,8 @@ static void check_nginx(struct pl_load *load)
 
 	if (config->nginx.listen != NULL)
 		check_port(load, node, "listen", "nginx.listen", config->nginx.listen);
+	for (int i = 0; i < config->nginx.nbeside; i++)
+		check_beside(load, node, i);
 	for (int i = 0; i < config->nginx.nreads; i++) {
 		const struct pl_node *failover = pl_node_member(node, "failover");
 		if (strcmp(config->nginx.reads[i], "off") == 0 && config->nginx.nreads > 1)

@@ -76,6 +76,7 @@ struct pl_region {
 	const char *database;    // a libpq connection string; may hold a secret. NULL: another region's, and not known here
 	int64_t id_base;         // ids that this region hands out are id_base + n
 	const char *control;     // path of its operators' socket
+	const char *socket;      // path at which it listens, too; or NULL
 	int index;               // the configured order
 };
 
@@ -135,6 +136,8 @@ struct pl_config {
 
 	struct {
 		const char *listen;      // "8080" or "127.0.0.1:8080"
+		int nbeside;
+		const char **beside;     // regions that it reaches by their sockets
 		enum pl_nginx_writes writes;
 		int nreads;
 		const char **reads;      // conditions of proxy_next_upstream for reads

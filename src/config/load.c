@@ -135,6 +135,8 @@ static void derive_region(struct pl_load *load, struct pl_region *region, int i)
 		region->id_base = (int64_t)(i + 1) * INT64_C(1000000000000);
 	region->control = region->control == NULL ? pl_arena_printf(load->arena, "/run/plist/%s.sock", region->name)
 	                                          : pl_load_path(load, region->control);
+	if (region->socket != NULL)
+		region->socket = pl_load_path(load, region->socket);
 }
 
 // "properties" -> "Property", "listings" -> "Listing".

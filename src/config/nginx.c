@@ -113,6 +113,15 @@ static void put_duration(cJSON *object, const char *name, int64_t us)
 
 // ---- groups of servers
 
+// Whether the region's first daemon is on NGINX's own machine and reached by its socket.
+static bool is_beside(const struct pl_config *config, const struct pl_region *region)
+{
+	for (int i = 0; i < config->nginx.nbeside; i++)
+		if (strcmp(config->nginx.beside[i], region->name) == 0)
+			return true;
+	return false;
+}
+
 static void add_servers(struct render *r, cJSON *servers, const struct pl_region *region, int only, bool backup, bool read)
 {
 	const struct pl_config *config = r->config;
@@ -121,7 +130,10 @@ static void add_servers(struct render *r, cJSON *servers, const struct pl_region
 		if (only >= 0 && i != only)
 			continue;
 		cJSON *server = add_object(servers);
-		put_address(r, server, "address", region->upstream[i]);
+		if (i == 0 && is_beside(config, region))
+			putf(r, server, "address", "unix:%s", region->socket);
+		else
+			put_address(r, server, "address", region->upstream[i]);
 		put_number(server, "max_fails", read ? config->nginx.max_fails : 0, "");
 		put_number(server, "fail_timeout", (config->nginx.fail_timeout_us + 999999) / 1000000, "s"); // NGINX takes no part of a second here
 		put_words(server, "backup", backup ? " backup" : "");

@@ -45,7 +45,8 @@ struct pl_listener {
 	struct pl_program *program;
 	struct MHD_Daemon *daemon;
 	int fd;
-	struct pl_watch *watch;
+	struct pl_watch *watch;            // of libmicrohttpd's epoll
+	struct pl_watch *shared;           // of shared_fd; NULL: there is none, or the door is closed
 	struct pl_timer *sweep;
 	struct pl_peers peers;
 	struct pl_handling *handlings;

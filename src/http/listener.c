@@ -10,6 +10,7 @@
 // Room is made by ending the weakest connection, not by accepting no more: half-sent requests, however many, then keep nobody out.
 // Invariant: a handling is in `handlings` or in `finished`, and is freed at the end of a turn, when nobody stands in it.
 // Threads: the worker's.
+#define _GNU_SOURCE // accept4
 #include "http/listener.h"
 
 #include <limits.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -31,6 +33,7 @@
 #define DOOR_US 30000            // from turning new connections away to closing the listening socket: for handshakes that have begun
 #define SILENT_US 500000         // how long a draining listener waits for a request that may be on its way on a kept connection
 #define HEADROOM 64           // connections that are ending while others take their places
+#define SHARED_AT_ONCE 16     // connections taken from the shared socket before those that are there get their turn
 #define FLUSH_ROUNDS 50       // of 2 ms, for answers to be taken when the listener ends
 
 // ---- what libmicrohttpd calls
@@ -115,6 +118,26 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
 	pl_peer_enter(&listener->peers, peer, PL_PEER_IDLE, listener->program->config->http.idle_timeout_us);
 }
 
+// Takes who waits at the shared socket, up to so many, and says how many there were.
+static int take_shared(struct pl_listener *listener, int most)
+{
+	int n = 0;
+	for (; n < most; n++) {
+		int fd = accept4(listener->options.shared_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0)
+			break;
+		struct sockaddr nobody = {.sa_family = AF_UNIX}; // libmicrohttpd wants to know the family alone; it closes what it does not take
+		MHD_add_connection(listener->daemon, fd, &nobody, sizeof(nobody));
+	}
+	listener->ready |= n > 0;
+	return n;
+}
+
+static void on_shared(void *arg, uint32_t events)
+{
+	take_shared(arg, SHARED_AT_ONCE);
+}
+
 // Takes those whom the kernel has let in already, and closes the listening socket.
 static void close_door(struct pl_listener *listener)
 {
@@ -123,6 +146,9 @@ static void close_door(struct pl_listener *listener)
 		return;
 	for (int i = 0; i < 1000 && poll(&pfd, 1, 0) == 1; i++)
 		MHD_run(listener->daemon);
+	for (int i = 0; listener->shared && i < 1000 && take_shared(listener, SHARED_AT_ONCE) > 0; i++)
+		MHD_run(listener->daemon);
+	pl_watch_free(&listener->shared);
 	MHD_quiesce_daemon(listener->daemon);
 	close(listener->fd);
 	listener->fd = -1;
@@ -269,6 +295,8 @@ struct pl_listener *pl_listener_new(const struct pl_listener_options *options, s
 	}
 	int epoll_fd = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 	listener->watch = pl_watch_new(options->loop, epoll_fd, EPOLLIN, on_ready, listener);
+	if (options->shared_fd >= 0) // one listener is woken for a connection, not all
+		listener->shared = pl_watch_new(options->loop, options->shared_fd, EPOLLIN | EPOLLEXCLUSIVE, on_shared, listener);
 	listener->sweep = pl_timer_new(options->loop, on_sweep, listener);
 	pl_timer_set(listener->sweep, SWEEP_US);
 	listener->ready = true;
@@ -326,6 +354,7 @@ void pl_listener_free(struct pl_listener **listener_r)
 	} else if (listener->fd >= 0)
 		close(listener->fd);
 	pl_watch_free(&listener->watch);
+	pl_watch_free(&listener->shared);
 	pl_timer_free(&listener->sweep);
 	// Runs that are not done yet are abandoned; none is left when the store has been freed first.
 	for (struct pl_handling *handling; (handling = listener->handlings) != NULL;) {

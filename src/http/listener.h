@@ -22,6 +22,7 @@ struct pl_served {
 struct pl_listener_options {
 	struct pl_loop *loop;
 	int fd;                    // listens, not blocking; the listener closes it
+	int shared_fd;             // another one that listens, for several listeners, who do not close it; -1: there is none
 	const char *region;        // the name of ours, for X-Plist-Region
 	struct pl_program *program; // what requests begin in; the listener takes a reference
 	struct pl_store *store;    // where their handlers' calls go

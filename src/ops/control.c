@@ -1,7 +1,7 @@
 // The operators' socket: a thread that answers one line of JSON with one line of JSON.
 //
 // Stands beside the way of the data: what it tells comes from ops/status, what it changes goes through ops/daemon.
-// Invariants: only the daemon's own user may connect (mode 0600 from the first moment); the file that it removes at the end is the one it made.
+// Invariant: only the daemon's own user may connect (mode 0600).
 // Threads: one of its own. The function that answers runs in it, so whoever gives it sees to its own locks.
 #define _GNU_SOURCE // accept4
 #include "ops/control.h"
@@ -12,13 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/sockfile.h"
 #include "base/wake.h"
 
 #define CLIENTS_MAX 16
@@ -36,9 +35,7 @@ struct client {
 };
 
 struct pl_control {
-	char *path;
-	struct stat made; // the file that we bound
-	int fd;
+	struct pl_sockfile *sockfile;
 	struct pl_wake *stop;
 	pthread_t thread;
 	bool running;
@@ -146,7 +143,7 @@ static struct client *place(struct pl_control *control)
 
 static void welcome(struct pl_control *control)
 {
-	int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept4(pl_sockfile_fd(control->sockfile), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
 		return;
 	struct client *client = place(control);
@@ -167,7 +164,7 @@ static void *run(void *arg)
 	for (;;) {
 		struct pollfd pfds[2 + CLIENTS_MAX] = {
 			{.fd = pl_wake_fd(control->stop), .events = POLLIN},
-			{.fd = control->fd, .events = POLLIN},
+			{.fd = pl_sockfile_fd(control->sockfile), .events = POLLIN},
 		};
 		for (int i = 0; i < CLIENTS_MAX; i++) // poll passes over negative descriptors
 			pfds[2 + i] = (struct pollfd){.fd = control->clients[i].fd, .events = POLLIN};
@@ -183,82 +180,27 @@ static void *run(void *arg)
 	}
 }
 
-// ---- the file
-
-// Whether somebody answers at the path; if nobody does, what is left there is removed.
-static int clear_path(const struct sockaddr_un *addr, struct pl_error *err)
-{
-	struct stat there;
-	if (lstat(addr->sun_path, &there) != 0)
-		return errno == ENOENT ? 0 : pl_error_set(err, PL_EUNAVAIL, "%s", strerror(errno));
-	if (!S_ISSOCK(there.st_mode))
-		return pl_error_set(err, PL_EINVAL, "something is there that is no socket");
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return pl_error_set(err, PL_EINTERNAL, "socket: %s", strerror(errno));
-	int failed = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) != 0 ? errno : 0;
-	close(fd);
-	if (failed != ECONNREFUSED)
-		return pl_error_set(err, PL_EBUSY, "another daemon answers there");
-	return unlink(addr->sun_path) == 0 ? 0 : pl_error_set(err, PL_EUNAVAIL, "%s", strerror(errno));
-}
-
-// The directory of the socket may be one that only exists while the machine runs (/run/plist): made if its parent is there.
-static void make_directory(const char *path)
-{
-	char *directory = pl_strdup(path);
-	char *slash = strrchr(directory, '/');
-	if (slash && slash != directory) {
-		*slash = '\0';
-		if (mkdir(directory, 0755) != 0 && errno != EEXIST)
-			pl_debug("%s: %s", directory, strerror(errno));
-	}
-	free(directory);
-}
-
-static int bind_path(struct pl_control *control, struct pl_error *err)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	if (strlen(control->path) >= sizeof(addr.sun_path))
-		return pl_error_set(err, PL_EINVAL, "the path is longer than the %zu bytes that a socket's may have", sizeof(addr.sun_path) - 1);
-	strcpy(addr.sun_path, control->path);
-	make_directory(control->path);
-	if (clear_path(&addr, err) != 0)
-		return err->code;
-	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (control->fd < 0)
-		return pl_error_set(err, PL_EINTERNAL, "socket: %s", strerror(errno));
-	// The mode of the descriptor is what bind gives the file: so there is no moment at which others may connect.
-	if (fchmod(control->fd, 0600) != 0 || bind(control->fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
-		return pl_error_set(err, PL_EUNAVAIL, "%s", strerror(errno));
-	if (chmod(control->path, 0600) != 0 || lstat(control->path, &control->made) != 0 || listen(control->fd, 16) != 0)
-		return pl_error_set(err, PL_EUNAVAIL, "%s", strerror(errno));
-	return 0;
-}
+// ---- beginning and end
 
 struct pl_control *pl_control_start(const char *path, pl_control_fn *fn, void *arg, struct pl_error *err)
 {
 	struct pl_error own;
 	err = err ? err : &own;
 	struct pl_control *control = pl_calloc(1, sizeof(*control));
-	control->path = pl_strdup(path);
-	control->fd = -1;
 	control->fn = fn;
 	control->arg = arg;
 	control->stop = pl_wake_new();
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		control->clients[i].fd = -1;
-	int code = bind_path(control, err);
-	if (code == 0) {
+	control->sockfile = pl_sockfile_new(path, 0600, 16, err);
+	if (control->sockfile) {
 		int failed = pthread_create(&control->thread, NULL, run, control);
 		control->running = failed == 0;
 		if (failed)
-			code = pl_error_set(err, PL_EINTERNAL, "pthread_create: %s", strerror(failed));
+			pl_error_set(err, PL_EINTERNAL, "%s: pthread_create: %s", path, strerror(failed));
 	}
-	if (code != 0) {
-		pl_error_prefix(err, "%s", path);
+	if (!control->running)
 		pl_control_stop(&control);
-	}
 	return control;
 }
 
@@ -274,14 +216,8 @@ void pl_control_stop(struct pl_control **control_r)
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		if (control->clients[i].fd >= 0)
 			drop(&control->clients[i]);
-	struct stat there;
-	if (control->made.st_ino && lstat(control->path, &there) == 0 && there.st_dev == control->made.st_dev &&
-	    there.st_ino == control->made.st_ino)
-		unlink(control->path);
-	if (control->fd >= 0)
-		close(control->fd);
+	pl_sockfile_free(&control->sockfile);
 	pl_wake_free(&control->stop);
-	free(control->path);
 	free(control);
 	*control_r = NULL;
 }

@@ -16,6 +16,8 @@
 #include "ops/builtin.h"
 
 #define WORKERS_MAX 64
+#define SOCKET_MODE 0666   // as open as the port: who may not connect is kept out of its directory
+#define SOCKET_BACKLOG 1024
 #define OTHER_DESCRIPTORS 256 // the database, Kafka, Lua files, logs
 
 struct pl_config *pl_daemon_config(struct pl_daemon *daemon)
@@ -102,6 +104,11 @@ static int start_workers(struct pl_daemon *daemon, const struct pl_config *confi
 	int n = number_of_workers(config);
 	if (pl_bind_probe(region->listen, err) != 0)
 		return err->code;
+	if (region->socket) {
+		daemon->socket = pl_sockfile_new(region->socket, SOCKET_MODE, SOCKET_BACKLOG, err);
+		if (!daemon->socket)
+			return err->code;
+	}
 	raise_descriptors(config, n);
 	daemon->writes = pl_writes_new(&(struct pl_store_options){.config = config, .region = region, .running = daemon->running}, err);
 	if (!daemon->writes)
@@ -137,8 +144,8 @@ static int start(struct pl_daemon *daemon, struct pl_error *err)
 	if (start_workers(daemon, config, region, err) != 0)
 		return err->code;
 	start_control(daemon, region);
-	pl_notice("serving %s on %s with %d workers; configuration %s, sha256 %.12s", daemon->region, region->listen, daemon->nworkers,
-	          daemon->file, config->sha256);
+	pl_notice("serving %s on %s%s%s with %d workers; configuration %s, sha256 %.12s", daemon->region, region->listen,
+	          region->socket ? " and " : "", region->socket ? region->socket : "", daemon->nworkers, daemon->file, config->sha256);
 	return 0;
 }
 
@@ -161,11 +168,14 @@ struct pl_daemon *pl_daemon_start(struct pl_loaded *loaded, const char *region, 
 
 static void stop_workers(struct pl_daemon *daemon, int64_t drain_us)
 {
+	if (daemon->socket)
+		pl_sockfile_hide(daemon->socket);
 	for (int i = 0; i < daemon->nworkers; i++)
 		pl_worker_drain(daemon->workers[i], drain_us);
 	for (int i = 0; i < daemon->nworkers; i++)
 		pl_worker_join(&daemon->workers[i]);
 	free(daemon->workers);
+	pl_sockfile_free(&daemon->socket);
 	pl_writes_free(&daemon->writes);
 }
 

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "base/sockfile.h"
 #include "config/config.h"
 #include "ops/control.h"
 #include "ops/housekeep.h"
@@ -41,6 +42,7 @@ struct pl_daemon {
 	struct pl_apply *apply;
 	struct pl_housekeep *housekeep;
 	struct pl_control *control;
+	struct pl_sockfile *socket;  // at which all workers listen, too; NULL: the region has none
 	int nworkers;
 	struct pl_worker **workers;
 	atomic_bool draining;

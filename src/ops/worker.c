@@ -162,6 +162,7 @@ static int build(struct pl_worker *worker, struct pl_error *err)
 	worker->listener = pl_listener_new(&(struct pl_listener_options){
 		.loop = worker->loop,
 		.fd = fd,
+		.shared_fd = worker->daemon->socket ? pl_sockfile_fd(worker->daemon->socket) : -1,
 		.region = name,
 		.program = worker->program,
 		.store = worker->store,

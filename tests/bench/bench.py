@@ -99,6 +99,7 @@ def setting(bench):
         "postgresql": run_sql(postgres, "SHOW server_version")[0][0],
         "durability": {name: run_sql(postgres, f"SHOW {name}")[0][0] for name in ("fsync", "synchronous_commit", "full_page_writes")},
         "settings": DURABLE,
+        "nginx_to_daemons": "sockets of the file system (nginx.beside)",
         "kafka": next((p.name for p in bench.stack.broker.jars.glob("kafka_2.13-*.jar")), "unknown"),
         "nginx": version("nginx", "-v"), "node": version("node", "--version"), "gcc": version("gcc", "--version"),
         "rounds": bench.rounds, "seconds": bench.seconds, "turns": bench.turns, "turn_seconds": bench.turn_seconds, "noisy_above_cores": NOISE, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -42,6 +42,9 @@ class BenchStack(Stack):
     @staticmethod
     def _settings(config, workers):
         config.setdefault("log", {})["level"] = "warning"
+        for region, keys in config["regions"].items():  # NGINX is beside both daemons
+            keys["socket"] = f"{region}.http"
+        config["nginx"]["beside"] = list(config["regions"])
         if workers:
             config.setdefault("http", {})["workers"] = workers
 

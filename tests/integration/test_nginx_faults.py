@@ -43,9 +43,10 @@ RACING = ("closes_unread", "resets_unread")
 class Daemon:
     """One region's daemon: answers, or fails in a given way. Knows which writes it executed and what it received."""
 
-    def __init__(self, region):
+    def __init__(self, region, path=None):
         self.region = region
         self.port = free_port()
+        self.address = str(path) if path else ("127.0.0.1", self.port)
         self.lock = threading.Lock()
         self.behave("answers")
 
@@ -60,15 +61,22 @@ class Daemon:
         self.clients = []
         self.listener = None
         if how != "refuses":
-            self.listener = socket.socket()
+            self.listener = self.socket()
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.listener.bind(("127.0.0.1", self.port))
+            if self.listener.family == socket.AF_UNIX:  # one that ended left its name behind, as a daemon that was killed does
+                pathlib.Path(self.address).unlink(missing_ok=True)
+            self.listener.bind(self.address)
+            if self.listener.family == socket.AF_UNIX:
+                os.chmod(self.address, 0o666)
             self.listener.listen(0 if how == "black_hole" else 128)
         if how == "black_hole":
             self._fill_backlog()
         elif self.listener:
             thread = threading.Thread(target=self._accept, args=(self.listener, self.released), daemon=True)
             thread.start()
+
+    def socket(self):
+        return socket.socket(socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET)
 
     def close(self):
         """Ends the listener and waits for what is still going on, so that nothing is executed later unseen."""
@@ -91,16 +99,16 @@ class Daemon:
     def _fill_backlog(self):
         # Nobody accepts: when the queue is full the system drops what comes, and connecting takes for ever.
         for _ in range(8):
-            client = socket.socket()
+            client = self.socket()
             client.setblocking(False)
-            client.connect_ex(("127.0.0.1", self.port))
+            client.connect_ex(self.address)
             self.clients.append(client)
         # Whether it is full is tried by connecting as NGINX will.
         def full():
-            probe = socket.socket()
+            probe = self.socket()
             probe.settimeout(0.05)
             try:
-                probe.connect(("127.0.0.1", self.port))
+                probe.connect(self.address)
             except (TimeoutError, OSError):
                 return True
             finally:
@@ -204,16 +212,16 @@ def read_request(connection):
 class Front:
     """NGINX before one or more daemons for each region."""
 
-    def __init__(self, writes="unsent", regions=2, daemons=1, change=None):
+    def __init__(self, writes="unsent", regions=2, daemons=1, beside=False, change=None):
         self.folder = places.data_folder("plist-nginx-")
         self.port = free_port()
         self.names = REGIONS[:regions]
-        self.daemons = {r: [Daemon(r) for _ in range(daemons)] for r in self.names}
+        self.daemons = {r: [Daemon(r, self.folder / r if beside and i == 0 else None) for i in range(daemons)] for r in self.names}
         self.client = Client(f"http://127.0.0.1:{self.port}")
         self.process = None
-        self.write_yaml(writes, change)
+        self.write_yaml(writes, beside, change)
 
-    def write_yaml(self, writes, change):
+    def write_yaml(self, writes, beside, change):
         config = yaml.safe_load((places.TOP / "conf" / "plist.yaml").read_text())
         config["lua"] = {"path": str(self.folder / "lua")}
         config["http"] = {"max_body": "64KiB"}
@@ -223,6 +231,10 @@ class Front:
         config["nginx"] |= {"listen": f"127.0.0.1:{self.port}", "connect_timeout": "200ms", "read_timeout": f"{int(READ_TIMEOUT * 1000)}ms",
                             "fail_timeout": "1s"}
         config["nginx"]["failover"]["writes"] = writes
+        if beside:
+            config["nginx"]["beside"] = list(self.names)
+            for r, region in config["regions"].items():
+                region["socket"] = str(self.folder / r)
         if change:
             change(config)
         files = {route["handler"] for route in config["routes"]} | {res["policy"] for res in config["resources"].values()}
@@ -291,7 +303,8 @@ class Front:
         return {region: sum(d.executed.count(request_id) for d in daemons) for region, daemons in self.daemons.items()}
 
 
-@pytest.fixture(scope="module", params=[2, 3], ids=["two_regions", "three_regions"])
+@pytest.fixture(scope="module", params=[{"regions": 2}, {"regions": 3}, {"regions": 2, "beside": True}],
+                ids=["two_regions", "three_regions", "two_regions_by_socket"])
 def regions(request):
     return request.param
 
@@ -306,22 +319,22 @@ def _front(**options):
 
 @pytest.fixture(scope="module")
 def unsent(regions):
-    yield from _front(writes="unsent", regions=regions)
+    yield from _front(writes="unsent", **regions)
 
 
 @pytest.fixture(scope="module")
 def always(regions):
-    yield from _front(writes="always", regions=regions)
+    yield from _front(writes="always", **regions)
 
 
 @pytest.fixture(scope="module")
 def never(regions):
-    yield from _front(writes="never", regions=regions)
+    yield from _front(writes="never", **regions)
 
 
-@pytest.fixture(scope="module")
-def two_daemons():
-    yield from _front(daemons=2)
+@pytest.fixture(scope="module", params=[False, True], ids=["by_address", "one_by_socket"])
+def two_daemons(request):
+    yield from _front(daemons=2, beside=request.param)
 
 
 def is_problem(answer, status):

@@ -44,6 +44,8 @@ static void regions_must_not_share(void **state)
 		{ "  eu:", EU ", id_base: 1000000000000 }", "4:71: regions.eu.id_base: region us has the same, so both would give out the same ids" },
 		{ "  eu:", "  eu: { listen: \"0.0.0.0:8002\", database: \"postgresql://us\" }", "4:43: regions.eu.database: is the database of region us" },
 		{ "  eu:", EU ", control: /run/plist/us.sock }", "4:71: regions.eu.control: is the socket of region us" },
+		{ "  eu:", EU ", socket: /run/plist/us.sock }", "4:70: regions.eu.socket: is the socket of region us" },
+		{ "  eu:", EU ", socket: /run/plist/eu.sock }", "4:70: regions.eu.socket: is the one that plist-admin talks to (control)" },
 	};
 	REFUSE_EACH(lines);
 }
@@ -73,8 +75,21 @@ static void a_region_must_be_possible(void **state)
 		  "4:43: regions.eu.database: is no connection string of libpq (its value is not shown)" },
 		{ "  eu:", EU ", control: /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa }",
 		  "4:71: regions.eu.control: the path of a socket has at most 107 bytes" },
+		{ "  eu:", EU ", socket: /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa }",
+		  "4:70: regions.eu.socket: the path of a socket has at most 107 bytes" },
 	};
 	REFUSE_EACH(lines);
+}
+
+static void nginx_is_beside_regions_that_have_a_socket(void **state)
+{
+	static const struct line lines[] = {
+		{ "kafka:", "kafka: { brokers: \"h:1\" }\nnginx: { beside: ap }", "nginx.beside: there is no region \"ap\"" },
+		{ "kafka:", "kafka: { brokers: \"h:1\" }\nnginx: { beside: us }", "nginx.beside: region us has no socket: give regions.us.socket a path" },
+		{ "  eu:", EU ", socket: eu-http.sock }\nnginx: { beside: [eu, eu] }", "nginx.beside: eu is given twice" },
+	};
+	REFUSE_EACH(lines);
+	accept(fixture_with("  eu:", EU ", socket: eu-http.sock }\nnginx: { beside: eu }"), 0);
 }
 
 // libpq would name the rest of it, as the port or the host that it cannot use, in messages that are logged.
@@ -265,6 +280,7 @@ int main(void)
 		cmocka_unit_test(regions_on_different_machines_may_listen_alike),
 		cmocka_unit_test(id_bases_close_together_are_worth_a_word),
 		cmocka_unit_test(a_region_must_be_possible),
+		cmocka_unit_test(nginx_is_beside_regions_that_have_a_socket),
 		cmocka_unit_test(a_password_that_ends_too_early_is_refused),
 		cmocka_unit_test(connection_strings_of_all_kinds_are_taken),
 		cmocka_unit_test(the_region_asked_for_must_exist),

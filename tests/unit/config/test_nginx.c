@@ -149,6 +149,17 @@ static void what_could_leave_its_place_is_refused(void **state)
 	}
 }
 
+static void a_region_beside_nginx_is_reached_by_its_socket_and_the_others_by_address(void **state)
+{
+	render("  eu:", "  eu: { listen: \"0.0.0.0:8002\", socket: \"/run/a b.sock\", upstream: [\"10.0.0.1:1\", \"10.0.0.2:1\"] }\n"
+	       "nginx: { beside: eu }", false);
+	assert_string_equal(servers("plist.eu.read.1"), "unix:/run/a b.sock 10.0.0.2:1 127.0.0.1:8001(backup)");
+	assert_string_equal(servers("plist.eu.write.1"), "unix:/run/a b.sock 10.0.0.2:1");
+	assert_string_equal(servers("plist.eu.write.2"), "unix:/run/a b.sock");
+	assert_string_equal(servers("plist.eu.write.3"), "10.0.0.2:1");
+	assert_string_equal(servers("plist.us.write.1"), "127.0.0.1:8001");
+}
+
 static void no_regular_expression_and_no_rewrite(void **state)
 {
 	render("  eu:", SIX, false);
@@ -167,6 +178,7 @@ int main(void)
 		cmocka_unit_test_teardown(more_steps_than_nginx_can_make_are_not_asked_for, teardown),
 		cmocka_unit_test_teardown(the_check_variant_has_no_names_to_resolve, teardown),
 		cmocka_unit_test_teardown(what_could_leave_its_place_is_refused, teardown),
+		cmocka_unit_test_teardown(a_region_beside_nginx_is_reached_by_its_socket_and_the_others_by_address, teardown),
 		cmocka_unit_test_teardown(no_regular_expression_and_no_rewrite, teardown),
 	};
 	return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);

@@ -46,7 +46,7 @@ static struct pl_program *make_program(const struct pl_config *config)
 	return program;
 }
 
-int setup_for(void **state, int connections, int queue)
+static int setup_world(void **state, int connections, int queue, int shared_fd)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct pl_error err;
@@ -61,7 +61,7 @@ int setup_for(void **state, int connections, int queue)
 	getsockname(fd, (struct sockaddr *)&addr, &len);
 	w->port = ntohs(addr.sin_port);
 	w->listener = pl_listener_new(&(struct pl_listener_options){
-		.loop = w->loop, .fd = fd, .region = "us", .program = w->program, .store = w->store, .max_connections = connections,
+		.loop = w->loop, .fd = fd, .shared_fd = shared_fd, .region = "us", .program = w->program, .store = w->store, .max_connections = connections,
 		.builtin = on_builtin, .served = on_served, .arg = w,
 	}, &err);
 	fake_store_put(w->store, 7, "5.00", "3", 1);
@@ -69,9 +69,19 @@ int setup_for(void **state, int connections, int queue)
 	return w->listener ? 0 : -1;
 }
 
+int setup_for(void **state, int connections, int queue)
+{
+	return setup_world(state, connections, queue, -1);
+}
+
 int setup(void **state)
 {
 	return setup_for(state, 8, 4);
+}
+
+int setup_with_shared(void **state, int shared_fd)
+{
+	return setup_world(state, 8, 4, shared_fd);
 }
 
 int teardown(void **state)

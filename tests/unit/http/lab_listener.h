@@ -47,6 +47,7 @@ struct world {
 
 int setup(void **state); // room for 8 connections, and for 4 requests that wait
 int setup_for(void **state, int connections, int queue);
+int setup_with_shared(void **state, int shared_fd);
 int teardown(void **state);
 // Requests that begin from now on are handled so.
 void use_program(struct world *w, const char *get, const char *put);

@@ -1,0 +1,99 @@
+"""NGINX on the daemons' own machine: it reaches them by sockets of the file system. What a fault becomes is in test_nginx_faults.py."""
+
+import json
+import threading
+from decimal import Decimal
+
+import pytest
+
+from support.client import new_id
+from support.process import wait_until
+
+
+@pytest.fixture(scope="module")
+def beside(_two_regions):
+    """Both regions have a socket, and NGINX uses it."""
+    stack = _two_regions
+
+    def change(config):
+        for region, keys in config["regions"].items():
+            keys["socket"] = f"http-{region}.sock"
+        config["nginx"]["beside"] = list(stack.regions)
+    stack.restart_daemons(change)
+    _reload_nginx(stack)
+    yield stack
+    stack.restart_daemons()
+    _reload_nginx(stack)
+
+
+def _reload_nginx(stack):
+    stack.nginx.reload()
+    wait_until("NGINX asks by the new configuration", lambda: stack.nginx.workers_are_new(), 10)
+
+
+def socket_of(stack, region):
+    return stack.folder / f"http-{region}.sock"
+
+
+def test_requests_go_by_the_socket_and_the_port_answers_as_well(beside):
+    record = beside.new_record()
+    agent = f"/us/properties/{record}"
+    assert beside.front("us").read(record).region == "us"
+    assert beside.client("us").read(record).region == "us"
+    beside.front("us").put(record, price=Decimal("2.00"), version=1)
+
+    def logged():
+        lines = [json.loads(line) for line in (beside.nginx.folder / "access.log").read_text().splitlines() if agent in line]
+        return lines if len(lines) == 2 else None
+    assert {line["upstream"] for line in wait_until("both are in NGINX's log", logged, 5)} == {f"unix:{socket_of(beside, 'us')}"}
+
+
+def test_a_daemon_that_stops_and_starts_again_costs_nobody_an_answer(beside):
+    """Writes that come while us is stopped and started are answered 201 by one of the regions, and each is executed once."""
+    answers, done = [], threading.Event()
+
+    def write():
+        while not done.is_set():
+            request_id = new_id()
+            answers.append((request_id, beside.front("us").post(price=Decimal("1.00"), request_id=request_id)))
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            before = len(answers)
+            wait_until("there are writes", lambda n=before: len(answers) > n + 20, 20)
+            beside.plistd["us"].stop()
+            assert not socket_of(beside, "us").exists()
+            wait_until("eu answers", lambda: answers[-1][1].region == "eu", 20)
+            beside.plistd["us"].start()
+            beside.plistd["us"].wait_ready()
+            wait_until("us answers", lambda: answers[-1][1].region == "us", 20)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert {answer.status for _, answer in answers} == {201}
+    assert {answer.region for _, answer in answers} == {"us", "eu"}
+    beside.settle()
+    for region in beside.regions:
+        assert all(len(beside.database(region).remembered(request_id)["dots"]) == 1 for request_id, _ in answers)
+
+
+def test_a_killed_daemons_writes_go_to_the_other_region_and_its_socket_is_taken_over_when_it_comes_back(beside):
+    record = beside.new_record()
+    beside.plistd["us"].kill()
+    assert socket_of(beside, "us").exists()
+    answer = beside.front("us").put(record, price=Decimal("2.00"), version=1)
+    assert (answer.status, answer.region) == (200, "eu")
+    beside.plistd["us"].start()
+    beside.plistd["us"].wait_ready()
+    assert beside.front("us").read(record).region == "us"
+
+
+def test_a_socket_that_another_daemon_answers_at_is_not_taken_away(beside):
+    second = beside.second_daemon("us")
+    with pytest.raises(Exception):
+        second.start()
+    assert "another daemon answers there" in second.log_tail(20)
+    assert beside.front("us").get("/us/properties?limit=1").region == "us"

@@ -1,0 +1,159 @@
+// A listener that takes connections from a socket of the file system, too, as each worker of a daemon does for an NGINX beside it.
+// Threads: one; the test turns the loop by hand.
+#include "lab_listener.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/sockfile.h"
+#include "http/bind.h"
+
+#define HEALTH "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+static char path[] = "/tmp/plist-shared-XXXXXX/http.sock";
+static struct pl_sockfile *sockfile;
+
+static int setup_shared(void **state)
+{
+	struct pl_error err;
+	memcpy(path + strlen("/tmp/plist-shared-"), "XXXXXX", 6);
+	path[strlen("/tmp/plist-shared-XXXXXX")] = '\0';
+	if (!mkdtemp(path))
+		return -1;
+	path[strlen(path)] = '/';
+	sockfile = pl_sockfile_new(path, 0666, 64, &err);
+	return sockfile ? setup_with_shared(state, pl_sockfile_fd(sockfile)) : -1;
+}
+
+static int teardown_shared(void **state)
+{
+	pl_sockfile_free(&sockfile);
+	char *slash = strrchr(path, '/');
+	*slash = '\0';
+	rmdir(path);
+	*slash = '/';
+	return teardown(state);
+}
+
+// Connects without turning the loop; -1 if nobody is found.
+static int knock(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	strcpy(addr.sun_path, path);
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
+		close(fd);
+		return -1;
+	}
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	return fd;
+}
+
+static void who_comes_by_the_file_is_answered_again_and_again(void **state)
+{
+	struct world *w = *state;
+	bool closed;
+	struct stat there;
+	assert_int_equal(stat(path, &there), 0);
+	assert_int_equal(there.st_mode & 0777, 0666);
+	int fd = knock();
+	for (int i = 0; i < 3; i++) {
+		say(w, fd, READ);
+		fake_store_run(w->store);
+		assert_int_equal(strncmp(hear(w, fd, &closed), "HTTP/1.1 200 ", 13), 0);
+		assert_false(closed);
+	}
+	assert_int_equal(stats_of(w).accepted, 1);
+	close(fd);
+	step(w);
+	assert_int_equal(stats_of(w).connections, 0);
+}
+
+static void who_comes_by_the_port_is_answered_as_well(void **state)
+{
+	struct world *w = *state;
+	bool closed;
+	int fd = ask(w, HEALTH);
+	assert_int_equal(strncmp(hear(w, fd, &closed), "HTTP/1.1 200 ", 13), 0);
+	close(fd);
+}
+
+static void room_is_made_for_who_comes_by_the_file(void **state)
+{
+	struct world *w = *state;
+	bool closed;
+	int fds[40];
+	for (int i = 0; i < 40; i++) // there is room for eight
+		fds[i] = knock();
+	for (int i = 32; i < 40; i++) {
+		say(w, fds[i], HEALTH);
+		assert_int_equal(strncmp(hear(w, fds[i], &closed), "HTTP/1.1 200 ", 13), 0);
+	}
+	assert_int_equal(stats_of(w).connections, 8);
+	for (int i = 0; i < 40; i++)
+		close(fds[i]);
+}
+
+static void who_had_connected_before_the_end_is_answered_and_nobody_comes_after(void **state)
+{
+	struct world *w = *state;
+	int fds[5];
+	for (int i = 0; i < 5; i++) {
+		fds[i] = knock();
+		assert_int_equal(send(fds[i], HEALTH, strlen(HEALTH), MSG_NOSIGNAL), strlen(HEALTH));
+	}
+	pl_sockfile_hide(sockfile);
+	pl_listener_quiesce(w->listener);
+	assert_int_equal(knock(), -1);
+	for (int i = 0; i < 5; i++) {
+		const char *answer = hear_to_end(w, fds[i], 2000000);
+		assert_non_null(answer);
+		assert_int_equal(strncmp(answer, "HTTP/1.1 200 ", 13), 0);
+		close(fds[i]);
+	}
+	for (int64_t end = pl_mono_us() + 2000000; !pl_listener_drained(w->listener) && pl_mono_us() < end;)
+		step(w);
+	assert_true(pl_listener_drained(w->listener));
+}
+
+// Also where the listener ends without having been told to before, and with nobody else to take them.
+static void who_waits_at_the_door_when_a_listener_ends_is_answered(void **state)
+{
+	struct world *w = *state;
+	char text[1024] = "";
+	int fd = knock();
+	assert_int_equal(send(fd, HEALTH, strlen(HEALTH), MSG_NOSIGNAL), strlen(HEALTH));
+	pl_listener_free(&w->listener);
+	assert_true(recv(fd, text, sizeof(text) - 1, 0) > 0);
+	assert_int_equal(strncmp(text, "HTTP/1.1 200 ", 13), 0);
+	close(fd);
+}
+
+static void another_process_s_file_is_not_removed(void **state)
+{
+	struct stat there;
+	assert_int_equal(unlink(path), 0);
+	int fd = open(path, O_CREAT | O_WRONLY, 0600); // who has put it there meanwhile
+	pl_sockfile_hide(sockfile);
+	assert_int_equal(stat(path, &there), 0);
+	close(fd);
+	unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(who_comes_by_the_file_is_answered_again_and_again, setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(who_comes_by_the_port_is_answered_as_well, setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(room_is_made_for_who_comes_by_the_file, setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(who_had_connected_before_the_end_is_answered_and_nobody_comes_after, setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(who_waits_at_the_door_when_a_listener_ends_is_answered, setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(another_process_s_file_is_not_removed, setup_shared, teardown_shared),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
