@@ -63,11 +63,10 @@ class Daemon:
         if how != "refuses":
             self.listener = self.socket()
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self.listener.family == socket.AF_UNIX:  # one that ended left its name behind, as a daemon that was killed does
+            if isinstance(self.address, str):  # the one before left its name behind, as a daemon that was killed does
                 pathlib.Path(self.address).unlink(missing_ok=True)
+                os.fchmod(self.listener.fileno(), 0o666)
             self.listener.bind(self.address)
-            if self.listener.family == socket.AF_UNIX:
-                os.chmod(self.address, 0o666)
             self.listener.listen(0 if how == "black_hole" else 128)
         if how == "black_hole":
             self._fill_backlog()
@@ -317,19 +316,14 @@ def _front(**options):
         front.stop()
 
 
-@pytest.fixture(scope="module")
-def unsent(regions):
-    yield from _front(writes="unsent", **regions)
+def _fronts(writes):
+    @pytest.fixture(scope="module", name=writes)
+    def fronts(regions):
+        yield from _front(writes=writes, **regions)
+    return fronts
 
 
-@pytest.fixture(scope="module")
-def always(regions):
-    yield from _front(writes="always", **regions)
-
-
-@pytest.fixture(scope="module")
-def never(regions):
-    yield from _front(writes="never", **regions)
+unsent, always, never = (_fronts(writes) for writes in ("unsent", "always", "never"))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["by_address", "one_by_socket"])
