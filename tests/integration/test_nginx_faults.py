@@ -2,7 +2,6 @@
 
 What must hold: a write is executed at most once whatever happens to the daemons (except with `writes: always`, which says so), it is
 answered by another region when nothing of it was sent, and reads are answered as long as one region can answer.
-
 Stands alone: the daemons are small servers in this file, so neither a database nor a broker is needed.
 """
 
@@ -65,8 +64,9 @@ class Daemon:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if isinstance(self.address, str):  # the one before left its name behind, as a daemon that was killed does
                 pathlib.Path(self.address).unlink(missing_ok=True)
-                os.fchmod(self.listener.fileno(), 0o666)
             self.listener.bind(self.address)
+            if isinstance(self.address, str):
+                os.chmod(self.address, 0o666)
             self.listener.listen(0 if how == "black_hole" else 128)
         if how == "black_hole":
             self._fill_backlog()
