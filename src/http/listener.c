@@ -237,7 +237,7 @@ bool pl_listener_pending(const struct pl_listener *listener)
 }
 
 // When libmicrohttpd wants to run again by itself: 0 = now, -1 = never. While a connection waits for its answer it always says "now"; then what it has
-// just done tells. What that leaves out (a client that takes an answer in pieces) is found at the next run, which whoever waits brings, or a sweep's time.
+// just done tells. What that leaves out (a client that takes an answer in pieces) is found at the next run, which who waits brings, or after a sweep's time.
 static int next_run_ms(const struct pl_listener *listener)
 {
 	MHD_UNSIGNED_LONG_LONG ms;

@@ -1,5 +1,6 @@
 """The keys of bench.json: what each is, over what, and how it is measured."""
 
+import os
 import shutil
 import socket
 import threading
@@ -183,8 +184,8 @@ def relay(bench, say):
     """The other region is stopped: only us, its database and Kafka work."""
     stack = bench.stack
     stack.plistd["eu"].stop()
-    for _ in range(bench.rounds):
-        fresh(bench)
+
+    def drained():
         with stack.relay_held("us"):
             alone = put_64(bench)
             events = stack.outbox()
@@ -193,10 +194,19 @@ def relay(bench, say):
         seconds = time.monotonic() - begun
         say(f"  relay_drain: {events} events in {seconds:.2f} s: {events / seconds:,.0f}/s")
         bench.figure("relay_drain").add(Sample(events / seconds, 0.0, seconds), alone)
+        return alone
+
+    def relayed():
+        subject = bench.sample("put_64_relay", lambda: stack.put_rate(seconds=bench.seconds))
+        stack.wait_outbox_empty()
+        return subject
+
+    for turn in range(bench.rounds + 1):
+        fresh(bench)
         if bench.wanted("put_64_relay"):
-            subject = bench.sample("put_64_relay", lambda: stack.put_rate(seconds=bench.seconds))
-            bench.figure("put_64_relay").add(subject, alone)
-            stack.wait_outbox_empty()
+            bench.figure("put_64_relay").add(*bench.turn(turn, relayed, drained))
+        else:
+            drained()
     stack.plistd["eu"].start()
     stack.plistd["eu"].wait_ready()
     stack.wait_level()
@@ -419,14 +429,16 @@ def million(bench, say):
     say("  generating a million rows")
     admin("seed", "--rows", "1000000", config=stack.config, timeout=900)
     low, high = run_sql(stack.postgres["us"].url, "SELECT min(id), max(id) FROM properties WHERE id > 1000")[0]
-    run_sql(stack.postgres["us"].url, "VACUUM ANALYZE properties")
+    for postgres in stack.postgres.values():
+        run_sql(postgres.url, "VACUUM ANALYZE properties")
+    os.sync()  # what seeding has left to the system to write
     with stack.relay_held("us"):
-        for _ in range(bench.rounds):
+        for turn in range(bench.turns):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
-            reference = put_64(bench)
-            subject = bench.sample("put_64_1m", lambda: stack.put_rate(seconds=bench.seconds, ids=(low, high)))
-            bench.figure("put_64_1m").add(subject, reference)
+            bench.figure("put_64_1m").add(*bench.turn(turn,
+                lambda: bench.sample("put_64_1m", lambda: stack.put_rate(seconds=bench.turn_seconds, ids=(low, high))),
+                lambda: put_64(bench, bench.turn_seconds)))
         run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
 
 

@@ -70,6 +70,22 @@ static void a_long_body_is_read_to_its_end_while_another_request_waits(void **st
 	close(fd);
 }
 
+static void who_expects_100_continue_gets_it_while_another_request_waits(void **state)
+{
+	struct world *w = *state;
+	bool closed;
+	int waiting = ask(w, READ), fd = dial(w);
+	say(w, fd, "PUT /us/properties/7 HTTP/1.1\r\nHost: x\r\nX-Request-ID: r1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+	assert_string_equal(hear(w, fd, &closed), "HTTP/1.1 100 Continue\r\n\r\n");
+	say(w, fd, "[]");
+	assert_int_equal(strncmp(hear(w, fd, &closed), "HTTP/1.1 400 ", 13), 0); // it is no object
+	fake_store_run(w->store);
+	assert_int_equal(strncmp(hear(w, waiting, &closed), "HTTP/1.1 200 ", 13), 0);
+	assert_at_rest(w);
+	close(waiting);
+	close(fd);
+}
+
 static void what_was_sent_meanwhile_is_begun_when_its_turn_comes(struct world *w, int fd)
 {
 	bool closed;
@@ -135,6 +151,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_loop_sleeps_while_a_request_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_kept_connection_that_is_reset_leaves_at_once_and_its_write_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_long_body_is_read_to_its_end_while_another_request_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_expects_100_continue_gets_it_while_another_request_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_second_request_of_a_connection_is_begun_although_others_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_later_request_of_a_connection_is_begun_although_others_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_crowd_waits_and_is_answered, setup_crowd, teardown),
