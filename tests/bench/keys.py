@@ -52,8 +52,9 @@ def measure_all(bench, say):
             (million, ("put_64_1m",)),
             (connections, ("put_64",)),
             (workers, ("put_64",)),
+            (nginx_ways, ("put_64_nginx",)),
             (idle_connections, ("put_64",))):
-        if bench.wanted(*names) and not (bench.quick and measure in (looping_policy, workers)):
+        if bench.wanted(*names) and not (bench.quick and measure in (looping_policy, workers, nginx_ways)):
             say(f"{measure.__name__}: {', '.join(names)}")
             measure(bench, say)
 
@@ -482,6 +483,34 @@ def workers(bench, say):
     for row in rows:
         say(f"  {row[0]}: {row[1]:,.0f} with one worker, {row[2]:,.0f} with two")
     bench.tables.append(("Workers, 64 connections, on this machine's cores", ("what", "one", "two", "ratio"), rows))
+
+
+def nginx_ways(bench, say):
+    """Not a key: NGINX reaches the daemon by its socket, as in all else that is measured, and by its port, in turns."""
+    stack = bench.stack
+    rates = {}
+
+    def reach(by_socket):
+        stack.write_config(None if by_socket else lambda config: config["nginx"].update(beside=[]))
+        stack.nginx.reload()
+        wait_until("NGINX has new workers", stack.nginx.workers_are_new, 10)
+
+    with stack.relay_held("us"):
+        for turn in range(4):
+            for by_socket in (True, False) if turn % 2 == 0 else (False, True):
+                reach(by_socket)
+                run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+                for what, mode in (("PUT", "put"), ("GET", "get")):
+                    rate = stack.put_rate(mode=mode, port=stack.nginx.port, seconds=bench.turn_seconds)[0]
+                    rates.setdefault((what, by_socket), []).append(rate)
+        run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
+    reach(True)
+    level_again(bench)
+    rows = [(what, median(rates[what, False]), median(rates[what, True]), median(rates[what, True]) / median(rates[what, False]))
+            for what in ("PUT", "GET")]
+    for row in rows:
+        say(f"  {row[0]} through NGINX: {row[1]:,.0f} by the port, {row[2]:,.0f} by the socket")
+    bench.tables.append(("From NGINX to a daemon on its machine, 64 connections", ("what", "port", "socket", "ratio"), rows))
 
 
 def idle_connections(bench, say):
