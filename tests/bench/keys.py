@@ -491,7 +491,7 @@ def nginx_ways(bench, say):
     rates = {}
 
     def reach(by_socket):
-        stack.write_config(None if by_socket else lambda config: config["nginx"].update(beside=[]))
+        stack.write_config(None if by_socket else lambda config: config["nginx"].pop("beside"))
         stack.nginx.reload()
         wait_until("NGINX has new workers", stack.nginx.workers_are_new, 10)
 
