@@ -47,6 +47,7 @@ struct pl_listener {
 	int fd;
 	struct pl_watch *watch;            // of libmicrohttpd's epoll
 	struct pl_watch *shared;           // of shared_fd; NULL: there is none, or the door is closed
+	int shared_taken;                  // connections, since it began to watch
 	struct pl_timer *sweep;
 	struct pl_peers peers;
 	struct pl_handling *handlings;

@@ -33,7 +33,7 @@
 #define DOOR_US 30000            // from turning new connections away to closing the listening socket: for handshakes that have begun
 #define SILENT_US 500000         // how long a draining listener waits for a request that may be on its way on a kept connection
 #define HEADROOM 64           // connections that are ending while others take their places
-#define SHARED_AT_ONCE 16     // connections taken from the shared socket before those that are there get their turn
+#define SHARED_SHARE 4        // connections taken from the shared socket before those that are there, and other listeners, get their turn
 #define FLUSH_ROUNDS 50       // of 2 ms, for answers to be taken when the listener ends
 
 // ---- what libmicrohttpd calls
@@ -133,9 +133,17 @@ static int take_shared(struct pl_listener *listener, int most)
 	return n;
 }
 
+// The kernel wakes the listener that has been watching longest, of those that sleep: so one that has taken its share begins to watch anew. Else one
+// worker of a quiet daemon would have all the connections that NGINX keeps.
 static void on_shared(void *arg, uint32_t events)
 {
-	take_shared(arg, SHARED_AT_ONCE);
+	struct pl_listener *listener = arg;
+	listener->shared_taken += take_shared(listener, SHARED_SHARE);
+	if (listener->shared_taken < SHARED_SHARE)
+		return;
+	listener->shared_taken = 0;
+	pl_watch_set(listener->shared, 0);
+	pl_watch_set(listener->shared, EPOLLIN | EPOLLEXCLUSIVE);
 }
 
 // Takes those whom the kernel has let in already, and closes the listening socket.
@@ -146,7 +154,7 @@ static void close_door(struct pl_listener *listener)
 		return;
 	for (int i = 0; i < 1000 && poll(&pfd, 1, 0) == 1; i++)
 		MHD_run(listener->daemon);
-	for (int i = 0; listener->shared && i < 1000 && take_shared(listener, SHARED_AT_ONCE) > 0; i++)
+	for (int i = 0; listener->shared && i < 1000 && take_shared(listener, SHARED_SHARE) > 0; i++)
 		MHD_run(listener->daemon);
 	pl_watch_free(&listener->shared);
 	MHD_quiesce_daemon(listener->daemon);
@@ -295,7 +303,7 @@ struct pl_listener *pl_listener_new(const struct pl_listener_options *options, s
 	}
 	int epoll_fd = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 	listener->watch = pl_watch_new(options->loop, epoll_fd, EPOLLIN, on_ready, listener);
-	if (options->shared_fd >= 0) // one listener is woken for a connection, not all
+	if (options->shared_fd >= 0) // EPOLLEXCLUSIVE: one listener is woken for a connection, not all
 		listener->shared = pl_watch_new(options->loop, options->shared_fd, EPOLLIN | EPOLLEXCLUSIVE, on_shared, listener);
 	listener->sweep = pl_timer_new(options->loop, on_sweep, listener);
 	pl_timer_set(listener->sweep, SWEEP_US);

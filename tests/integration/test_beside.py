@@ -1,6 +1,9 @@
 """NGINX on the daemons' own machine: it reaches them by sockets of the file system. What a fault becomes is in test_nginx_faults.py."""
 
 import json
+import os
+import pathlib
+import socket
 import threading
 from decimal import Decimal
 
@@ -19,6 +22,7 @@ def beside(_two_regions):
         for region, keys in config["regions"].items():
             keys["socket"] = f"http-{region}.sock"
         config["nginx"]["beside"] = list(stack.regions)
+        config.setdefault("http", {})["workers"] = 2
     stack.restart_daemons(change)
     _reload_nginx(stack)
     yield stack
@@ -97,3 +101,28 @@ def test_a_socket_that_another_daemon_answers_at_is_not_taken_away(beside):
         second.start()
     assert "another daemon answers there" in second.log_tail(20)
     assert beside.front("us").get("/us/properties?limit=1").region == "us"
+
+
+def test_the_workers_share_the_connections_that_are_kept(beside):
+    """Those of NGINX for reads: one worker would have them all, if the kernel had its way."""
+    connections = []
+    for _ in range(40):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(socket_of(beside, "us")))
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        connections.append(connection)
+    held = watched_by_workers(beside.plistd["us"].pid)
+    for connection in connections:
+        connection.close()
+    assert len(held) == 2 and sum(held) >= 40 and min(held) >= 10, held
+
+
+def watched_by_workers(pid):
+    """How many Unix sockets each of a process's epolls watches, the operators' and those of a few left out."""
+    counts = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        if os.readlink(f"/proc/{pid}/fd/{fd}") == "anon_inode:[eventpoll]":
+            watched = [line.split()[1] for line in pathlib.Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines() if line.startswith("tfd:")]
+            counts.append(sum(os.readlink(f"/proc/{pid}/fd/{target}").startswith("socket:") for target in watched))
+    return sorted(count for count in counts if count > 4)
