@@ -12,7 +12,7 @@
 
 struct pl_sockfile;
 
-// Listens at `path`, not blocking, with exactly this mode from the first moment. A socket that nobody answers at is replaced, what is no socket is
+// Listens at `path`, not blocking, with this mode, and at no moment with a wider one. A socket that nobody answers at is replaced, what is no socket is
 // not touched; the directory is made if only it is missing. NULL with PL_EINVAL, PL_EBUSY (somebody answers there), PL_EUNAVAIL or PL_EINTERNAL,
 // the text beginning with the path.
 struct pl_sockfile *pl_sockfile_new(const char *path, mode_t mode, int backlog, struct pl_error *err);

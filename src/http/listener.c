@@ -13,7 +13,7 @@
 #define _GNU_SOURCE // accept4
 #include "http/listener.h"
 
-#include <limits.h>
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +33,7 @@
 #define DOOR_US 30000            // from turning new connections away to closing the listening socket: for handshakes that have begun
 #define SILENT_US 500000         // how long a draining listener waits for a request that may be on its way on a kept connection
 #define HEADROOM 64           // connections that are ending while others take their places
+#define SHARED_EVENTS (EPOLLIN | EPOLLEXCLUSIVE) // one listener is woken for a connection, not all
 #define SHARED_SHARE 4        // connections taken from the shared socket before those that are there, and other listeners, get their turn
 #define FLUSH_ROUNDS 50       // of 2 ms, for answers to be taken when the listener ends
 
@@ -118,14 +119,17 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
 	pl_peer_enter(&listener->peers, peer, PL_PEER_IDLE, listener->program->config->http.idle_timeout_us);
 }
 
-// Takes who waits at the shared socket, up to so many, and says how many there were.
-static int take_shared(struct pl_listener *listener, int most)
+// Takes who waits at the shared socket, a few, and says how many there were. Where descriptors or memory are short they wait there until a sweep.
+static int take_shared(struct pl_listener *listener)
 {
 	int n = 0;
-	for (; n < most; n++) {
+	for (; n < SHARED_SHARE; n++) {
 		int fd = accept4(listener->options.shared_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0)
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+				pl_watch_set(listener->shared, 0);
 			break;
+		}
 		struct sockaddr nobody = {.sa_family = AF_UNIX}; // libmicrohttpd wants to know the family alone; it closes what it does not take
 		MHD_add_connection(listener->daemon, fd, &nobody, sizeof(nobody));
 	}
@@ -138,12 +142,12 @@ static int take_shared(struct pl_listener *listener, int most)
 static void on_shared(void *arg, uint32_t events)
 {
 	struct pl_listener *listener = arg;
-	listener->shared_taken += take_shared(listener, SHARED_SHARE);
+	listener->shared_taken += take_shared(listener);
 	if (listener->shared_taken < SHARED_SHARE)
 		return;
 	listener->shared_taken = 0;
 	pl_watch_set(listener->shared, 0);
-	pl_watch_set(listener->shared, EPOLLIN | EPOLLEXCLUSIVE);
+	pl_watch_set(listener->shared, SHARED_EVENTS);
 }
 
 // Takes those whom the kernel has let in already, and closes the listening socket.
@@ -154,7 +158,7 @@ static void close_door(struct pl_listener *listener)
 		return;
 	for (int i = 0; i < 1000 && poll(&pfd, 1, 0) == 1; i++)
 		MHD_run(listener->daemon);
-	for (int i = 0; listener->shared && i < 1000 && take_shared(listener, SHARED_SHARE) > 0; i++)
+	for (int i = 0; listener->shared && i < 1000 && take_shared(listener) > 0; i++)
 		MHD_run(listener->daemon);
 	pl_watch_free(&listener->shared);
 	MHD_quiesce_daemon(listener->daemon);
@@ -220,6 +224,8 @@ static void on_sweep(void *arg)
 	if (listener->draining && now_us >= listener->drain_began_us + SILENT_US)
 		end_silent_peers(listener);
 	answer_overdue(listener, now_us);
+	if (listener->shared)
+		pl_watch_set(listener->shared, SHARED_EVENTS);
 	pl_timer_set(listener->sweep, SWEEP_US);
 }
 
@@ -303,8 +309,8 @@ struct pl_listener *pl_listener_new(const struct pl_listener_options *options, s
 	}
 	int epoll_fd = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 	listener->watch = pl_watch_new(options->loop, epoll_fd, EPOLLIN, on_ready, listener);
-	if (options->shared_fd >= 0) // EPOLLEXCLUSIVE: one listener is woken for a connection, not all
-		listener->shared = pl_watch_new(options->loop, options->shared_fd, EPOLLIN | EPOLLEXCLUSIVE, on_shared, listener);
+	if (options->shared_fd >= 0)
+		listener->shared = pl_watch_new(options->loop, options->shared_fd, SHARED_EVENTS, on_shared, listener);
 	listener->sweep = pl_timer_new(options->loop, on_sweep, listener);
 	pl_timer_set(listener->sweep, SWEEP_US);
 	listener->ready = true;

@@ -315,12 +315,15 @@ class Server:
         """SIGKILL, to its children too: as when the machine fails."""
         pid = self.pid
         if pid:
-            for member in family(pid):
+            members = {member: started_at(member) for member in family(pid)}
+            for member in members:
                 try:
                     os.kill(member, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
             self.wait_ended(10)
+            # A child that ends a moment later still has what the next one needs: PostgreSQL's shared memory.
+            wait_until(f"the children of {self.name} have ended", lambda: not any(began and started_at(m) == began for m, began in members.items()), 10)
         self._forget()
         return self
 

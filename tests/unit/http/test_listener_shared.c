@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -101,6 +102,30 @@ static void room_is_made_for_who_comes_by_the_file(void **state)
 		close(fds[i]);
 }
 
+// The loop sleeps meanwhile: it does not ask again and again.
+static void who_comes_while_descriptors_are_short_is_answered_when_there_are_some(void **state)
+{
+	struct world *w = *state;
+	bool closed;
+	struct rlimit limit, none;
+	int fd = knock();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = (rlim_t)fd + 1, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(send(fd, HEALTH, strlen(HEALTH), MSG_NOSIGNAL), strlen(HEALTH));
+	int64_t began_us = pl_mono_us();
+	for (int i = 0; i < 20; i++) // each is three turns, of a millisecond where nothing happens
+		step(w);
+	int64_t took_us = pl_mono_us() - began_us;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(stats_of(w).accepted, 0);
+	assert_true(took_us > 20000);
+	for (int64_t end = pl_mono_us() + 2000000; stats_of(w).accepted == 0 && pl_mono_us() < end;)
+		step(w);
+	assert_int_equal(strncmp(hear(w, fd, &closed), "HTTP/1.1 200 ", 13), 0);
+	close(fd);
+}
+
 static void who_had_connected_before_the_end_is_answered_and_nobody_comes_after(void **state)
 {
 	struct world *w = *state;
@@ -153,6 +178,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_comes_by_the_file_is_answered_again_and_again, setup_shared, teardown_shared),
 		cmocka_unit_test_setup_teardown(who_comes_by_the_port_is_answered_as_well, setup_shared, teardown_shared),
 		cmocka_unit_test_setup_teardown(room_is_made_for_who_comes_by_the_file, setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(who_comes_while_descriptors_are_short_is_answered_when_there_are_some, setup_shared, teardown_shared),
 		cmocka_unit_test_setup_teardown(who_had_connected_before_the_end_is_answered_and_nobody_comes_after, setup_shared, teardown_shared),
 		cmocka_unit_test_setup_teardown(who_waits_at_the_door_when_a_listener_ends_is_answered, setup_shared, teardown_shared),
 		cmocka_unit_test_setup_teardown(another_process_s_file_is_not_removed, setup_shared, teardown_shared),

@@ -94,7 +94,7 @@ static void a_deadlock_is_tried_again(void **state)
 	await_one(f, write);
 	outcome_of(write, PL_OUTCOME_DONE);
 	fixture_stats(f, &stats);
-	assert_int_equal(stats.deadlocks, 1);
+	assert_true(stats.deadlocks >= 1); // a second one where the other session sleeps so long that the retry has the record before it
 	ask_is(f, "111.00 2", "SELECT price || ' ' || version FROM properties WHERE id = 5");
 	PQfinish(other);
 }
