@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -19,6 +18,15 @@ struct pl_sockfile {
 	bool visible;
 	struct stat made; // the file that we bound
 };
+
+int pl_sockfile_address(const char *path, struct sockaddr_un *addr_r, struct pl_error *err)
+{
+	*addr_r = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (strlen(path) > PL_SOCKFILE_PATH_MAX)
+		return pl_error_set(err, PL_EINVAL, "the path is longer than the %d bytes that a socket's may have", PL_SOCKFILE_PATH_MAX);
+	strcpy(addr_r->sun_path, path);
+	return 0;
+}
 
 // Whether somebody answers at the path; if nobody does, what is left there is removed.
 static int clear_path(const struct sockaddr_un *addr, struct pl_error *err)
@@ -53,10 +61,9 @@ static void make_directory(const char *path)
 
 static int bind_path(struct pl_sockfile *sockfile, mode_t mode, int backlog, struct pl_error *err)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	if (strlen(sockfile->path) > PL_SOCKFILE_PATH_MAX)
-		return pl_error_set(err, PL_EINVAL, "the path is longer than the %d bytes that a socket's may have", PL_SOCKFILE_PATH_MAX);
-	strcpy(addr.sun_path, sockfile->path);
+	struct sockaddr_un addr;
+	if (pl_sockfile_address(sockfile->path, &addr, err) != 0)
+		return err->code;
 	make_directory(sockfile->path);
 	if (clear_path(&addr, err) != 0)
 		return err->code;

@@ -387,6 +387,14 @@ static void check_brokers(struct pl_load *load)
 		check_port(load, kafka, "brokers", "kafka.brokers", item);
 }
 
+// Whether the i-th word of a list is new in it.
+static void check_once(struct pl_load *load, const struct pl_node *above, const char *key, const char *label, const char **list, int i)
+{
+	for (int j = 0; j < i; j++)
+		if (strcmp(list[i], list[j]) == 0)
+			pl_load_fault(load, above, key, "%s: %s is given twice", label, list[i]);
+}
+
 // NGINX reaches a region by its socket only if there is such a region and it has one.
 static void check_beside(struct pl_load *load, const struct pl_node *node, int i)
 {
@@ -398,9 +406,7 @@ static void check_beside(struct pl_load *load, const struct pl_node *node, int i
 		pl_load_fault(load, node, "beside", "nginx.beside: there is no region \"%.64s\"", name);
 	else if (region->socket == NULL)
 		pl_load_fault(load, node, "beside", "nginx.beside: region %s has no socket: give regions.%s.socket a path", name, name);
-	for (int j = 0; j < i; j++)
-		if (strcmp(config->nginx.beside[j], name) == 0)
-			pl_load_fault(load, node, "beside", "nginx.beside: %s is given twice", name);
+	check_once(load, node, "beside", "nginx.beside", config->nginx.beside, i);
 }
 
 static void check_nginx(struct pl_load *load)
@@ -416,9 +422,7 @@ static void check_nginx(struct pl_load *load)
 		const struct pl_node *failover = pl_node_member(node, "failover");
 		if (strcmp(config->nginx.reads[i], "off") == 0 && config->nginx.nreads > 1)
 			pl_load_fault(load, failover, "reads", "nginx.failover.reads: off stands alone");
-		for (int j = 0; j < i; j++)
-			if (strcmp(config->nginx.reads[i], config->nginx.reads[j]) == 0)
-				pl_load_fault(load, failover, "reads", "nginx.failover.reads: %s is given twice", config->nginx.reads[i]);
+		check_once(load, failover, "reads", "nginx.failover.reads", config->nginx.reads, i);
 	}
 }
 

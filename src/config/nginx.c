@@ -113,13 +113,18 @@ static void put_duration(cJSON *object, const char *name, int64_t us)
 
 // ---- groups of servers
 
+static bool is_in(const char **list, int n, const char *word)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(list[i], word) == 0)
+			return true;
+	return false;
+}
+
 // Whether the region's first daemon is on NGINX's own machine and reached by its socket.
 static bool is_beside(const struct pl_config *config, const struct pl_region *region)
 {
-	for (int i = 0; i < config->nginx.nbeside; i++)
-		if (strcmp(config->nginx.beside[i], region->name) == 0)
-			return true;
-	return false;
+	return is_in(config->nginx.beside, config->nginx.nbeside, region->name);
 }
 
 static void add_servers(struct render *r, cJSON *servers, const struct pl_region *region, int only, bool backup, bool read)
@@ -153,10 +158,7 @@ static cJSON *add_group(struct render *r, cJSON *context, const char *name, bool
 
 static bool has_condition(const struct pl_config *config, const char *condition)
 {
-	for (int i = 0; i < config->nginx.nreads; i++)
-		if (strcmp(config->nginx.reads[i], condition) == 0)
-			return true;
-	return false;
+	return is_in(config->nginx.reads, config->nginx.nreads, condition);
 }
 
 // Statuses after which a read goes on to the next group: NGINX's own 502 and 504, and those of daemons that the YAML names.

@@ -237,7 +237,6 @@ static void go_on(struct pl_handling *h)
 		MHD_resume_connection(h->connection);
 	else
 		h->listener->waiting--;
-	h->suspended = false;
 }
 
 static void on_done(struct pl_run *run, void *arg)

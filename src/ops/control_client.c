@@ -9,10 +9,10 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/sockfile.h"
 
 #define ANSWER_MAX (4u << 20)
 static const struct pl_json_limits answer_limits = {ANSWER_MAX, 16, 200000};
@@ -35,10 +35,9 @@ static int wait_for(int fd, short events, int64_t deadline_us, struct pl_error *
 
 static int open_socket(const char *path, int64_t deadline_us, struct pl_error *err)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return pl_error_set(err, PL_EINVAL, "the path is longer than the %zu bytes that a socket's may have", sizeof(addr.sun_path) - 1);
-	strcpy(addr.sun_path, path);
+	struct sockaddr_un addr;
+	if (pl_sockfile_address(path, &addr, err) != 0)
+		return err->code;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return pl_error_set(err, PL_EINTERNAL, "socket: %s", strerror(errno));

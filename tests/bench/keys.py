@@ -478,11 +478,18 @@ def workers(bench, say):
                 run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             level_again(bench)
     stack.restart_daemons()
-    rows = [(what, median(rates[what, 1]), median(rates[what, 2]), median(rates[what, 2]) / median(rates[what, 1]))
-            for what in ("PUT", "GET", "PUT through NGINX")]
-    for row in rows:
-        say(f"  {row[0]}: {row[1]:,.0f} with one worker, {row[2]:,.0f} with two")
-    bench.tables.append(("Workers, 64 connections, on this machine's cores", ("what", "one", "two", "ratio"), rows))
+    compare(bench, say, "Workers, 64 connections, on this machine's cores", {1: "one", 2: "two"}, rates)
+
+
+def compare(bench, say, title, ways, rates):
+    """A table of two ways to do the same: rates[what, way], and `ways` as they are called."""
+    first, second = ways
+    rows = []
+    for what in dict.fromkeys(what for what, _ in rates):
+        one, two = median(rates[what, first]), median(rates[what, second])
+        say(f"  {what}: {one:,.0f} {ways[first]}, {two:,.0f} {ways[second]}")
+        rows.append((what, one, two, two / one))
+    bench.tables.append((title, ("what", *ways.values(), "ratio"), rows))
 
 
 def nginx_ways(bench, say):
@@ -493,7 +500,6 @@ def nginx_ways(bench, say):
     def reach(by_socket):
         stack.write_config(None if by_socket else lambda config: config["nginx"].pop("beside"))
         stack.nginx.reload()
-        wait_until("NGINX has new workers", stack.nginx.workers_are_new, 10)
 
     with stack.relay_held("us"):
         for turn in range(4):
@@ -506,11 +512,7 @@ def nginx_ways(bench, say):
         run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
     reach(True)
     level_again(bench)
-    rows = [(what, median(rates[what, False]), median(rates[what, True]), median(rates[what, True]) / median(rates[what, False]))
-            for what in ("PUT", "GET")]
-    for row in rows:
-        say(f"  {row[0]} through NGINX: {row[1]:,.0f} by the port, {row[2]:,.0f} by the socket")
-    bench.tables.append(("From NGINX to a daemon on its machine, 64 connections", ("what", "port", "socket", "ratio"), rows))
+    compare(bench, say, "From NGINX to a daemon on its machine, 64 connections", {False: "port", True: "socket"}, rates)
 
 
 def idle_connections(bench, say):

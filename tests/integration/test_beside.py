@@ -1,6 +1,5 @@
 """NGINX on the daemons' own machine: it reaches them by sockets of the file system. What a fault becomes is in test_nginx_faults.py."""
 
-import json
 import os
 import pathlib
 import socket
@@ -24,15 +23,10 @@ def beside(_two_regions):
         config["nginx"]["beside"] = list(stack.regions)
         config.setdefault("http", {})["workers"] = 2
     stack.restart_daemons(change)
-    _reload_nginx(stack)
+    stack.nginx.reload()
     yield stack
     stack.restart_daemons()
-    _reload_nginx(stack)
-
-
-def _reload_nginx(stack):
     stack.nginx.reload()
-    wait_until("NGINX asks by the new configuration", lambda: stack.nginx.workers_are_new(), 10)
 
 
 def socket_of(stack, region):
@@ -41,13 +35,13 @@ def socket_of(stack, region):
 
 def test_requests_go_by_the_socket_and_the_port_answers_as_well(beside):
     record = beside.new_record()
-    agent = f"/us/properties/{record}"
+    path = f"/us/properties/{record}"
     assert beside.front("us").read(record).region == "us"
     assert beside.client("us").read(record).region == "us"
     beside.front("us").put(record, price=Decimal("2.00"), version=1)
 
     def logged():
-        lines = [json.loads(line) for line in (beside.nginx.folder / "access.log").read_text().splitlines() if agent in line]
+        lines = beside.nginx.logged(path)
         return lines if len(lines) == 2 else None
     assert {line["upstream"] for line in wait_until("both are in NGINX's log", logged, 5)} == {f"unix:{socket_of(beside, 'us')}"}
 

@@ -1,6 +1,5 @@
 """NGINX between clients and regions: where requests go, what a fault becomes, and that no fault executes a write twice."""
 
-import json
 import os
 import re
 import signal
@@ -24,12 +23,10 @@ def faulty(stack):
         config["nginx"]["read_timeout"] = "1s"
     stack.write_config(change)
     stack.nginx.reload()
-    wait_until("NGINX asks us through the proxy", lambda: stack.nginx.workers_are_new(), 10)
     yield proxy
     proxy.stop()
     stack.write_config()
     stack.nginx.reload()
-    wait_until("NGINX asks us directly", lambda: stack.nginx.workers_are_new(), 10)
 
 
 def executions(stack, request_id):
@@ -55,7 +52,7 @@ def test_the_log_names_an_answer_of_nginxs_own_by_its_instance(stack):
     stack.front("us").get(f"/us/properties/{record}?{path}")
 
     def lines():
-        found = [json.loads(line) for line in (stack.nginx.folder / "access.log").read_text().splitlines() if path in line]
+        found = stack.nginx.logged(path)
         return found if len(found) == 2 else None
     own, other = wait_until("both lines are in the log", lines, 5)
     assert own["id"] == instance.removeprefix("urn:plist:nginx:") != ""
@@ -137,7 +134,6 @@ def test_a_frozen_daemon_costs_no_read_and_executes_no_write_twice(stack):
     answers = []
     stack.write_config(lambda config: config["nginx"].update(read_timeout="1s"))
     stack.nginx.reload()
-    wait_until("NGINX has the shorter time limit", lambda: stack.nginx.workers_are_new(), 10)
     stack.plistd["us"].pause()
     thread = threading.Thread(target=lambda: answers.append(front.put(record, price=2, version=1, request_id=request_id)))
     thread.start()
@@ -180,7 +176,6 @@ def test_a_reload_of_nginx_loses_no_request(stack):
         thread.start()
     for _ in range(5):
         stack.nginx.reload()
-        wait_until("NGINX has new workers", lambda: stack.nginx.workers_are_new(), 10)
     done.set()
     for thread in threads:
         thread.join()

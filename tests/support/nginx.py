@@ -1,5 +1,6 @@
 """NGINX with the configuration that `plist-admin nginx` prints for the YAML."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,7 +8,7 @@ import subprocess
 
 from .client import Client
 from .plistd import admin
-from .process import Server, family
+from .process import Server, family, wait_until
 
 
 class Nginx(Server):
@@ -42,11 +43,16 @@ class Nginx(Server):
         return self.client.get("/nginx-health").status == 200
 
     def reload(self):
-        """Takes the YAML as it is now. workers_are_new() tells when nobody is left who answers by the old one."""
+        """Takes the YAML as it is now. When this returns nobody is left who answers by the old one."""
         self.write()
-        self._old_workers = set(family(self.pid)[1:])
+        old = set(family(self.pid)[1:])
         os.kill(self.pid, signal.SIGHUP)
 
-    def workers_are_new(self):
-        workers = family(self.pid)[1:]
-        return workers and not self._old_workers & set(workers)
+        def workers_are_new():
+            workers = family(self.pid)[1:]
+            return workers and not old & set(workers)
+        wait_until("NGINX has new workers", workers_are_new, 10)
+
+    def logged(self, text):
+        """The entries of the access log whose line has the text in it."""
+        return [json.loads(line) for line in (self.folder / "access.log").read_text().splitlines() if text in line]

@@ -46,7 +46,7 @@ static struct pl_program *make_program(const struct pl_config *config)
 	return program;
 }
 
-static int setup_world(void **state, int connections, int queue, int shared_fd)
+int setup_for(void **state, int connections, int queue, int shared_fd)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct pl_error err;
@@ -69,19 +69,9 @@ static int setup_world(void **state, int connections, int queue, int shared_fd)
 	return w->listener ? 0 : -1;
 }
 
-int setup_for(void **state, int connections, int queue)
-{
-	return setup_world(state, connections, queue, -1);
-}
-
 int setup(void **state)
 {
-	return setup_for(state, 8, 4);
-}
-
-int setup_with_shared(void **state, int shared_fd)
-{
-	return setup_world(state, 8, 4, shared_fd);
+	return setup_for(state, 8, 4, -1);
 }
 
 int teardown(void **state)

@@ -41,13 +41,13 @@ struct world {
 	int served, last_status;
 };
 
+#define HEALTH "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 #define READ "GET /us/properties/7 HTTP/1.1\r\nHost: x\r\n\r\n"
 #define WRITE(id, version) "PUT /us/properties/7 HTTP/1.1\r\nHost: x\r\nX-Request-ID: " id "\r\nContent-Length: 23\r\n\r\n" \
 	"{\"price\":5,\"version\":" version "}"
 
 int setup(void **state); // room for 8 connections, and for 4 requests that wait
-int setup_for(void **state, int connections, int queue);
-int setup_with_shared(void **state, int shared_fd);
+int setup_for(void **state, int connections, int queue, int shared_fd);
 int teardown(void **state);
 // Requests that begin from now on are handled so.
 void use_program(struct world *w, const char *get, const char *put);

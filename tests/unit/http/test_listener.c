@@ -38,7 +38,7 @@ static void requests_sent_together_are_answered_in_order(void **state)
 {
 	struct world *w = *state;
 	bool closed;
-	int fd = ask(w, READ "GET /health HTTP/1.1\r\nHost: x\r\n\r\n" READ "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+	int fd = ask(w, READ HEALTH READ "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
 	assert_string_equal(hear(w, fd, &closed), ""); // the second may not overtake the first
 	fake_store_run(w->store);
 	char *first = strdup(hear(w, fd, &closed));
@@ -158,7 +158,7 @@ static void a_request_that_does_not_come_whole_is_answered_408(void **state)
 static void what_says_nothing_is_closed_in_silence(void **state)
 {
 	struct world *w = *state;
-	int silent = dial(w), half = ask(w, "GET /health HT"), idle = ask(w, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+	int silent = dial(w), half = ask(w, "GET /health HT"), idle = ask(w, HEALTH);
 	assert_string_equal(hear_to_end(w, silent, 2000000), "");
 	assert_string_equal(hear_to_end(w, half, 2000000), "");
 	const char *answer = hear_to_end(w, idle, 3000000);
@@ -174,7 +174,7 @@ static void room_is_made_by_closing_the_oldest_that_waits_for_nothing(void **sta
 	struct world *w = *state;
 	bool closed;
 	w->config->http.receive_timeout_us = w->config->http.idle_timeout_us = 60000000; // nothing of this is for the clock
-	int working = ask(w, READ), idle = ask(w, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"), half[6];
+	int working = ask(w, READ), idle = ask(w, HEALTH), half[6];
 	hear(w, idle, &closed);
 	for (int i = 0; i < 6; i++)
 		half[i] = ask(w, "GET / HTTP/1.1\r\nX");
@@ -199,12 +199,12 @@ static void after_quiesce_nobody_new_is_let_in_and_everybody_is_answered(void **
 {
 	struct world *w = *state;
 	w->config->http.receive_timeout_us = w->config->http.idle_timeout_us = 60000000;
-	int waiting = ask(w, READ), idle = ask(w, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"), kept = ask(w, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+	int waiting = ask(w, READ), idle = ask(w, HEALTH), kept = ask(w, HEALTH);
 	int silent = ask(w, "G"); // let in, but no request
 	bool closed;
 	hear(w, idle, &closed);
 	pl_listener_quiesce(w->listener);
-	say(w, idle, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"); // it was on its way
+	say(w, idle, HEALTH); // it was on its way
 	const char *answer = hear_to_end(w, idle, 2000000);
 	assert_non_null(strstr(answer, "\r\nConnection: close\r\n"));
 	fake_store_run(w->store);
@@ -235,7 +235,7 @@ static void who_was_let_in_before_the_end_is_answered(void **state)
 	}
 	pl_listener_quiesce(w->listener);
 	for (int i = 32; i < 40; i++) // there is room for eight
-		assert_int_equal(send(fds[i], "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 34, MSG_NOSIGNAL), 34);
+		assert_int_equal(send(fds[i], HEALTH, 34, MSG_NOSIGNAL), 34);
 	for (int i = 32; i < 40; i++) {
 		const char *answer = hear_to_end(w, fds[i], 2000000);
 		assert_non_null(answer);

@@ -3,50 +3,44 @@
 #include "lab_listener.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/sockfile.h"
-#include "http/bind.h"
 
-#define HEALTH "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-
-static char path[] = "/tmp/plist-shared-XXXXXX/http.sock";
+static char folder[32], path[64];
 static struct pl_sockfile *sockfile;
 
 static int setup_shared(void **state)
 {
 	struct pl_error err;
-	memcpy(path + strlen("/tmp/plist-shared-"), "XXXXXX", 6);
-	path[strlen("/tmp/plist-shared-XXXXXX")] = '\0';
-	if (!mkdtemp(path))
+	strcpy(folder, "/tmp/plist-shared-XXXXXX");
+	if (!mkdtemp(folder))
 		return -1;
-	path[strlen(path)] = '/';
+	snprintf(path, sizeof(path), "%s/http.sock", folder);
 	sockfile = pl_sockfile_new(path, 0666, 64, &err);
-	return sockfile ? setup_with_shared(state, pl_sockfile_fd(sockfile)) : -1;
+	return sockfile ? setup_for(state, 8, 4, pl_sockfile_fd(sockfile)) : -1;
 }
 
 static int teardown_shared(void **state)
 {
 	pl_sockfile_free(&sockfile);
-	char *slash = strrchr(path, '/');
-	*slash = '\0';
-	rmdir(path);
-	*slash = '/';
+	rmdir(folder);
 	return teardown(state);
 }
 
 // Connects without turning the loop; -1 if nobody is found.
 static int knock(void)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct sockaddr_un addr;
+	struct pl_error err;
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	strcpy(addr.sun_path, path);
+	assert_int_equal(pl_sockfile_address(path, &addr, &err), 0);
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
 		close(fd);
 		return -1;

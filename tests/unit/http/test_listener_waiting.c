@@ -36,7 +36,7 @@ static void a_kept_connection_that_is_reset_leaves_at_once_and_its_write_goes_on
 	struct world *w = *state;
 	struct linger at_once = {.l_onoff = 1};
 	bool closed;
-	int fd = ask(w, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+	int fd = ask(w, HEALTH);
 	hear(w, fd, &closed);
 	say(w, fd, WRITE("r1", "1"));
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
@@ -106,7 +106,7 @@ static void what_was_sent_meanwhile_is_begun_when_its_turn_comes(struct world *w
 
 static int setup_crowd(void **state)
 {
-	return setup_for(state, CROWD, CROWD);
+	return setup_for(state, CROWD, CROWD, -1);
 }
 
 static void a_crowd_waits_and_is_answered(void **state)
@@ -140,7 +140,7 @@ static void the_second_request_of_a_connection_is_begun_although_others_wait(voi
 static void a_later_request_of_a_connection_is_begun_although_others_wait(void **state)
 {
 	bool closed;
-	int fd = ask(*state, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+	int fd = ask(*state, HEALTH);
 	hear(*state, fd, &closed);
 	what_was_sent_meanwhile_is_begun_when_its_turn_comes(*state, fd);
 }
