@@ -22,7 +22,7 @@
 struct pl_consumer {
 	struct pl_consumer_options options;
 	rd_kafka_t *rk;
-	char *heartbeat_topic;
+	char *group, *heartbeat_topic;
 	int heartbeat_partitions;                   // 0: not yet known
 	rd_kafka_topic_partition_list_t *assigned;  // by the group; NULL: nothing
 	rd_kafka_topic_partition_list_t *paused;    // while held: all that was assigned at any time of it; librdkafka keeps a pause beyond that
@@ -142,15 +142,15 @@ static int on_statistics(rd_kafka_t *rk, char *text, size_t len, void *opaque)
 
 // --- life
 
-static rd_kafka_conf_t *configuration(const struct pl_config *config, const struct pl_region *region, struct pl_error *err)
+// group_r: to be freed, also after a failure.
+static rd_kafka_conf_t *configuration(const struct pl_config *config, const struct pl_region *region, char **group_r, struct pl_error *err)
 {
 	rd_kafka_conf_t *conf = pl_kafka_conf(config, region, defaults, fixed, err);
 	char group[512], why[256];
 
-	if (!conf)
-		return NULL;
 	snprintf(group, sizeof group, "%s-%s", config->kafka.group, region->name);
-	if (rd_kafka_conf_set(conf, "group.id", group, why, sizeof why) == RD_KAFKA_CONF_OK)
+	*group_r = pl_strdup(group);
+	if (!conf || rd_kafka_conf_set(conf, "group.id", group, why, sizeof why) == RD_KAFKA_CONF_OK)
 		return conf;
 	pl_error_set(err, PL_EINVAL, "kafka.group: %s", why);
 	rd_kafka_conf_destroy(conf);
@@ -159,8 +159,10 @@ static rd_kafka_conf_t *configuration(const struct pl_config *config, const stru
 
 int pl_consumer_check(const struct pl_config *config, const struct pl_region *region, struct pl_error *err)
 {
-	rd_kafka_conf_t *conf = configuration(config, region, err);
+	char *group;
+	rd_kafka_conf_t *conf = configuration(config, region, &group, err);
 
+	free(group);
 	if (!conf)
 		return PL_EINVAL;
 	rd_kafka_conf_destroy(conf);
@@ -170,7 +172,7 @@ int pl_consumer_check(const struct pl_config *config, const struct pl_region *re
 struct pl_consumer *pl_consumer_new(const struct pl_consumer_options *options, struct pl_error *err)
 {
 	struct pl_consumer *consumer = pl_calloc(1, sizeof *consumer);
-	rd_kafka_conf_t *conf = configuration(options->config, options->region, err);
+	rd_kafka_conf_t *conf = configuration(options->config, options->region, &consumer->group, err);
 	char why[256];
 
 	consumer->options = *options;
@@ -187,6 +189,7 @@ struct pl_consumer *pl_consumer_new(const struct pl_consumer_options *options, s
 		}
 	}
 	if (!consumer->rk) {
+		free(consumer->group);
 		free(consumer->heartbeat_topic);
 		free(consumer);
 		return NULL;
@@ -281,23 +284,35 @@ void pl_consumer_free(struct pl_consumer **at, int64_t wait_us)
 		pl_warning("kafka: the library does not end a consumer that has left its group; it is left to itself");
 		return;
 	}
+	free(consumer->group);
 	free(consumer->heartbeat_topic);
 	free(consumer);
 }
 
-// How many partitions the heartbeats have: one where plist made the topic, any number where the broker did.
-static int look_at_heartbeats(struct pl_consumer *consumer, int64_t timeout_us, struct pl_error *err)
+// 0 partitions: there is no such topic.
+static int count_partitions(struct pl_consumer *consumer, const char *name, int timeout_ms, int *n_r, struct pl_error *err)
 {
-	rd_kafka_topic_t *topic = rd_kafka_topic_new(consumer->rk, consumer->heartbeat_topic, NULL);
+	rd_kafka_topic_t *topic = rd_kafka_topic_new(consumer->rk, name, NULL);
 	const struct rd_kafka_metadata *metadata;
-	rd_kafka_resp_err_t code = rd_kafka_metadata(consumer->rk, 0, topic, &metadata, (int)(timeout_us / 1000));
+	rd_kafka_resp_err_t code = rd_kafka_metadata(consumer->rk, 0, topic, &metadata, timeout_ms);
 
 	rd_kafka_topic_destroy(topic);
 	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return pl_error_set(err, PL_EUNAVAIL, "kafka: %s", rd_kafka_err2str(code));
-	if (metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR)
-		consumer->heartbeat_partitions = metadata->topics[0].partition_cnt;
+	*n_r = metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR ? metadata->topics[0].partition_cnt : 0;
 	rd_kafka_metadata_destroy(metadata);
+	return 0;
+}
+
+// One where plist made the topic, any number where the broker did.
+static int look_at_heartbeats(struct pl_consumer *consumer, int64_t timeout_us, struct pl_error *err)
+{
+	int n, code = count_partitions(consumer, consumer->heartbeat_topic, (int)(timeout_us / 1000), &n, err);
+
+	if (code < 0)
+		return code;
+	if (n > 0)
+		consumer->heartbeat_partitions = n;
 	if (consumer->heartbeat_partitions == 0)
 		return pl_error_set(err, PL_EUNAVAIL, "kafka: topic %s is not there yet", consumer->heartbeat_topic);
 	return 0;
@@ -399,6 +414,34 @@ int pl_consumer_ask_range(struct pl_consumer *consumer, const char *topic, int32
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return 0;
 	return pl_error_set(err, PL_EUNAVAIL, "kafka: what %s %d has: %s", topic, partition, rd_kafka_err2str(code));
+}
+
+int pl_consumer_since(struct pl_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int timeout_ms, struct pl_error *err)
+{
+	rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(consumer->rk, partitions, timeout_ms);
+
+	for (int i = 0; i < partitions->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+		code = partitions->elems[i].err;
+	return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : pl_error_set(err, PL_EUNAVAIL, "kafka: offsets by time: %s", rd_kafka_err2str(code));
+}
+
+int pl_consumer_shares(struct pl_consumer *consumer, const char *topic, int timeout_ms, int *partitions_r, int *members_r, struct pl_error *err)
+{
+	const struct rd_kafka_group_list *list;
+	rd_kafka_resp_err_t code;
+	int failed = count_partitions(consumer, topic, timeout_ms, partitions_r, err);
+
+	*members_r = 0;
+	if (failed < 0)
+		return failed;
+	code = rd_kafka_list_groups(consumer->rk, consumer->group, &list, timeout_ms);
+	if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__PARTIAL) // without a broker that does not answer
+		return pl_error_set(err, PL_EUNAVAIL, "kafka: the members of %s: %s", consumer->group, rd_kafka_err2str(code));
+	for (int i = 0; i < list->group_cnt; i++)
+		if (list->groups[i].err == RD_KAFKA_RESP_ERR_NO_ERROR && strcmp(list->groups[i].state, "Stable") == 0)
+			*members_r = list->groups[i].member_cnt;
+	rd_kafka_group_list_destroy(list);
+	return 0;
 }
 
 int pl_consumer_place(struct pl_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int timeout_ms, struct pl_error *err)

@@ -40,6 +40,10 @@ int pl_consumer_committed(struct pl_consumer *consumer, rd_kafka_topic_partition
 // The offsets of the first message that the partition has now and after the last one, from the broker.
 int pl_consumer_ask_range(struct pl_consumer *consumer, const char *topic, int32_t partition, int timeout_ms, int64_t *first_r, int64_t *end_r,
                           struct pl_error *err);
+// For each of `partitions`, whose offset is a time in ms: the offset of its first message of that time or of a later one; < 0 when there is none.
+int pl_consumer_since(struct pl_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int timeout_ms, struct pl_error *err);
+// How many partitions a topic has and how many members share them; 0 where that is not known at the moment.
+int pl_consumer_shares(struct pl_consumer *consumer, const char *topic, int timeout_ms, int *partitions_r, int *members_r, struct pl_error *err);
 // Reads on from the offsets in `partitions`, each a number: one that librdkafka 2.0 would have to look up first (the beginning) is never found
 // when the partition is resumed meanwhile, and then it is not fetched any more. Whatever was fetched of them is forgotten. When it fails, some may have been moved: to be done again.
 int pl_consumer_place(struct pl_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int timeout_ms, struct pl_error *err);

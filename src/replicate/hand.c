@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
+#define PAST_US (60 * INT64_C(1000000)) // within which a rebalance ends; a partition that comes back later was read by another daemon meanwhile
+
 void pl_hand_init(struct pl_hand *hand)
 {
 	memset(hand, 0, sizeof *hand);
@@ -31,13 +35,40 @@ void pl_hand_drop(struct pl_hand *hand)
 		drop(&hand->now);
 }
 
-static void drop_partitions(struct pl_hand *hand)
+static void free_partitions(struct pl_hand_partition **partitions, int *n)
 {
-	for (int i = 0; i < hand->npartitions; i++)
-		free(hand->partitions[i].topic);
-	free(hand->partitions);
+	for (int i = 0; i < *n; i++)
+		free((*partitions)[i].topic);
+	free(*partitions);
+	*partitions = NULL;
+	*n = 0;
+}
+
+static void put_partitions_by(struct pl_hand *hand)
+{
+	if (hand->npartitions == 0)
+		return; // between a revocation and an assignment
+	free_partitions(&hand->past, &hand->npast);
+	hand->past = hand->partitions;
+	hand->npast = hand->npartitions;
+	hand->past_us = pl_mono_us();
 	hand->partitions = NULL;
 	hand->npartitions = 0;
+}
+
+static struct pl_hand_partition *find(struct pl_hand_partition *partitions, int n, const char *topic, int32_t partition)
+{
+	for (int i = 0; i < n; i++)
+		if (partitions[i].partition == partition && strcmp(partitions[i].topic, topic) == 0)
+			return &partitions[i];
+	return NULL;
+}
+
+static int64_t latest_before(const struct pl_hand *hand, const char *topic, int32_t partition)
+{
+	const struct pl_hand_partition *p = find(hand->past, hand->npast, topic, partition);
+
+	return p && pl_mono_us() - hand->past_us < PAST_US ? p->latest_ms : 0;
 }
 
 static void fini(struct pl_held *held)
@@ -52,7 +83,8 @@ void pl_hand_fini(struct pl_hand *hand)
 {
 	fini(&hand->now);
 	fini(&hand->ahead);
-	drop_partitions(hand);
+	free_partitions(&hand->partitions, &hand->npartitions);
+	free_partitions(&hand->past, &hand->npast);
 }
 
 struct pl_held *pl_hand_open(struct pl_hand *hand)
@@ -77,23 +109,21 @@ void pl_hand_take(struct pl_hand *hand, rd_kafka_message_t *message)
 void pl_hand_assign(struct pl_hand *hand, const rd_kafka_topic_partition_list_t *partitions)
 {
 	pl_hand_drop(hand);
-	drop_partitions(hand);
+	put_partitions_by(hand);
 	if (!partitions || partitions->cnt == 0)
 		return;
 	hand->npartitions = partitions->cnt;
 	hand->partitions = pl_calloc((size_t)partitions->cnt, sizeof hand->partitions[0]);
 	for (int i = 0; i < partitions->cnt; i++)
 		hand->partitions[i] = (struct pl_hand_partition){
-			.topic = pl_strdup(partitions->elems[i].topic), .partition = partitions->elems[i].partition, .next = -1,
+			.topic = pl_strdup(partitions->elems[i].topic), .partition = partitions->elems[i].partition, .next = -1, .newer = -1,
+			.latest_ms = latest_before(hand, partitions->elems[i].topic, partitions->elems[i].partition),
 		};
 }
 
 struct pl_hand_partition *pl_hand_find(struct pl_hand *hand, const char *topic, int32_t partition)
 {
-	for (int i = 0; i < hand->npartitions; i++)
-		if (hand->partitions[i].partition == partition && strcmp(hand->partitions[i].topic, topic) == 0)
-			return &hand->partitions[i];
-	return NULL;
+	return find(hand->partitions, hand->npartitions, topic, partition);
 }
 
 void pl_hand_doubt(struct pl_hand *hand, struct pl_held *held)
@@ -148,6 +178,8 @@ void pl_hand_done(struct pl_hand *hand, struct pl_consumer *consumer, bool in_da
 		if (!p)
 			continue;
 		p->next = hand->now.messages[i].offset + 1;
+		if (hand->now.messages[i].broker_time_us / 1000 > p->latest_ms)
+			p->latest_ms = hand->now.messages[i].broker_time_us / 1000;
 		p->dirty = !in_database;
 	}
 	for (int i = 0; i < hand->npartitions && !hand->orphaned; i++)

@@ -10,6 +10,8 @@ struct pl_hand_partition {
 	char *topic; int32_t partition;
 	int64_t next;               // the first offset that is not in the database; < 0: not known
 	int64_t first;              // of the partition's messages, when the database was found
+	int64_t latest_ms;          // the broker's time of the newest message that is in the database; 0: not known
+	int64_t newer;              // the offset of the first message that is newer than that, when the database was found; < 0: there was none
 	int64_t unsure_until;       // messages before it were there when the database was found: it may have lost what they say
 	bool dirty;                 // only own events were passed over since the database last heard of it
 };
@@ -29,6 +31,8 @@ struct pl_hand {
 	bool writing;               // the batch is: it keeps its messages, whatever becomes of their partitions
 	bool orphaned;              // its partitions were taken away meanwhile
 	int npartitions; struct pl_hand_partition *partitions;
+	int npast; struct pl_hand_partition *past; // that it had before
+	int64_t past_us;            // when they were taken away
 };
 
 void pl_hand_init(struct pl_hand *hand);
@@ -38,7 +42,8 @@ struct pl_held *pl_hand_open(struct pl_hand *hand);
 void pl_hand_take(struct pl_hand *hand, rd_kafka_message_t *message);
 // Forgets the messages; the partitions stay.
 void pl_hand_drop(struct pl_hand *hand);
-void pl_hand_assign(struct pl_hand *hand, const rd_kafka_topic_partition_list_t *partitions); // drops all; NULL: none
+// Other partitions from now on; NULL: none. Drops all messages. Of a partition that was here a moment ago, `latest_ms` stays.
+void pl_hand_assign(struct pl_hand *hand, const rd_kafka_topic_partition_list_t *partitions);
 struct pl_hand_partition *pl_hand_find(struct pl_hand *hand, const char *topic, int32_t partition);
 // Says of each message whether the database may have lost what it says.
 void pl_hand_doubt(struct pl_hand *hand, struct pl_held *held);

@@ -11,10 +11,12 @@
 //   the database   the batch is held, the consumer pauses and keeps its place in the group, and the batch is tried until it is in.
 //   a partition    was given to another daemon while its messages were held: they are dropped, the other one reads them.
 //   offsets        that Kafka no longer has: it begins at the earliest that there is.
+//   a topic        that was not there for a moment, when the broker lost its disk: the group is joined again until it has its share of it.
 //
 // Where to read on is decided by the group's offsets. The database's own positions can only send us further *back*, and do so when they are
 // behind the group's: then this database is not the one that those events were written to (it was restored from a backup, or is new). Never
-// forward: a broker that lost its disk starts counting again. This is looked at whenever partitions are assigned or the database was lost,
+// forward: a broker that lost its disk starts counting again. Nor may the group's send us past events that are newer than all that we have read of
+// a partition: its offsets may be of the topic that is gone. This is looked at whenever partitions are assigned or the database was lost,
 // before anything is applied. Applying twice does no harm.
 //
 // Events of our own region come back to us and need no transaction: our database has them. Their offsets are stored at once, the database hears
@@ -267,6 +269,7 @@ static void on_assigned(void *arg, const rd_kafka_topic_partition_list_t *partit
 	free(on_board);
 	NOTE(lane, partitions, partitions->cnt);
 	NOTE(lane, assigned, true);
+	lane->shares_at_us = pl_mono_us() + SHARES_US;
 	pl_info("has %d partitions", partitions->cnt);
 }
 

@@ -48,22 +48,64 @@ static int learn_ranges(struct pl_lane *lane, struct pl_error *err)
 	return 0;
 }
 
+// Where messages begin that are newer than all that were read of a partition, which its offset in the group has no right to be behind: after a
+// broker has lost its disk, librdkafka may commit what it had stored of the old topic into the group of the new one.
+static int learn_newer(struct pl_lane *lane, struct pl_error *err)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(lane->hand.npartitions);
+	int code = 0;
+
+	for (int i = 0; i < lane->hand.npartitions; i++) {
+		struct pl_hand_partition *p = &lane->hand.partitions[i];
+
+		p->newer = -1;
+		if (p->latest_ms > 0 && p->next > p->first)
+			rd_kafka_topic_partition_list_add(list, p->topic, p->partition)->offset = p->latest_ms + 1;
+	}
+	if (list->cnt > 0)
+		code = pl_consumer_since(lane->consumer, list, 3000, err);
+	for (int i = 0; i < list->cnt && code == 0; i++)
+		pl_hand_find(&lane->hand, list->elems[i].topic, list->elems[i].partition)->newer = list->elems[i].offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	return code;
+}
+
 // A position behind the end of the topic is one of another topic of this name, which the broker has lost: it says nothing of this one.
 static bool is_foreign(const struct pl_hand_partition *p, int64_t written)
 {
 	return written > p->unsure_until;
 }
 
+static bool has_unread(const struct pl_hand_partition *p)
+{
+	return p->newer >= 0 && p->newer < p->next;
+}
+
 static bool is_behind(const struct pl_hand_partition *p, int64_t written)
 {
-	return p->next > p->first && (written < p->next || is_foreign(p, written));
+	return p->next > p->first && (written < p->next || is_foreign(p, written) || has_unread(p));
 }
 
 static int64_t from_where(const struct pl_hand_partition *p, int64_t written)
 {
-	int64_t from = !is_behind(p, written) ? p->next : is_foreign(p, written) ? p->first : written;
+	int64_t from = p->next;
 
+	if (is_behind(p, written))
+		from = is_foreign(p, written) ? p->first : written < from ? written : from;
+	if (has_unread(p) && p->newer < from)
+		from = p->newer;
 	return from < p->first ? p->first : from;
+}
+
+static void tell_why_back(const struct pl_hand_partition *p, int64_t written)
+{
+	if (written >= p->next && !is_foreign(p, written))
+		pl_notice("%s %d: the group has events up to %lld, but what stands there from %lld on is newer than all that was read; "
+		          "reading from there", p->topic, p->partition, (long long)p->next, (long long)from_where(p, written));
+	else
+		pl_notice("%s %d: the database has events up to %lld%s, the group up to %lld: reading from %lld again", p->topic, p->partition,
+		          (long long)(written < 0 ? 0 : written), is_foreign(p, written) ? " of a topic that is gone" : "", (long long)p->next,
+		          (long long)from_where(p, written));
 }
 
 // Goes back in those partitions in which the database is behind. The messages at hand are of all partitions and are dropped, so each is placed. By
@@ -89,9 +131,7 @@ static int go_back(struct pl_lane *lane, const struct pl_position *positions, in
 
 		if (!is_behind(p, written))
 			continue;
-		pl_notice("%s %d: the database has events up to %lld%s, the group up to %lld: reading from %lld again", p->topic, p->partition,
-		          (long long)(written < 0 ? 0 : written), is_foreign(p, written) ? " of a topic that is gone" : "", (long long)p->next,
-		          (long long)from_where(p, written));
+		tell_why_back(p, written);
 		p->next = from_where(p, written);
 	}
 	if (back && code == 0) {
@@ -115,7 +155,8 @@ bool pl_lane_check_positions(struct pl_lane *lane)
 		pl_lane_database_failed(lane, &err);
 		return false;
 	}
-	if (learn_committed(lane, &err) < 0 || learn_ranges(lane, &err) < 0 || go_back(lane, positions, n, &err) < 0) {
+	if (learn_committed(lane, &err) < 0 || learn_ranges(lane, &err) < 0 || learn_newer(lane, &err) < 0 ||
+	    go_back(lane, positions, n, &err) < 0) {
 		if (pl_log_limit_ok(&lane->kafka_limit, 10 * SECOND))
 			pl_warning("%s; trying again", err.text);
 		lane->try_at_us = pl_mono_us() + pl_backoff_next(&lane->backoff);
@@ -274,9 +315,49 @@ static void watch_broker(struct pl_lane *lane)
 	lane->was_up = up;
 }
 
+static bool has_share(const struct pl_lane *lane, const char *topic)
+{
+	for (int i = 0; i < lane->hand.npartitions; i++)
+		if (strcmp(lane->hand.partitions[i].topic, topic) == 0)
+			return true;
+	return false;
+}
+
+// Has no partition of a topic of which each member of the group gets one. That a topic was not there for a moment when the shares were made is
+// something that librdkafka 2.0 may not notice: it compares what there is now with what it knew before, and nobody reads the topic any more.
+static bool was_passed_over(struct pl_lane *lane, const char *topic)
+{
+	struct pl_error err = { 0 };
+	int partitions, members;
+
+	if (has_share(lane, topic))
+		return false;
+	if (pl_consumer_shares(lane->consumer, topic, 1000, &partitions, &members, &err) < 0) {
+		pl_debug("%s", err.text);
+		return false;
+	}
+	if (members == 0 || partitions < members)
+		return false;
+	pl_notice("kafka: the group gave this daemon nothing of %s, which has %d partitions for %d members; joining it again", topic, partitions, members);
+	return true;
+}
+
+static void watch_shares(struct pl_lane *lane)
+{
+	if (!lane->was_up || !atomic_load(&lane->stats.assigned) || pl_mono_us() < lane->shares_at_us)
+		return;
+	lane->shares_at_us = pl_mono_us() + SHARES_US;
+	for (int i = 0; i < lane->config->nresources; i++)
+		if (was_passed_over(lane, lane->config->resources[i].topic)) {
+			lane->subscribed = false;
+			return;
+		}
+}
+
 void pl_lane_tick(struct pl_lane *lane)
 {
 	lane->tick_at_us = pl_mono_us() + TICK_US;
 	pl_lane_report_progress(lane);
 	watch_broker(lane);
+	watch_shares(lane);
 }

@@ -22,6 +22,7 @@
 #define TOPICS_US (3 * SECOND)
 #define TICK_US (SECOND / 5)      // how often the board is brought up to date when nothing comes
 #define FLUSH_US SECOND
+#define SHARES_US (3 * SECOND)    // after an assignment, and from then on: whether the group forgot a topic
 #define ANEW_BATCH 200
 #define LEAVE_US (3 * SECOND)
 
@@ -47,7 +48,7 @@ struct pl_lane {
 	struct pl_arena *arena;               // of one step
 	bool subscribed, unchecked;
 	struct pl_backoff backoff, kafka_backoff;
-	int64_t try_at_us, subscribe_at_us, tick_at_us, flush_at_us;
+	int64_t try_at_us, subscribe_at_us, tick_at_us, flush_at_us, shares_at_us;
 	struct pl_pace pace;
 	struct pl_log_limit database_limit, kafka_limit;
 	bool was_up;

@@ -269,6 +269,37 @@ def test_a_database_restored_from_a_backup_gets_back_what_was_written_since(stac
     assert stack.database("eu").property(records[1])["price"] == Decimal("4.00")
 
 
+@needs_kafka
+def test_what_is_newer_than_all_that_was_read_is_read_wherever_the_group_stands(stack, us):
+    """A broker that lost its disk counts anew, and the group's offsets may be of what it had before: librdkafka commits what it had stored."""
+    record = stack.new_record()
+    stack.settle()
+    stack.plistd["eu"].pause()
+    stack.broker.kill()
+    shutil.rmtree(stack.broker.data)
+    stack.broker.start()
+    assert us.put(record, price=Decimal("2.00"), version=1).status == 200
+    wait_until("it is in the new topic", lambda: stack.database("us").outbox() == 0, 30)
+    stack.broker.pass_over("property-updates", "plist-eu")
+    stack.plistd["eu"].resume()
+    stack.wait_version("eu", record, 2, 30)
+    stack.check_consistent()
+
+
+@needs_kafka
+def test_no_event_is_passed_over_when_the_broker_loses_its_disk_again_and_again(stack, us):
+    """Its topics are away for a moment each time, and the group may be formed in that moment."""
+    record = stack.new_record()
+    for version in range(1, 6):
+        stack.settle()
+        stack.broker.kill()
+        shutil.rmtree(stack.broker.data)
+        stack.broker.start()
+        assert us.put(record, price=Decimal(version), version=version).status == 200
+        stack.wait_version("eu", record, version + 1, 30)
+    stack.check_consistent()
+
+
 @pytest.fixture
 def behind_proxy(stack):
     """A daemon of us that reaches its database through a proxy that can lose answers."""

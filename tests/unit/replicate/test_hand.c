@@ -175,6 +175,49 @@ static void a_batch_whose_partitions_were_taken_and_given_back_moves_nothing(voi
 	rd_kafka_topic_partition_list_destroy(again);
 }
 
+static rd_kafka_topic_partition_list_t *partition(int number)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+	rd_kafka_topic_partition_list_add(list, "property-updates", number);
+	return list;
+}
+
+static void the_newest_time_that_was_read_outlives_a_rebalance_that_brings_the_partition_back(void **state)
+{
+	rd_kafka_topic_partition_list_t *same = partition(0), *other = partition(1);
+	int64_t newest_ms;
+
+	take(2);
+	newest_ms = hand.now.messages[1].broker_time_us / 1000;
+	assert_true(newest_ms > 0);
+	assert_int_equal(hand.partitions[0].latest_ms, 0);
+	pl_hand_begin(&hand);
+	pl_hand_done(&hand, consumer, true);
+	assert_int_equal(hand.partitions[0].latest_ms, newest_ms);
+	pl_hand_assign(&hand, NULL);
+	pl_hand_assign(&hand, same);
+	assert_int_equal(hand.partitions[0].latest_ms, newest_ms);
+	pl_hand_assign(&hand, other); // another daemon reads on in the first one
+	assert_int_equal(hand.partitions[0].latest_ms, 0);
+	pl_hand_assign(&hand, same);
+	assert_int_equal(hand.partitions[0].latest_ms, 0);
+	rd_kafka_topic_partition_list_destroy(same);
+	rd_kafka_topic_partition_list_destroy(other);
+}
+
+static void after_the_newest_message_there_is_none(void **state)
+{
+	rd_kafka_topic_partition_list_t *list = partition(0);
+	struct pl_error err = { 0 };
+
+	list->elems[0].offset = pl_now_us() / 1000 + 3600 * 1000;
+	if (pl_consumer_since(consumer, list, 10000, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_true(list->elems[0].offset < 0);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 
 int main(void)
@@ -183,6 +226,8 @@ int main(void)
 		TEST(a_batch_that_fails_is_not_overtaken),
 		TEST(a_batch_keeps_its_messages_when_its_partitions_are_taken_away),
 		TEST(a_batch_whose_partitions_were_taken_and_given_back_moves_nothing),
+		TEST(the_newest_time_that_was_read_outlives_a_rebalance_that_brings_the_partition_back),
+		TEST(after_the_newest_message_there_is_none),
 		TEST(what_came_ahead_is_the_next_batch),
 	};
 
