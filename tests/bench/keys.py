@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import psycopg2
 import psycopg2.extras
 
+import costs
 from measure import Figure, Sample, median, watch
-from references import Express, LogicalReplication, install_express, run_sql
+from references import Express, LogicalReplication, asking, install_express, run_sql
 from support import places
 from support.plistd import admin
 from support.process import wait_until
@@ -51,6 +52,7 @@ def measure_all(bench, say):
             (apply, ("apply",)),
             (million, ("put_64_1m",)),
             (connections, ("put_64",)),
+            (where_the_time_goes, ("put_64", "get_64")),
             (workers, ("put_64",)),
             (nginx_ways, ("put_64_nginx",)),
             (idle_connections, ("put_64",))):
@@ -418,11 +420,13 @@ def applied_within(stack, timeout=180):
     """Seconds from the first applied event to the last, by the applier's own commits."""
     us, eu = stack.postgres["us"].url, stack.postgres["eu"].url
     state = "SELECT sum((vector ->> 'us')::int) FROM properties WHERE id <= 1000"
-    wanted, first = run_sql(us, state), run_sql(eu, state)
-    watch("eu takes its first event", lambda: run_sql(eu, state) != first, timeout)
-    begun = time.monotonic()
-    watch("eu has applied all", lambda: run_sql(eu, state) == wanted, timeout)
-    return time.monotonic() - begun
+    wanted = run_sql(us, state)
+    with asking(eu) as ask:
+        first = ask(state)
+        watch("eu takes its first event", lambda: ask(state) != first, timeout)
+        begun = time.monotonic()
+        watch("eu has applied all", lambda: ask(state) == wanted, timeout)
+        return time.monotonic() - begun
 
 
 def million(bench, say):
@@ -461,6 +465,14 @@ def connections(bench, say):
                                  cpu * 1e6 / max(1, books["requests"]), stack.plistd["us"].resident_bytes() / 2**20))
     bench.tables.append(("PUT and GET over connections",
                          ("mode", "way", "connections", "ok/s", "p50 µs", "p99 µs", "max µs", "daemon µs/req", "daemon MiB"), rows))
+    level_again(bench)
+
+
+def where_the_time_goes(bench, say):
+    """Not a key: what the processor does for a request of the product and for pgbench's."""
+    with bench.stack.relay_held("us"):
+        bench.tables.append(costs.table(bench, lambda script: best_clients(bench, script)))
+        run_sql(bench.stack.postgres["us"].url, "TRUNCATE outbox")
     level_again(bench)
 
 

@@ -31,6 +31,16 @@ def run_sql(url, sql, *parameters):
         return cursor.fetchall() if cursor.description else None
 
 
+@contextlib.contextmanager
+def asking(url):
+    """ask(sql) → rows, all over one connection: to look often while something is timed. A connection for each look costs more than the look."""
+    with contextlib.closing(connect(url)) as link, link.cursor() as cursor:
+        def ask(sql):
+            cursor.execute(sql)
+            return cursor.fetchall()
+        yield ask
+
+
 class PgBench:
     """pgbench in a database of its own with plist's tables and a thousand rows."""
 
@@ -146,18 +156,18 @@ class LogicalReplication:
             run_sql(self.eu_url, "CREATE TRIGGER note_arrival BEFORE UPDATE ON properties FOR EACH ROW EXECUTE FUNCTION note_arrival()")
             run_sql(self.eu_url, "ALTER TABLE properties ENABLE ALWAYS TRIGGER note_arrival")
 
-    def versions(self, url):
-        return run_sql(url, "SELECT count(*), coalesce(sum(version), 0) FROM properties")[0]
-
     def wait_level(self, timeout=120):
-        wanted = self.versions(self.us_url)
-        watch("logical replication is level", lambda: self.versions(self.eu_url) == wanted, timeout)
+        versions = "SELECT count(*), coalesce(sum(version), 0) FROM properties"
+        wanted = run_sql(self.us_url, versions)
+        with asking(self.eu_url) as ask:
+            watch("logical replication is level", lambda: ask(versions) == wanted, timeout)
 
     def wait_decoded(self, timeout=120):
         """Until it has read all of us's log, whoever wrote it."""
         end = run_sql(self.us_url, "SELECT pg_current_wal_lsn()")[0][0]
-        watch("logical replication has read the log", lambda: run_sql(self.us_url,
-            f"SELECT bool_and(confirmed_flush_lsn >= '{end}') FROM pg_replication_slots WHERE slot_name = 'bench'")[0][0], timeout)
+        read = f"SELECT bool_and(confirmed_flush_lsn >= '{end}') FROM pg_replication_slots WHERE slot_name = 'bench'"
+        with asking(self.us_url) as ask:
+            watch("logical replication has read the log", lambda: ask(read)[0][0], timeout)
 
     def pgbench(self, *arguments):
         argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", *arguments, self.us_url]

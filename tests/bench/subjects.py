@@ -13,7 +13,7 @@ from support.process import free_port, wait_until
 from support.stack import Stack
 
 from measure import watch
-from references import connect, run_sql
+from references import asking, connect, run_sql
 
 # The relay's advisory lock: whoever holds it is the region's only publisher. Holding it from here keeps the outbox where it is.
 RELAY_LOCK = "hashtext('plist-relay')"
@@ -119,7 +119,8 @@ class BenchStack(Stack):
         return run_sql(self.postgres[region].url, "SELECT count(*) FROM outbox")[0][0]
 
     def wait_outbox_empty(self, region="us", timeout=120):
-        watch("the outbox is empty", lambda: not run_sql(self.postgres[region].url, "SELECT 1 FROM outbox LIMIT 1"), timeout)
+        with asking(self.postgres[region].url) as ask:
+            watch("the outbox is empty", lambda: not ask("SELECT 1 FROM outbox LIMIT 1"), timeout)
 
     def wait_level(self, timeout=180):
         """Until nothing is on its way in either direction."""
