@@ -192,7 +192,8 @@ def relay(bench, say):
         with stack.relay_held("us"):
             alone = put_64(bench)
             events = stack.outbox()
-            begun = time.monotonic()
+        stack.wait_relay_back()
+        begun = time.monotonic()
         stack.wait_outbox_empty()
         seconds = time.monotonic() - begun
         say(f"  relay_drain: {events} events in {seconds:.2f} s: {events / seconds:,.0f}/s")

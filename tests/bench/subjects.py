@@ -115,6 +115,12 @@ class BenchStack(Stack):
             finally:
                 cursor.execute(f"SELECT pg_advisory_unlock({RELAY_LOCK})")
 
+    def wait_relay_back(self, region="us", timeout=20):
+        """After relay_held(): until the relay has its lock again, for which it looks once in a while."""
+        held = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = ({RELAY_LOCK}::bigint & 4294967295)::oid"
+        with asking(self.postgres[region].url) as ask:
+            watch("the relay has its lock", lambda: ask(held), timeout)
+
     def outbox(self, region="us"):
         return run_sql(self.postgres[region].url, "SELECT count(*) FROM outbox")[0][0]
 

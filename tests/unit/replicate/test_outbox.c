@@ -309,6 +309,41 @@ static void nothing_is_lost_in_any_order_of_commits(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void plan_is_good(const char *when)
+{
+	struct pl_error err = { 0 };
+	PGresult *result = pl_session_exec(session, "EXPLAIN EXECUTE outbox_read(0, 1000, '{1,2,3}', 1000)", 0, NULL, &err);
+
+	if (!result)
+		fail_msg("%s", err.text);
+	for (int i = 0; i < PQntuples(result); i++) {
+		const char *line = PQgetvalue(result, i, 0);
+
+		if (strstr(line, "Nested Loop") || strstr(line, "Seq Scan") || strstr(line, "Bitmap"))
+			fail_msg("%s: %s", when, line);
+	}
+	PQclear(result);
+}
+
+// Whatever the statistics say of a table that is empty most of the time.
+static void a_read_never_compares_each_row_with_each_one_in_flight(void **state)
+{
+	PGconn *sql = lab_connect(&lab, 0);
+
+	plan_is_good("without statistics");
+	say(sql, "ANALYZE outbox");
+	plan_is_good("empty");
+	for (int i = 0; i < 3; i++)
+		insert(sql, i);
+	say(sql, "ANALYZE outbox");
+	plan_is_good("three rows");
+	say(sql, "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) "
+	         "SELECT 'properties', i, 'us', '{}', '{\"us\": 1}', gen_random_uuid()::text, '\\x00', 200, now() FROM generate_series(1, 5000) AS i");
+	say(sql, "ANALYZE outbox");
+	plan_is_good("full");
+	PQfinish(sql);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +351,7 @@ int main(void)
 		TEST(a_row_that_commits_late_is_read_below_what_was_read),
 		TEST(the_floor_follows_what_is_deleted),
 		TEST(a_row_below_the_floor_is_found_by_a_whole_read),
+		TEST(a_read_never_compares_each_row_with_each_one_in_flight),
 		TEST(the_look_counts_and_dates),
 		TEST(only_one_session_has_the_lock),
 		TEST(a_session_that_falls_silent_loses_the_lock),
