@@ -62,10 +62,18 @@ class Bench:
 
     def sample(self, what, measure):
         sample = take(measure)
-        if sample.noisy and not (self.quick and time.monotonic() > self.begun + 180):  # once more; if that is noisy too, it is told so
+        if sample.noisy and not (self.quick and time.monotonic() > self.begun + 120):  # once more; if that is noisy too, it is told so
             sample = min(sample, take(measure), key=lambda s: s.foreign)
         say(f"  {what}: {sample.value:,.0f}" + (f"  (noisy: {sample.foreign:.2f} cores used by others)" if sample.noisy else ""))
         return sample
+
+    def turns_within(self, seconds):
+        """All turns; in a quick run on a slow machine as many as begin within that time, but three."""
+        begun = time.monotonic()
+        for turn in range(self.turns):
+            if self.quick and turn >= 3 and time.monotonic() > begun + seconds:
+                return
+            yield turn
 
     def turn(self, turn, *measures):
         """The samples of both sides; every second turn begins with the other one."""

@@ -87,7 +87,7 @@ def writes(bench, say):
     """One region alone: nothing is published, as nothing is by pgbench."""
     stack = bench.stack
     with stack.relay_held("us"):
-        for turn in range(bench.turns):
+        for turn in bench.turns_within(55):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
             if bench.wanted("put_64", "put_64_vs_batch"):
@@ -141,7 +141,7 @@ def direct_rate(bench):
 def nginx_writes(bench, say):
     stack = bench.stack
     with stack.relay_held("us"):
-        for turn in range(bench.turns):
+        for turn in bench.turns_within(12):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
             bench.figure("put_64_nginx").add(*bench.turn(turn,
@@ -205,7 +205,7 @@ def relay(bench, say):
         stack.wait_outbox_empty()
         return subject
 
-    for turn in range(bench.rounds + 1):
+    for turn in range(bench.rounds):
         fresh(bench)
         if bench.wanted("put_64_relay"):
             bench.figure("put_64_relay").add(*bench.turn(turn, relayed, drained))
@@ -439,7 +439,7 @@ def million(bench, say):
         run_sql(postgres.url, "VACUUM ANALYZE properties")
     os.sync()  # what seeding has left to the system to write
     with stack.relay_held("us"):
-        for turn in range(bench.turns):
+        for turn in bench.turns_within(12):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
             bench.figure("put_64_1m").add(*bench.turn(turn,
@@ -460,7 +460,8 @@ def connections(bench, say):
                         continue
                     run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
                     cpu = stack.daemon_cpu()
-                    books = stack.load(mode=mode, port=port, connections=count, seconds=bench.turn_seconds, warmup=0.3, ids=(1, 1000))
+                    books = stack.load(mode=mode, port=port, connections=count, seconds=bench.turn_seconds / 2, warmup=0.3,
+                                       ids=(1, 1000))
                     cpu = stack.daemon_cpu() - cpu
                     rows.append((mode, way, count, books["ok_rate"], books["p50_us"], books["p99_us"], float(books["max_us"]),
                                  cpu * 1e6 / max(1, books["requests"]), stack.plistd["us"].resident_bytes() / 2**20))
