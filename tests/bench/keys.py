@@ -87,7 +87,7 @@ def writes(bench, say):
     """One region alone: nothing is published, as nothing is by pgbench."""
     stack = bench.stack
     with stack.relay_held("us"):
-        for turn in bench.turns_within(55):
+        for turn in bench.turns_within(42):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
             if bench.wanted("put_64", "put_64_vs_batch"):
@@ -141,7 +141,7 @@ def direct_rate(bench):
 def nginx_writes(bench, say):
     stack = bench.stack
     with stack.relay_held("us"):
-        for turn in bench.turns_within(12):
+        for turn in bench.turns_within(9):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
             bench.figure("put_64_nginx").add(*bench.turn(turn,
@@ -439,7 +439,7 @@ def million(bench, say):
         run_sql(postgres.url, "VACUUM ANALYZE properties")
     os.sync()  # what seeding has left to the system to write
     with stack.relay_held("us"):
-        for turn in bench.turns_within(12):
+        for turn in bench.turns_within(9):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
             bench.figure("put_64_1m").add(*bench.turn(turn,
@@ -455,7 +455,7 @@ def connections(bench, say):
     with stack.relay_held("us"):
         for mode in ("put", "get"):
             for way, port in (("direct", stack.plistd["us"].port), ("nginx", stack.nginx.port)):
-                for count in (1, 16, 64, 256) if bench.quick else (1, 16, 64, 128, 256, 1000):
+                for count in (1, 64, 256) if bench.quick else (1, 16, 64, 128, 256, 1000):
                     if count > 256 and way == "nginx":
                         continue
                     run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
