@@ -56,7 +56,7 @@ def measure_all(bench, say):
             (workers, ("put_64",)),
             (nginx_ways, ("put_64_nginx",)),
             (idle_connections, ("put_64",))):
-        if bench.wanted(*names) and not (bench.quick and measure in (looping_policy, workers, nginx_ways)):
+        if bench.wanted(*names) and not (bench.quick and measure in WHOLE_RUNS_ONLY):
             say(f"{measure.__name__}: {', '.join(names)}")
             measure(bench, say)
 
@@ -87,7 +87,7 @@ def writes(bench, say):
     """One region alone: nothing is published, as nothing is by pgbench."""
     stack = bench.stack
     with stack.relay_held("us"):
-        for turn in bench.turns_within(42):
+        for turn in bench.turns_within(38):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
             if bench.wanted("put_64", "put_64_vs_batch"):
@@ -455,13 +455,12 @@ def connections(bench, say):
     with stack.relay_held("us"):
         for mode in ("put", "get"):
             for way, port in (("direct", stack.plistd["us"].port), ("nginx", stack.nginx.port)):
-                for count in (1, 64, 256) if bench.quick else (1, 16, 64, 128, 256, 1000):
+                for count in (1, 16, 64, 128, 256, 1000):
                     if count > 256 and way == "nginx":
                         continue
                     run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
                     cpu = stack.daemon_cpu()
-                    books = stack.load(mode=mode, port=port, connections=count, seconds=bench.turn_seconds / 2, warmup=0.3,
-                                       ids=(1, 1000))
+                    books = stack.load(mode=mode, port=port, connections=count, seconds=bench.turn_seconds, warmup=0.3, ids=(1, 1000))
                     cpu = stack.daemon_cpu() - cpu
                     rows.append((mode, way, count, books["ok_rate"], books["p50_us"], books["p99_us"], float(books["max_us"]),
                                  cpu * 1e6 / max(1, books["requests"]), stack.plistd["us"].resident_bytes() / 2**20))
@@ -554,3 +553,6 @@ def idle_connections(bench, say):
             link.close()
     say(f"  an idle connection: {each:.1f} KiB")
     bench.tables.append(("Memory of an idle connection, of 500", ("KiB each",), [(each,)]))
+
+
+WHOLE_RUNS_ONLY = (looping_policy, connections, workers, nginx_ways, idle_connections)
