@@ -56,7 +56,7 @@ def measure_all(bench, say):
             (workers, ("put_64",)),
             (nginx_ways, ("put_64_nginx",)),
             (idle_connections, ("put_64",))):
-        if bench.wanted(*names) and not (bench.quick and measure in WHOLE_RUNS_ONLY):
+        if bench.wanted(*names) and not (bench.quick and measure in (looping_policy, connections, workers, nginx_ways, idle_connections)):
             say(f"{measure.__name__}: {', '.join(names)}")
             measure(bench, say)
 
@@ -471,10 +471,22 @@ def connections(bench, say):
 
 def where_the_time_goes(bench, say):
     """Not a key: what the processor does for a request of the product and for pgbench's."""
-    with bench.stack.relay_held("us"):
-        bench.tables.append(costs.table(bench, lambda script: best_clients(bench, script)))
-        run_sql(bench.stack.postgres["us"].url, "TRUNCATE outbox")
+    stack, seconds, rows = bench.stack, max(1, round(bench.turn_seconds)), []
+
+    def load(mode):
+        return lambda: stack.load(mode=mode, seconds=seconds, warmup=0.3)["requests"]
+
+    def pgbench(script):
+        clients = best_clients(bench, script)
+        return lambda: bench.pgbench.rate(script, clients, seconds)[0] * seconds
+    with stack.relay_held("us"):
+        for what, run in (("PUT", load("put")), ("pgbench's write", pgbench("put.sql")), ("GET", load("get")), ("pgbench's SELECT", pgbench("get.sql"))):
+            fresh(bench)
+            rows.append((what, *costs.of(stack, run)))
+        run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
     level_again(bench)
+    bench.tables.append(("Processor time of a request, µs: of each program and of the kernel for it; of all that ran; idle (64 connections)",
+                         ("of a", *costs.PARTS), rows))
 
 
 def workers(bench, say):
@@ -553,6 +565,3 @@ def idle_connections(bench, say):
             link.close()
     say(f"  an idle connection: {each:.1f} KiB")
     bench.tables.append(("Memory of an idle connection, of 500", ("KiB each",), [(each,)]))
-
-
-WHOLE_RUNS_ONLY = (looping_policy, connections, workers, nginx_ways, idle_connections)

@@ -11,7 +11,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-from support.process import wait_until
+from support.process import stat_of, wait_until
 
 TICKS = os.sysconf("SC_CLK_TCK")
 # A sample beside which others used more than this share of one core is called noisy.
@@ -19,8 +19,7 @@ NOISE = 0.10
 
 
 def _stat(pid):
-    text = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    fields = text[text.rindex(")") + 2:].split()
+    fields = stat_of(pid)
     return int(fields[1]), sum(int(f) for f in fields[11:15])  # parent; own and waited-for children's time
 
 
@@ -49,10 +48,10 @@ def own_ticks():
     return sum(table[pid][1] for pid in ours if pid in table)
 
 
-def busy_ticks():
-    """All processor time of the machine but idle and waiting for disks."""
+def machine_ticks():
+    """All processor time of the machine but idle and waiting for disks; and the idle."""
     fields = [int(f) for f in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    return sum(fields) - fields[3] - fields[4]
+    return sum(fields) - fields[3] - fields[4], fields[3]
 
 
 @dataclass
@@ -69,10 +68,10 @@ class Sample:
 
 def take(measure):
     """Runs measure() → value or (value, detail) and watches who else was busy."""
-    own, busy, begun = own_ticks(), busy_ticks(), time.monotonic()
+    own, busy, begun = own_ticks(), machine_ticks()[0], time.monotonic()
     got = measure()
     seconds = time.monotonic() - begun
-    foreign = ((busy_ticks() - busy) - (own_ticks() - own)) / TICKS / seconds
+    foreign = ((machine_ticks()[0] - busy) - (own_ticks() - own)) / TICKS / seconds
     value, detail = got if isinstance(got, tuple) else (got, {})
     return Sample(float(value), max(0.0, foreign), seconds, detail)
 

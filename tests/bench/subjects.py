@@ -1,7 +1,6 @@
 """plist under measurement: two regions on durable clusters, and what can be asked of them."""
 
 import json
-import pathlib
 import subprocess
 import time
 from contextlib import closing, contextmanager
@@ -9,10 +8,10 @@ from contextlib import closing, contextmanager
 from support import places
 from support.plistd import Plistd, admin
 from support.postgres import Postgres
-from support.process import free_port, wait_until
+from support.process import free_port, stat_of, wait_until
 from support.stack import Stack
 
-from measure import watch
+from measure import TICKS, watch
 from references import asking, connect, run_sql
 
 # The relay's advisory lock: whoever holds it is the region's only publisher. Holding it from here keeps the outbox where it is.
@@ -147,6 +146,5 @@ class BenchStack(Stack):
 
     def daemon_cpu(self, region="us"):
         """Processor seconds that the daemon has used."""
-        text = pathlib.Path(f"/proc/{self.plistd[region].pid}/stat").read_text()
-        fields = text[text.rindex(")") + 2:].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        fields = stat_of(self.plistd[region].pid)
+        return (int(fields[11]) + int(fields[12])) / TICKS

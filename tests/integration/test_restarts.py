@@ -129,9 +129,7 @@ def test_events_of_a_broker_that_lost_its_disk_do_not_matter_to_what_was_applied
     """Topic and offsets are gone together: the applier begins again on the new topic, and later writes travel."""
     record = stack.new_record()
     stack.settle()
-    stack.broker.kill()
-    shutil.rmtree(stack.broker.data)
-    stack.broker.start()
+    stack.broker.lose_disk()
     assert us.put(record, price=Decimal("2.00"), version=1).status == 200
     stack.wait_version("eu", record, 2, 60)
     assert eu.put(record, price=Decimal("3.00"), version=2).status == 200
@@ -243,9 +241,7 @@ def test_a_database_restored_from_a_backup_gets_back_what_was_written_since(stac
     subprocess.run(["cp", "-a", database.data, database.folder / "backup"], check=True)
     database.start()
     if broker == "loses_its_disk":
-        stack.broker.kill()
-        shutil.rmtree(stack.broker.data)
-        stack.broker.start()
+        stack.broker.lose_disk()
     stack.wait_ready()
     request_id = new_id()
     for record in records[:4]:
@@ -275,9 +271,7 @@ def test_what_is_newer_than_all_that_was_read_is_read_wherever_the_group_stands(
     record = stack.new_record()
     stack.settle()
     stack.plistd["eu"].pause()
-    stack.broker.kill()
-    shutil.rmtree(stack.broker.data)
-    stack.broker.start()
+    stack.broker.lose_disk()
     assert us.put(record, price=Decimal("2.00"), version=1).status == 200
     wait_until("it is in the new topic", lambda: stack.database("us").outbox() == 0, 30)
     stack.broker.pass_over("property-updates", "plist-eu")
@@ -292,9 +286,7 @@ def test_no_event_is_passed_over_when_the_broker_loses_its_disk_again_and_again(
     record = stack.new_record()
     for version in range(1, 6):
         stack.settle()
-        stack.broker.kill()
-        shutil.rmtree(stack.broker.data)
-        stack.broker.start()
+        stack.broker.lose_disk()
         assert us.put(record, price=Decimal(version), version=version).status == 200
         stack.wait_version("eu", record, version + 1, 30)
     stack.check_consistent()

@@ -122,6 +122,12 @@ class Kafka(Broker):
         return [java, *JAVA_OPTIONS, f"-Dlog4j.configuration=file:{self.folder}/log4j.properties", "-cp", f"{self.jars}/*",
                 *arguments]
 
+    def lose_disk(self):
+        """It is killed, and begins again with nothing: no topics, no groups."""
+        self.kill()
+        shutil.rmtree(self.data)
+        self.start()
+
     def argv(self):
         return self._java("kafka.Kafka", str(self.properties))
 

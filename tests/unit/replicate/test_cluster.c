@@ -68,6 +68,17 @@ static void wait_for(bool (*condition)(void), const char *what)
 	}
 }
 
+static void look_by(const char *address)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char why[256];
+
+	rd_kafka_conf_set(conf, "bootstrap.servers", address, why, sizeof why);
+	looker = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+	if (!looker)
+		fail_msg("%s", why);
+}
+
 static void start_cluster(int regions, const char *policy, const char *more)
 {
 	static const char *const topics[] = { "property-updates", "plist-heartbeats", NULL };
@@ -78,6 +89,7 @@ static void start_cluster(int regions, const char *policy, const char *more)
 	broker = pl_embedded_start(&(struct pl_embedded_options){ .partitions = 3, .topics = topics }, &err);
 	assert_non_null(broker);
 	lab_start(&lab, &(struct lab_options){ .regions = regions, .policy = policy, .brokers = pl_embedded_address(broker), .more = kafka });
+	look_by(pl_embedded_address(broker));
 	for (int i = 0; i < regions; i++)
 		start_region(i);
 	wait_for(all_assigned, "all appliers have partitions");
@@ -165,17 +177,6 @@ static int write_everywhere(void (*trouble)(void))
 	return written;
 }
 
-static void look_by(const char *address)
-{
-	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	char why[256];
-
-	rd_kafka_conf_set(conf, "bootstrap.servers", address, why, sizeof why);
-	looker = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-	if (!looker)
-		fail_msg("%s", why);
-}
-
 static bool has_read_to_the_end(const struct pl_lag_partition *partition)
 {
 	int64_t first, end;
@@ -203,8 +204,6 @@ static bool quiet(void)
 
 static bool quiet_for_a_while(void)
 {
-	if (!looker)
-		look_by(pl_embedded_address(broker));
 	for (int i = 0; i < 3; i++) { // an event may have left the outbox of a region that was looked at, after another had read to the end
 		if (!quiet())
 			return false;

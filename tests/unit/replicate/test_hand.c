@@ -87,15 +87,23 @@ static int stop(void **state)
 	return 0;
 }
 
+static rd_kafka_topic_partition_list_t *partition(int number)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+	rd_kafka_topic_partition_list_add(list, "property-updates", number);
+	return list;
+}
+
 // A hand that has the partition and nothing of it yet; the consumer begins anew.
 static int setup(void **state)
 {
-	rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_t *partitions = partition(0);
 	struct pl_error err = { 0 };
 
 	pl_hand_fini(&hand);
 	pl_hand_init(&hand);
-	rd_kafka_topic_partition_list_add(partitions, "property-updates", 0)->offset = 0;
+	partitions->elems[0].offset = 0;
 	pl_hand_assign(&hand, partitions);
 	if (pl_consumer_place(consumer, partitions, 10000, &err) < 0)
 		fail_msg("%s", err.text);
@@ -160,10 +168,9 @@ static void a_batch_keeps_its_messages_when_its_partitions_are_taken_away(void *
 
 static void a_batch_whose_partitions_were_taken_and_given_back_moves_nothing(void **state)
 {
-	rd_kafka_topic_partition_list_t *again = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_t *again = partition(0);
 
 	take(3);
-	rd_kafka_topic_partition_list_add(again, "property-updates", 0);
 	pl_hand_begin(&hand);
 	pl_hand_assign(&hand, NULL);
 	pl_hand_assign(&hand, again);
@@ -173,14 +180,6 @@ static void a_batch_whose_partitions_were_taken_and_given_back_moves_nothing(voi
 	holds(&hand.now, "3");
 	assert_int_equal(hand.partitions[0].next, -1); // where the group is will be asked for
 	rd_kafka_topic_partition_list_destroy(again);
-}
-
-static rd_kafka_topic_partition_list_t *partition(int number)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-
-	rd_kafka_topic_partition_list_add(list, "property-updates", number);
-	return list;
 }
 
 static void the_newest_time_that_was_read_outlives_a_rebalance_that_brings_the_partition_back(void **state)
