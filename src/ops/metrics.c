@@ -138,7 +138,7 @@ static void print_relay(struct pl_buf *buf, const struct pl_relay_stats *s)
 	counter(buf, "plist_relay_published_total", "Events that the broker has acknowledged.", s->published);
 	counter(buf, "plist_relay_batches_total", "Portions of the outbox that were published.", s->batches);
 	counter(buf, "plist_relay_failures_total", "Portions of the outbox that could not be published and were tried again.", s->failed);
-	counter(buf, "plist_relay_producers_replaced_total", "Kafka producers given up after a fatal error.", s->producers_replaced);
+	counter(buf, "plist_relay_producers_replaced_total", "Kafka producers given up because an event was not delivered.", s->producers_replaced);
 	counter(buf, "plist_relay_heartbeats_total", "Heartbeats sent.", s->heartbeats);
 	gauge(buf, "plist_outbox_events", "Events in the outbox when the relay looked last.", (double)s->outbox_events);
 	double age_s = s->outbox_oldest_us ? (double)(pl_now_us() - s->outbox_oldest_us) / 1e6 : 0;

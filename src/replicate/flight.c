@@ -75,23 +75,23 @@ int pl_flights_ids(const struct pl_flights *flights, int64_t *ids_r)
 	return flights->n;
 }
 
-int pl_flights_in(const struct pl_flights *flights, enum pl_flight_state state, int64_t *ids_r)
+int pl_flights_settled(const struct pl_flights *flights, int64_t *ids_r)
 {
 	int n = 0;
 
-	for (int i = 0; i < flights->n; i++)
-		if (flights->rows[i].state == state)
+	for (int i = 0; i < flights->n && flights->rows[i].state != PL_FLIGHT_SENT; i++)
+		if (flights->rows[i].state == PL_FLIGHT_DONE)
 			ids_r[n++] = flights->rows[i].id;
 	return n;
 }
 
-void pl_flights_drop(struct pl_flights *flights, enum pl_flight_state state)
+void pl_flights_drop(struct pl_flights *flights, enum pl_flight_state state, int64_t last_id)
 {
 	int n = 0;
 
 	for (int i = 0; i < flights->n; i++)
-		if (flights->rows[i].state != state)
+		if (flights->rows[i].state != state || flights->rows[i].id > last_id)
 			flights->rows[n++] = flights->rows[i];
+	*count_of(flights, state) -= flights->n - n;
 	flights->n = n;
-	*count_of(flights, state) = 0;
 }

@@ -24,6 +24,7 @@ void pl_flights_add(struct pl_flights *flights, int64_t id, enum pl_flight_state
 bool pl_flights_set(struct pl_flights *flights, int64_t id, enum pl_flight_state state);
 // All ids, ascending, into `ids_r` (room for n).
 int pl_flights_ids(const struct pl_flights *flights, int64_t *ids_r);
-// The ids of those in `state`.
-int pl_flights_in(const struct pl_flights *flights, enum pl_flight_state state, int64_t *ids_r);
-void pl_flights_drop(struct pl_flights *flights, enum pl_flight_state state);
+// The ids of what is acknowledged and was sent before all that is not: a later row stays, so that it can follow an earlier one that is sent again.
+int pl_flights_settled(const struct pl_flights *flights, int64_t *ids_r);
+// Of those in `state`, the ones up to this id.
+void pl_flights_drop(struct pl_flights *flights, enum pl_flight_state state, int64_t last_id);

@@ -1,7 +1,13 @@
-// The producer under the relay: librdkafka's, made idempotent and quick.
+// The producer under the relay: librdkafka's, made orderly and quick.
 //
 // Stands between replicate/relay and Kafka. Messages never time out here: while the broker is away they wait in the queue, bounded by
 // the relay's window, and go out in order when it is back.
+//
+// It is not an idempotent one. That kind has a number of the broker's and counts its batches, so that the broker can tell a repetition; but a broker
+// that has lost its disk gives the same numbers away again, a producer of the time before keeps its own, and when both send to one partition, the broker
+// acknowledges as a repetition what it never had. That is an event lost for good, and nobody sees it. Sent twice, on the other hand, an event does no
+// harm. Nor does librdkafka try again by itself, since a request that it has made meanwhile would overtake: what is not delivered is told, and the relay
+// begins anew there.
 // Threads: belongs to the relay's; librdkafka's own threads only ring the wake-up.
 #include "replicate/producer.h"
 
@@ -21,12 +27,11 @@ struct pl_producer {
 
 static const char *const defaults[] = {
 	"linger.ms", "0", // the relay hands over whole batches; waiting for more would only cost time
-	"batch.num.messages", "10000", "queue.buffering.max.kbytes", "1048576",
-	"retry.backoff.ms", "50", NULL,
+	"batch.num.messages", "10000", "queue.buffering.max.kbytes", "1048576", NULL,
 };
 
 static const char *const fixed[] = {
-	"enable.idempotence", "true", "acks", "all", "max.in.flight.requests.per.connection", "5",
+	"enable.idempotence", "false", "acks", "all", "max.in.flight.requests.per.connection", "5", "message.send.max.retries", "0",
 	"message.timeout.ms", "0",        // the outbox does not forget, so neither do we
 	"partitioner", "murmur2_random",  // a key's partition is that of every other client's, so orders of one key hold
 	"queue.buffering.max.messages", "1000000", NULL,
@@ -165,11 +170,6 @@ void pl_producer_serve(struct pl_producer *producer)
 {
 	while (rd_kafka_poll(producer->rk, 0) > 0)
 		;
-}
-
-bool pl_producer_fatal(struct pl_producer *producer, char *why_r, size_t size)
-{
-	return rd_kafka_fatal_error(producer->rk, why_r, size) != RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 bool pl_producer_up(const struct pl_producer *producer)

@@ -1,7 +1,7 @@
-// A producer: sends messages in order, exactly once while it lives, and says of each what became of it.
+// A producer: sends messages in order, and says of each what became of it.
 //
-// It is idempotent, so nothing overtakes and nothing doubles within its life. That kind of producer can go fatal (a broker that was gone
-// at the wrong moment suffices); then it is to be thrown away, and all that was not acknowledged is sent again by the next one.
+// Nothing overtakes while it lives, but what the broker did not acknowledge in time is sent twice. When something was not delivered, it is to be thrown
+// away, and all that was not acknowledged is sent again by the next one.
 // Threads: belongs to one thread.
 #pragma once
 
@@ -37,14 +37,12 @@ int pl_producer_check(const struct pl_config *config, const struct pl_region *re
 int pl_producer_topics(struct pl_producer *producer, const struct pl_config *config, int64_t timeout_us, int stop_fd, struct pl_error *err);
 
 // Queues a message; everything is copied. PL_EBUSY: full, serve and try again. PL_EINVAL: this message can never be sent. PL_EUNAVAIL:
-// the producer is fatal, or its configuration no longer fits.
+// its configuration no longer fits.
 int pl_producer_send(struct pl_producer *producer, const char *topic, const struct pl_event_message *message, int64_t tag, struct pl_error *err);
 
 // Calls `delivered` for what is decided; does not wait.
 void pl_producer_serve(struct pl_producer *producer);
 
-// Has it gone fatal? why_r is librdkafka's sentence.
-bool pl_producer_fatal(struct pl_producer *producer, char *why_r, size_t size);
 // Whether some broker is connected, as far as is known.
 bool pl_producer_up(const struct pl_producer *producer);
 rd_kafka_t *pl_producer_kafka(struct pl_producer *producer); // for tests that inject errors

@@ -11,8 +11,9 @@
 // is gone without a word, would keep the session and so the lock: PostgreSQL ends a leader's session that says nothing for a while
 // (LEASE_US). When that leader wakes up, what it still has under way arrives a second time.
 //
-// Order. Rows are read in the order of their ids, which is each record's order (replicate/outbox.c), and the idempotent producer
-// keeps it. When anything was not delivered, everything in flight is given up and read anew, so that nothing later overtakes. Only a
+// Order. Rows are read in the order of their ids, which is each record's order (replicate/outbox.c), and the producer
+// keeps it. When anything was not delivered, everything in flight is given up and read anew; what had overtaken it is sent once more then, after it,
+// for which it is deleted only when all before it is acknowledged. So the last message of a record is always its newest. Only a
 // message that the broker refuses for good (too large) is set aside, alone: it stays in the outbox and is tried again every minute, and
 // the others go on. The broker refuses whole batches, so after a refusal the rows concerned go one by one, to find the guilty.
 //
@@ -54,12 +55,16 @@ static bool delete_done(struct pl_relay *relay)
 		relay->delete_at_us = now_us + DELETE_US;
 	if (relay->flights.sent > 0 && relay->flights.done < relay->config->kafka.relay_batch && now_us < relay->delete_at_us)
 		return true;
-	n = pl_flights_in(&relay->flights, PL_FLIGHT_DONE, scratch(relay, relay->flights.n));
+	n = pl_flights_settled(&relay->flights, scratch(relay, relay->flights.n));
+	if (n == 0) {
+		relay->delete_at_us = now_us + DELETE_US;
+		return true;
+	}
 	if (pl_outbox_delete(relay->session, &relay->cursor, relay->ids, n, &err) < 0) {
 		pl_relay_database_failed(relay, &err);
 		return false;
 	}
-	pl_flights_drop(&relay->flights, PL_FLIGHT_DONE);
+	pl_flights_drop(&relay->flights, PL_FLIGHT_DONE, relay->ids[n - 1]);
 	relay->delete_at_us = 0;
 	if (relay->level)
 		NOTE(relay, outbox_events, relay->flights.n);
@@ -217,7 +222,7 @@ static void retry_aside(struct pl_relay *relay, int64_t now_us)
 	if (relay->flights.aside == 0 || now_us < relay->aside_at_us)
 		return;
 	if (relay->aside_at_us != 0) {
-		pl_flights_drop(&relay->flights, PL_FLIGHT_ASIDE);
+		pl_flights_drop(&relay->flights, PL_FLIGHT_ASIDE, INT64_MAX);
 		relay->whole_at_us = 0; // they may lie below the floor
 		relay->wanted = true;
 	}

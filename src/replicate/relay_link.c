@@ -168,16 +168,12 @@ static void watch_broker(struct pl_relay *relay)
 // Serves the producer; false when it had to be given up.
 bool pl_relay_producer_lives(struct pl_relay *relay)
 {
-	char why[256] = "";
 	int careful;
 
 	pl_producer_serve(relay->producer);
 	watch_broker(relay);
-	if (pl_producer_fatal(relay->producer, why, sizeof why)) {
-		pl_warning("the producer failed for good (%s); replacing it", why);
-	} else if (!relay->undelivered) {
+	if (!relay->undelivered)
 		return true;
-	}
 	careful = relay->careful;
 	drop_producer(relay);
 	relay->careful = careful;

@@ -292,6 +292,37 @@ def test_no_event_is_passed_over_when_the_broker_loses_its_disk_again_and_again(
     stack.check_consistent()
 
 
+@needs_kafka
+def test_no_event_is_lost_to_what_a_broker_without_its_disk_says_twice(stack, us, eu):
+    """It gives numbers to producers anew, and one of the time before may have the same: of two that it takes for one, the second's first event is no
+    repetition of the first's."""
+    def other_producer():
+        """A relay's producer lives as long as its lock."""
+        database = stack.database("us")
+        sql = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        before = database.rows(sql)
+        database.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        wait_until("the relay has its lock again", lambda: (now := database.rows(sql)) and now != before, 30)
+
+    stack.settle()
+    stack.broker.lose_disk()
+    stack.restart_daemons()  # their producers are this broker's first ones
+    record = stack.new_record()
+    stack.settle()
+    stack.broker.lose_disk()
+    version = 1
+    for _ in range(3):
+        other_producer()
+        for _ in range(4):
+            assert us.put(record, price=Decimal("2.00"), version=version).status == 200
+            version += 1
+            stack.wait_version("eu", record, version, 30)
+        assert eu.put(record, price=Decimal("3.00"), version=version).status == 200
+        version += 1
+        stack.wait_version("us", record, version, 30)
+    stack.check_consistent()
+
+
 @pytest.fixture
 def behind_proxy(stack):
     """A daemon of us that reaches its database through a proxy that can lose answers."""
