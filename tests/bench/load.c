@@ -234,12 +234,10 @@ static void lose(struct connection *c)
 
 static void next(struct connection *c)
 {
-	// A rate is kept over the whole run: a connection may send when fewer were begun than should have been.
-	if (opt.rate > 0 && (double)books.requests > opt.rate * (double)(now_us() - start_us) / 1e6) {
+	if (opt.rate > 0)
 		c->waiting = true;
-		return;
-	}
-	begin(c);
+	else
+		begin(c);
 }
 
 static void pull(struct connection *c)
@@ -335,13 +333,26 @@ static void read_options(int argc, char **argv)
 		usage();
 }
 
+// A rate is kept over the whole run: one more is begun when fewer were than should have been.
+static bool is_behind(void)
+{
+	return (double)books.requests <= opt.rate * (double)(now_us() - start_us) / 1e6;
+}
+
+// In turns, so that all connections, and all their ids, have their share.
 static void wake_waiting(struct connection *all)
 {
-	for (int i = 0; i < opt.connections; i++)
-		if (all[i].waiting) {
-			all[i].waiting = false;
-			next(&all[i]);
+	static int turn;
+
+	for (int i = 0; i < opt.connections && is_behind(); i++) {
+		struct connection *c = &all[turn];
+
+		turn = (turn + 1) % opt.connections;
+		if (c->waiting) {
+			c->waiting = false;
+			begin(c);
 		}
+	}
 }
 
 int main(int argc, char **argv)
