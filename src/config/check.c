@@ -41,8 +41,8 @@ static const char *const own_paths[] = { "health", "ready", "metrics", "nginx-he
 // Set by plist itself: another value would break what the events are promised to do.
 static const char *const own_settings[] = {
 	"bootstrap.servers", "metadata.broker.list", "group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
-	"acks", "request.required.acks", "transactional.id", "partition.assignment.strategy", "auto.offset.reset",
-	"enable.partition.eof", NULL,
+	"acks", "request.required.acks", "transactional.id", "retries", "message.send.max.retries", "message.timeout.ms", "delivery.timeout.ms",
+	"partitioner", "partition.assignment.strategy", "auto.offset.reset", "enable.partition.eof", NULL,
 };
 
 static bool is_in(const char *const *list, const char *name)

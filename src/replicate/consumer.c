@@ -22,7 +22,7 @@
 struct pl_consumer {
 	struct pl_consumer_options options;
 	rd_kafka_t *rk;
-	char *group, *heartbeat_topic;
+	char *heartbeat_topic;
 	int heartbeat_partitions;                   // 0: not yet known
 	rd_kafka_topic_partition_list_t *assigned;  // by the group; NULL: nothing
 	rd_kafka_topic_partition_list_t *paused;    // while held: all that was assigned at any time of it; librdkafka keeps a pause beyond that
@@ -142,14 +142,12 @@ static int on_statistics(rd_kafka_t *rk, char *text, size_t len, void *opaque)
 
 // --- life
 
-// group_r: to be freed, also after a failure.
-static rd_kafka_conf_t *configuration(const struct pl_config *config, const struct pl_region *region, char **group_r, struct pl_error *err)
+static rd_kafka_conf_t *configuration(const struct pl_config *config, const struct pl_region *region, struct pl_error *err)
 {
 	rd_kafka_conf_t *conf = pl_kafka_conf(config, region, defaults, fixed, err);
 	char group[512], why[256];
 
 	snprintf(group, sizeof group, "%s-%s", config->kafka.group, region->name);
-	*group_r = pl_strdup(group);
 	if (!conf || rd_kafka_conf_set(conf, "group.id", group, why, sizeof why) == RD_KAFKA_CONF_OK)
 		return conf;
 	pl_error_set(err, PL_EINVAL, "kafka.group: %s", why);
@@ -159,10 +157,8 @@ static rd_kafka_conf_t *configuration(const struct pl_config *config, const stru
 
 int pl_consumer_check(const struct pl_config *config, const struct pl_region *region, struct pl_error *err)
 {
-	char *group;
-	rd_kafka_conf_t *conf = configuration(config, region, &group, err);
+	rd_kafka_conf_t *conf = configuration(config, region, err);
 
-	free(group);
 	if (!conf)
 		return PL_EINVAL;
 	rd_kafka_conf_destroy(conf);
@@ -172,7 +168,7 @@ int pl_consumer_check(const struct pl_config *config, const struct pl_region *re
 struct pl_consumer *pl_consumer_new(const struct pl_consumer_options *options, struct pl_error *err)
 {
 	struct pl_consumer *consumer = pl_calloc(1, sizeof *consumer);
-	rd_kafka_conf_t *conf = configuration(options->config, options->region, &consumer->group, err);
+	rd_kafka_conf_t *conf = configuration(options->config, options->region, err);
 	char why[256];
 
 	consumer->options = *options;
@@ -189,7 +185,6 @@ struct pl_consumer *pl_consumer_new(const struct pl_consumer_options *options, s
 		}
 	}
 	if (!consumer->rk) {
-		free(consumer->group);
 		free(consumer->heartbeat_topic);
 		free(consumer);
 		return NULL;
@@ -284,7 +279,6 @@ void pl_consumer_free(struct pl_consumer **at, int64_t wait_us)
 		pl_warning("kafka: the library does not end a consumer that has left its group; it is left to itself");
 		return;
 	}
-	free(consumer->group);
 	free(consumer->heartbeat_topic);
 	free(consumer);
 }
@@ -425,18 +419,25 @@ int pl_consumer_since(struct pl_consumer *consumer, rd_kafka_topic_partition_lis
 	return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : pl_error_set(err, PL_EUNAVAIL, "kafka: offsets by time: %s", rd_kafka_err2str(code));
 }
 
+static void group_of(const struct pl_consumer *consumer, char *name_r, size_t size)
+{
+	rd_kafka_conf_get(rd_kafka_conf(consumer->rk), "group.id", name_r, &size);
+}
+
 int pl_consumer_shares(struct pl_consumer *consumer, const char *topic, int timeout_ms, int *partitions_r, int *members_r, struct pl_error *err)
 {
 	const struct rd_kafka_group_list *list;
 	rd_kafka_resp_err_t code;
+	char group[512];
 	int failed = count_partitions(consumer, topic, timeout_ms, partitions_r, err);
 
 	*members_r = 0;
 	if (failed < 0)
 		return failed;
-	code = rd_kafka_list_groups(consumer->rk, consumer->group, &list, timeout_ms);
+	group_of(consumer, group, sizeof group);
+	code = rd_kafka_list_groups(consumer->rk, group, &list, timeout_ms);
 	if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__PARTIAL) // without a broker that does not answer
-		return pl_error_set(err, PL_EUNAVAIL, "kafka: the members of %s: %s", consumer->group, rd_kafka_err2str(code));
+		return pl_error_set(err, PL_EUNAVAIL, "kafka: the members of %s: %s", group, rd_kafka_err2str(code));
 	for (int i = 0; i < list->group_cnt; i++)
 		if (list->groups[i].err == RD_KAFKA_RESP_ERR_NO_ERROR && strcmp(list->groups[i].state, "Stable") == 0)
 			*members_r = list->groups[i].member_cnt;

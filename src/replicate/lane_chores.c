@@ -81,20 +81,18 @@ static bool has_unread(const struct pl_hand_partition *p)
 	return p->newer >= 0 && p->newer < p->next;
 }
 
-static bool is_behind(const struct pl_hand_partition *p, int64_t written)
-{
-	return p->next > p->first && (written < p->next || is_foreign(p, written) || has_unread(p));
-}
-
 static int64_t from_where(const struct pl_hand_partition *p, int64_t written)
 {
-	int64_t from = p->next;
+	int64_t from = is_foreign(p, written) ? p->first : written < p->next ? written : p->next;
 
-	if (is_behind(p, written))
-		from = is_foreign(p, written) ? p->first : written < from ? written : from;
 	if (has_unread(p) && p->newer < from)
 		from = p->newer;
 	return from < p->first ? p->first : from;
+}
+
+static bool is_behind(const struct pl_hand_partition *p, int64_t written)
+{
+	return from_where(p, written) < p->next;
 }
 
 static void tell_why_back(const struct pl_hand_partition *p, int64_t written)

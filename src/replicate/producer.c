@@ -27,11 +27,12 @@ struct pl_producer {
 
 static const char *const defaults[] = {
 	"linger.ms", "0", // the relay hands over whole batches; waiting for more would only cost time
-	"batch.num.messages", "10000", "queue.buffering.max.kbytes", "1048576", NULL,
+	"batch.num.messages", "10000", "queue.buffering.max.kbytes", "1048576",
+	"max.in.flight.requests.per.connection", "5", NULL,
 };
 
 static const char *const fixed[] = {
-	"enable.idempotence", "false", "acks", "all", "max.in.flight.requests.per.connection", "5", "message.send.max.retries", "0",
+	"enable.idempotence", "false", "acks", "all", "message.send.max.retries", "0",
 	"message.timeout.ms", "0",        // the outbox does not forget, so neither do we
 	"partitioner", "murmur2_random",  // a key's partition is that of every other client's, so orders of one key hold
 	"queue.buffering.max.messages", "1000000", NULL,

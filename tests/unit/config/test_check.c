@@ -257,6 +257,7 @@ static void kafka_and_nginx_must_make_sense(void **state)
 		{ "kafka:", "kafka: { brokers: \"h\" }", "1:19: kafka.brokers: must be a list \"host:port,host:port\"" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", heartbeat_topic: . }", "kafka.heartbeat_topic: \".\" is no name for a topic" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { group.id: x } }", "1:50: kafka.properties.group.id: is set by plist itself" },
+		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { retries: 3 } }", "1:49: kafka.properties.retries: is set by plist itself" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { liner.ms: 1 } }", "1:50: kafka.properties.liner.ms: librdkafka knows no such setting" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { linger.ms: much } }", "1:51: kafka.properties.linger.ms: Invalid value" },
 		{ "kafka:", "kafka: { brokers: \"h:1\", properties: { client.id_file: x } }",
