@@ -408,10 +408,7 @@ def apply(bench, say):
         logical.suspend()
         count = 200 if bench.quick else 400
         logical.pgbench("-f", __file__.replace("keys.py", "pgbench/logical.sql"), "-c", "32", "-j", "2", "-t", str(count * 5))
-        begun = time.monotonic()
-        logical.resume()
-        logical.wait_level()
-        seconds = time.monotonic() - begun
+        seconds = logical.caught_up_within()
         say(f"  logical replication: {32 * count * 5} transactions in {seconds:.2f} s: {32 * count * 5 / seconds:,.0f}/s")
         bench.figure("apply").add(subject, Sample(32 * count * 5 / seconds, 0.0, seconds))
         logical.suspend()  # or it would read the log beside the next turn

@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 
 import psycopg2
 
@@ -161,6 +162,18 @@ class LogicalReplication:
         wanted = run_sql(self.us_url, versions)
         with asking(self.eu_url) as ask:
             watch("logical replication is level", lambda: ask(versions) == wanted, timeout)
+
+    def caught_up_within(self, timeout=120):
+        """Resumed: seconds from the first transaction that arrives to the last, as the product is timed; its workers' start is not counted."""
+        versions = "SELECT sum(version) FROM properties"
+        wanted = run_sql(self.us_url, versions)
+        with asking(self.eu_url) as ask:
+            first = ask(versions)
+            self.resume()
+            watch("logical replication takes its first transaction", lambda: ask(versions) != first, timeout)
+            begun = time.monotonic()
+            watch("logical replication is level", lambda: ask(versions) == wanted, timeout)
+            return time.monotonic() - begun
 
     def wait_decoded(self, timeout=120):
         """Until it has read all of us's log, whoever wrote it."""
