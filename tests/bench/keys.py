@@ -386,7 +386,7 @@ def apply(bench, say):
     for turn in range(bench.rounds):
         fresh(bench)
         stack.wait_level()
-        run_sql(stack.postgres["eu"].url, "VACUUM ANALYZE")  # or autovacuum is at what the measurements before have left there
+        stack.tidy("eu")  # here it is the one that is measured
         with stack.relay_held("eu"):
             stack.load(region="eu", connections=16, seconds=0.8, warmup=0, ids=(1, 96), rate=100)
             stack.plistd["eu"].stop()
