@@ -12,6 +12,7 @@
 #include "replicate/relay.h"
 
 #define PRODUCE 0 // the protocol's number for it
+#define KEYS 100  // above every record id here
 
 static struct lab lab;
 static struct pl_embedded *broker;
@@ -128,7 +129,7 @@ static struct got look(void)
 {
 	rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(3);
 	struct got got = { 0 };
-	int last[64] = { 0 }, newest[64] = { 0 }, ends = 0;
+	int last[KEYS] = { 0 }, newest[KEYS] = { 0 }, ends = 0;
 	rd_kafka_t *rk = reader();
 
 	for (int i = 0; i < 3; i++)
@@ -151,6 +152,7 @@ static struct got look(void)
 		assert_int_equal(rd_kafka_message_headers(m, &headers), 0);
 		assert_int_equal(rd_kafka_header_get_last(headers, "plist-vector", &vector, &len), 0);
 		key = atoi(pl_arena_strndup(lab.arena, m->key, m->key_len));
+		assert_in_range(key, 0, KEYS - 1);
 		assert_int_equal(sscanf(vector, "{\"us\": %d}", &count), 1);
 		got.n++;
 		got.duplicates += count == last[key];
@@ -160,7 +162,7 @@ static struct got look(void)
 		seen_from[m->partition] = m->offset + 1;
 		rd_kafka_message_destroy(m);
 	}
-	for (int i = 0; i < 64; i++)
+	for (int i = 0; i < KEYS; i++)
 		got.end_early += last[i] < newest[i];
 	rd_kafka_topic_partition_list_destroy(all);
 	rd_kafka_consumer_close(rk);
