@@ -1,7 +1,7 @@
 // A producer: sends messages in order, and says of each what became of it.
 //
-// Nothing overtakes while it lives, but what the broker did not acknowledge in time is sent twice. When something was not delivered, it is to be thrown
-// away, and all that was not acknowledged is sent again by the next one.
+// It sends each once. When something was not delivered, what came after it may have been, and the broker may have the one that it did not acknowledge, too: then
+// the producer is to be thrown away, and the next one sends again all from there on.
 // Threads: belongs to one thread.
 #pragma once
 

@@ -11,11 +11,11 @@
 // is gone without a word, would keep the session and so the lock: PostgreSQL ends a leader's session that says nothing for a while
 // (LEASE_US). When that leader wakes up, what it still has under way arrives a second time.
 //
-// Order. Rows are read in the order of their ids, which is each record's order (replicate/outbox.c), and the producer
-// keeps it. When anything was not delivered, everything in flight is given up and read anew; what had overtaken it is sent once more then, after it,
-// for which it is deleted only when all before it is acknowledged. So the last message of a record is always its newest. Only a
-// message that the broker refuses for good (too large) is set aside, alone: it stays in the outbox and is tried again every minute, and
-// the others go on. The broker refuses whole batches, so after a refusal the rows concerned go one by one, to find the guilty.
+// Order. Rows are read in the order of their ids, which is each record's order (replicate/outbox.c), and sent in it. When anything was not
+// delivered, everything in flight is given up and read anew. What had overtaken it is then sent once more, after it: an acknowledged row is deleted
+// only when all before it are acknowledged, too. So the last message of a record is always its newest. Only a message that the broker refuses for
+// good (too large) is set aside, alone: it stays in the outbox and is tried again every minute, and the others go on. The broker refuses whole
+// batches, so after a refusal the rows concerned go one by one, to find the guilty.
 //
 // Pace. Nothing sleeps on a timer while there is work. While reads come back full, up to WINDOW batches are in flight; when one comes
 // back part-full, the relay is level with its writers, and the next read waits for the acknowledgement of what is in flight. So a lone
