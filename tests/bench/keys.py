@@ -11,8 +11,8 @@ import psycopg2
 import psycopg2.extras
 
 import costs
-from measure import Figure, Sample, median, watch
-from references import Express, LogicalReplication, asking, install_express, run_sql
+from measure import Figure, Sample, median
+from references import Express, LogicalReplication, arrives_within, install_express, run_sql
 from support import places
 from support.plistd import admin
 from support.process import wait_until
@@ -394,8 +394,8 @@ def apply(bench, say):
             stack.load(seconds=bench.seconds)
             stack.wait_outbox_empty("us")
             events = int(run_sql(stack.postgres["us"].url, "SELECT sum(version) FROM properties")[0][0] - before)
-            stack.plistd["eu"].start()
-            seconds = applied_within(stack)
+            state = "SELECT sum((vector ->> 'us')::int) FROM properties WHERE id <= 1000"
+            seconds = arrives_within(stack.postgres["eu"].url, state, run_sql(stack.postgres["us"].url, state), stack.plistd["eu"].start)
         say(f"  apply: {events} events in {seconds:.2f} s: {events / seconds:,.0f}/s")
         subject = Sample(events / seconds, 0.0, seconds)
         stack.wait_level()
@@ -413,19 +413,6 @@ def apply(bench, say):
         bench.figure("apply").add(subject, Sample(32 * count * 5 / seconds, 0.0, seconds))
         logical.suspend()  # or it would read the log beside the next turn
     logical.drop()
-
-
-def applied_within(stack, timeout=180):
-    """Seconds from the first applied event to the last, by the applier's own commits."""
-    us, eu = stack.postgres["us"].url, stack.postgres["eu"].url
-    state = "SELECT sum((vector ->> 'us')::int) FROM properties WHERE id <= 1000"
-    wanted = run_sql(us, state)
-    with asking(eu) as ask:
-        first = ask(state)
-        watch("eu takes its first event", lambda: ask(state) != first, timeout)
-        begun = time.monotonic()
-        watch("eu has applied all", lambda: ask(state) == wanted, timeout)
-        return time.monotonic() - begun
 
 
 def million(bench, say):

@@ -130,6 +130,17 @@ def install_express(folder):
     return folder
 
 
+def arrives_within(url, state, wanted, start, timeout=180):
+    """Seconds from the first change of what `state` answers, after start(), to its answer `wanted`: how long the start takes is not counted."""
+    with asking(url) as ask:
+        first = ask(state)
+        start()
+        watch("the first change arrives", lambda: ask(state) != first, timeout)
+        begun = time.monotonic()
+        watch("all has arrived", lambda: ask(state) == wanted, timeout)
+        return time.monotonic() - begun
+
+
 class LogicalReplication:
     """PostgreSQL's own replication of the reference table, us → eu.
 
@@ -163,17 +174,10 @@ class LogicalReplication:
         with asking(self.eu_url) as ask:
             watch("logical replication is level", lambda: ask(versions) == wanted, timeout)
 
-    def caught_up_within(self, timeout=120):
-        """Resumed: seconds from the first transaction that arrives to the last, as the product is timed; its workers' start is not counted."""
+    def caught_up_within(self):
+        """Resumed: seconds from the first transaction that arrives to the last."""
         versions = "SELECT sum(version) FROM properties"
-        wanted = run_sql(self.us_url, versions)
-        with asking(self.eu_url) as ask:
-            first = ask(versions)
-            self.resume()
-            watch("logical replication takes its first transaction", lambda: ask(versions) != first, timeout)
-            begun = time.monotonic()
-            watch("logical replication is level", lambda: ask(versions) == wanted, timeout)
-            return time.monotonic() - begun
+        return arrives_within(self.eu_url, versions, run_sql(self.us_url, versions), self.resume)
 
     def wait_decoded(self, timeout=120):
         """Until it has read all of us's log, whoever wrote it."""

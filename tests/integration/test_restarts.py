@@ -299,10 +299,10 @@ def test_no_event_is_lost_to_what_a_broker_without_its_disk_says_twice(stack, us
     def other_producer():
         """A relay's producer lives as long as its lock."""
         database = stack.database("us")
-        sql = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
-        before = database.rows(sql)
-        database.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
-        wait_until("the relay has its lock again", lambda: (now := database.rows(sql)) and now != before, 30)
+        holder = "FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        before = database.rows(f"SELECT pid {holder}")
+        database.execute(f"SELECT pg_terminate_backend(pid) {holder}")
+        wait_until("the relay has its lock again", lambda: (now := database.rows(f"SELECT pid {holder}")) and now != before, 30)
 
     stack.settle()
     stack.broker.lose_disk()

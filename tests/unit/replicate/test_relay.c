@@ -100,6 +100,13 @@ static void fill(int n)
 	pl_relay_wake(relay);
 }
 
+// Writes of one record.
+static void fill_one_key(int n)
+{
+	lab_ask(&lab, 0, "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) "
+	        "SELECT 'properties', 5, 'us', '{}', jsonb_build_object('us', i), 'r' || i, '', 200, '2090-01-01' FROM generate_series(1, %d) AS i", n);
+}
+
 static void until_empty(void)
 {
 	lab_until(&lab, "0", 0, "SELECT count(*) FROM outbox");
@@ -287,6 +294,7 @@ static void what_is_not_delivered_is_sent_again_by_another_producer(void **state
 	until_empty();
 	got = look();
 	assert_true(got.n >= 500);
+	assert_int_equal(got.end_early, 0);
 }
 
 static void passing_errors_are_tried_again(void **state)
@@ -315,8 +323,7 @@ static void what_has_overtaken_is_sent_again(void **state)
 	look();
 	rd_kafka_mock_push_request_errors(pl_embedded_cluster(broker), PRODUCE, 3, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_NO_ERROR,
 	                                  RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
-	lab_ask(&lab, 0, "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) "
-	        "SELECT 'properties', 5, 'us', '{}', jsonb_build_object('us', i), 'r' || i, '', 200, '2090-01-01' FROM generate_series(1, 20) AS i");
+	fill_one_key(20);
 	until_empty();
 	assert_int_equal(look().end_early, 0);
 }
@@ -327,8 +334,7 @@ static void what_the_broker_will_not_have_is_set_aside_alone(void **state)
 	// A batch of three is refused, then the first of them alone: that one is the guilty.
 	rd_kafka_mock_push_request_errors(pl_embedded_cluster(broker), PRODUCE, 2, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
 	                                  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
-	lab_ask(&lab, 0, "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) "
-	        "SELECT 'properties', 5, 'us', '{}', jsonb_build_object('us', i), 'r' || i, '', 200, '2090-01-01' FROM generate_series(1, 3) AS i");
+	fill_one_key(3);
 	lab_until(&lab, "1", 0, "SELECT count(*) FROM outbox");
 	lab_is(&lab, "{\"us\": 1}", 0, "SELECT vector FROM outbox");
 	fill(100);
@@ -385,7 +391,7 @@ static void the_broker_may_go_and_come(void **state)
 	until_empty();
 	got = look();
 	assert_true(got.n >= 300);
-	assert_int_equal(got.end_early, 0);
+	assert_int_equal(got.out_of_order, 0);
 }
 
 static void a_stop_sends_what_is_there(void **state)
