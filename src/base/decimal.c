@@ -318,9 +318,53 @@ int pl_decimal_round(struct pl_decimal *r, const struct pl_decimal *a, int scale
 	return give(r, unscaled, scale);
 }
 
+static int sign_of(int n)
+{
+	return (n > 0) - (n < 0);
+}
+
+static bool is_zero(const struct parts *parts)
+{
+	return parts->whole[0] == '0' && strspn(parts->fraction ? parts->fraction : "", "0") >= parts->nfraction;
+}
+
+// Without exponents: digit by digit, as they stand.
+static int compare_magnitudes(const struct parts *a, const struct parts *b)
+{
+	size_t common = a->nfraction < b->nfraction ? a->nfraction : b->nfraction;
+	int sign;
+
+	if (a->nwhole != b->nwhole) // none begins with a zero, except the zero
+		return a->nwhole < b->nwhole ? -1 : 1;
+	if ((sign = sign_of(memcmp(a->whole, b->whole, a->nwhole))) || (common > 0 && (sign = sign_of(memcmp(a->fraction, b->fraction, common)))))
+		return sign;
+	for (size_t i = common; i < a->nfraction; i++)
+		if (a->fraction[i] != '0')
+			return 1;
+	for (size_t i = common; i < b->nfraction; i++)
+		if (b->fraction[i] != '0')
+			return -1;
+	return 0;
+}
+
+static int compare_small(const struct parts *a, const struct parts *b)
+{
+	bool below = a->negative && !is_zero(a), other_below = b->negative && !is_zero(b);
+
+	if (below != other_below)
+		return below ? -1 : 1;
+	return below ? -compare_magnitudes(a, b) : compare_magnitudes(a, b);
+}
+
 int pl_decimal_cmp_text(const char *a, const char *b, int *sign_r)
 {
+	struct parts of_a, of_b;
 	struct pl_decimal x, y;
+
+	if (split(&of_a, a, strlen(a)) == 0 && split(&of_b, b, strlen(b)) == 0 && is_small(&of_a) && is_small(&of_b)) {
+		*sign_r = compare_small(&of_a, &of_b);
+		return 0;
+	}
 	pl_decimal_init(&x);
 	pl_decimal_init(&y);
 	int code = pl_decimal_parse(&x, a, strlen(a)) == 0 && pl_decimal_parse(&y, b, strlen(b)) == 0 ? 0 : -1;

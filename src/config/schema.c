@@ -122,7 +122,7 @@ static const struct pl_key rows[] = {
 { "kafka.pace", PL_KEY_DURATION, 0, CONFIG(kafka.pace_us), "20ms", .min = 0, .max = M,
   .doc = "While many write, the least time between two batches of the relay, and of the applier, so that more events share a request and a transaction; "
          "few never wait." },
-{ "kafka.apply_batch", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(kafka.apply_batch), "1000", .min = 1, .max = 100000,
+{ "kafka.apply_batch", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(kafka.apply_batch), "2500", .min = 1, .max = 100000,
   .doc = "Events that the applier writes in one transaction, at most." },
 { "kafka.apply_connections", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(kafka.apply_connections), "1", .min = 1, .max = 64,
   .doc = "Database connections that apply events at the same time; partitions are dealt out among them." },

@@ -9,7 +9,7 @@
 //
 // The database runs in READ COMMITTED, and a row that is being written here may at the same moment be written by a client. What holds:
 //
-//   - The first statement of the transaction locks the rows of all records concerned, in the order of their ids (SELECT … FOR NO KEY UPDATE).
+//   - The transaction's first statement locks the rows of all records concerned, in the order of their ids (SELECT … FOR NO KEY UPDATE).
 //     Where a client's transaction holds the row, it waits, and then returns the row as that transaction left it, not as our snapshot saw
 //     it. From then on the row cannot change until we end. Everything is decided after this point, from what it returned.
 //   - Siblings and remembered requests are read by later statements. Each has a snapshot of its own, taken after the lock was had; and
@@ -26,8 +26,12 @@
 //
 // What goes on meanwhile
 //
-// Many new requests are the larger part of a batch, and go last, by COPY. As soon as they are sent, `meanwhile` of the tools is called, and whoever takes
-// the messages reads the next batch while the database is at this one. Nothing of the next batch is decided: its rows are not locked.
+// Two processors have to do with a batch, the database's and ours, and the requests to remember are the larger part of it. They are known without any
+// row: so they go by COPY when all is decided, and while the database is at them it is asked the policies, the rows are put into form,
+// and `meanwhile` of the tools is called: whoever takes the messages reads the next batch. Nothing of that one is decided: its rows are not locked.
+//
+//	database  locks, rows read │       │ memory │ COPY of the requests ………………………………………… │ rows, siblings, conflicts, COMMIT
+//	here      what was heard   │decided│        │ pieces for COPY, policies, rows' form, next batch │
 //
 // What fails alone
 //
@@ -274,28 +278,41 @@ static void begin_attempt(struct pl_apply_batch *b, const struct item *items, in
 
 // --- the transaction
 
+static struct pl_apply_outcome outcome_of(const struct pl_apply_batch *b)
+{
+	return (struct pl_apply_outcome){
+		.targets = b->targets, .ntargets = b->ntargets, .heard = b->heard, .nheard = b->nheard, .positions = b->positions,
+		.npositions = b->npositions, .conflicts = b->conflicts, .nconflicts = b->nconflicts, .dead = b->dead, .ndead = b->ndead,
+	};
+}
+
 static int decide_and_write(struct pl_apply_batch *b, const struct pl_apply_tools *tools, const struct item *items, int n, struct pl_error *err)
 {
 	struct pl_apply_sql *sql = tools->sql;
 	struct pl_session *session = tools->session;
-	int64_t now_us = pl_now_us();
+	struct pl_apply_outcome outcome;
+	bool copied;
 	int code;
 
-	if (b->ntargets > 0 && (code = pl_apply_sql_load(sql, session, b->arena, b->targets, b->ntargets, err)) < 0)
+	if ((code = pl_apply_sql_lock(sql, session, b->targets, b->ntargets, err)) < 0)
 		return code;
-	for (int i = 0; i < n; i++)
-		if (items[i].event)
-			pl_apply_batch_decide_event(b, &items[i], now_us);
-	if ((code = pl_apply_batch_ask_memory(b, tools, items, n, err)) < 0)
+	pl_apply_batch_hear_all(b, items, n);
+	copied = b->careful == 0 && pl_apply_sql_copies(b->heard, b->nheard);
+	if ((code = pl_apply_sql_load(sql, session, b->arena, b->targets, b->ntargets, err)) < 0)
+		return code;
+	pl_apply_batch_decide_all(b, items, n);
+	if ((code = pl_apply_batch_ask_memory(b, tools, items, n, err)) < 0 ||
+	    (copied && (code = pl_apply_sql_copy_send(sql, session, b->heard, b->nheard, err)) < 0))
 		return code;
 	pl_apply_batch_show_all(b, tools);
-	if ((code = pl_apply_sql_write(sql, session, b->careful > 0, b->targets, b->ntargets, b->heard, b->nheard, b->positions, b->npositions,
-	                               err)) < 0 ||
-	    (code = pl_apply_sql_siblings(sql, session, b->targets, b->ntargets, err)) < 0 ||
-	    (code = pl_apply_sql_close(sql, session, b->targets, b->ntargets, err)) < 0 ||
-	    (code = pl_apply_sql_conflicts(sql, session, b->conflicts, b->nconflicts, err)) < 0 ||
-	    (code = pl_apply_sql_dead_letters(sql, session, b->dead, b->ndead, err)) < 0 ||
-	    (code = pl_apply_sql_copy(sql, session, tools->meanwhile, tools->arg, err)) < 0)
+	outcome = outcome_of(b);
+	if (copied)
+		outcome.nheard = 0;
+	pl_apply_sql_ready(sql, &outcome);
+	if (copied && tools->meanwhile)
+		tools->meanwhile(tools->arg);
+	if ((copied && (code = pl_apply_sql_copy_receive(session, err)) < 0) ||
+	    (code = pl_apply_sql_write(sql, session, b->careful > 0, err)) < 0)
 		return code;
 	return pl_apply_sql_later(sql, session, b->heard, b->nheard, err);
 }
@@ -391,9 +408,11 @@ int pl_apply_batch_write(struct pl_apply_batch *batch, const struct pl_apply_too
 
 static int show_anew(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_error *err)
 {
+	struct pl_apply_outcome outcome;
 	int code;
 
-	if ((code = pl_apply_sql_load(tools->sql, tools->session, b->arena, b->targets, b->ntargets, err)) < 0)
+	if ((code = pl_apply_sql_lock(tools->sql, tools->session, b->targets, b->ntargets, err)) < 0 ||
+	    (code = pl_apply_sql_load(tools->sql, tools->session, b->arena, b->targets, b->ntargets, err)) < 0)
 		return code;
 	for (int i = 0; i < b->ntargets; i++)
 		b->targets[i]->ask = b->targets[i]->state.n > 1; // a client may have replaced them since
@@ -410,10 +429,9 @@ static int show_anew(struct pl_apply_batch *b, const struct pl_apply_tools *tool
 		if (target->shown->nrows > 1 && tools->config->conflicts.record)
 			b->conflicts[b->nconflicts++] = pl_conflict_make(b->arena, target, &target->state, target->shown, &policy, NULL);
 	}
-	if ((code = pl_apply_sql_write(tools->sql, tools->session, true, b->targets, b->ntargets, NULL, 0, NULL, 0, err)) < 0 ||
-	    (code = pl_apply_sql_siblings(tools->sql, tools->session, b->targets, b->ntargets, err)) < 0)
-		return code;
-	return pl_apply_sql_conflicts(tools->sql, tools->session, b->conflicts, b->nconflicts, err);
+	outcome = outcome_of(b);
+	pl_apply_sql_ready(tools->sql, &outcome);
+	return pl_apply_sql_write(tools->sql, tools->session, true, err);
 }
 
 int pl_apply_batch_show_anew(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, const struct pl_flagged *records, int n,

@@ -44,7 +44,8 @@ struct pl_apply_batch {
 	int careful;                  // so many transactions more expect that rows and requests are there already
 };
 
-void pl_apply_batch_decide_event(struct pl_apply_batch *b, const struct item *item, int64_t now_us);
+void pl_apply_batch_hear_all(struct pl_apply_batch *b, const struct item *items, int n);
+void pl_apply_batch_decide_all(struct pl_apply_batch *b, const struct item *items, int n);
 int pl_apply_batch_ask_memory(struct pl_apply_batch *b, const struct pl_apply_tools *tools, const struct item *items, int n, struct pl_error *err);
 void pl_apply_batch_show_all(struct pl_apply_batch *b, const struct pl_apply_tools *tools);
 void pl_apply_batch_show_target(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_target *target);

@@ -75,7 +75,7 @@ static void replaced(struct pl_apply_batch *b, struct pl_target *target)
 {
 	target->changed = true;
 	target->ask = false;
-	for (int i = 0; i < b->ndetections; i++)
+	for (int i = 0; i < b->ndetections && target->met; i++)
 		if (b->detections[i]->target == target)
 			b->detections[i]->closed = true;
 }
@@ -87,15 +87,24 @@ static void detected(struct pl_apply_batch *b, struct pl_target *target, const s
 	detection->target = target;
 	detection->event = event;
 	detection->state = target->state;
+	target->met = true;
 	b->detections[b->ndetections++] = detection;
 }
 
-void pl_apply_batch_decide_event(struct pl_apply_batch *b, const struct item *item, int64_t now_us)
+void pl_apply_batch_hear_all(struct pl_apply_batch *b, const struct item *items, int n)
+{
+	int64_t now_us = pl_now_us();
+
+	for (int i = 0; i < n; i++)
+		if (items[i].event)
+			hear(b, items[i].event, now_us);
+}
+
+static void decide_event(struct pl_apply_batch *b, const struct item *item)
 {
 	struct pl_event *event = item->event;
 	struct pl_target *target = pl_apply_batch_target_of(b, event->resource, event->id);
 
-	hear(b, event, now_us);
 	b->counts.foreign += event->foreign;
 	switch (pl_decide_take(b->arena, &target->state, event)) {
 	case PL_DECIDED_STALE:
@@ -116,22 +125,51 @@ void pl_apply_batch_decide_event(struct pl_apply_batch *b, const struct item *it
 	b->counts.applied++;
 }
 
+void pl_apply_batch_decide_all(struct pl_apply_batch *b, const struct item *items, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (items[i].event)
+			decide_event(b, &items[i]);
+}
+
 // --- twins: what is remembered, from the database and from this batch
 
-static void add_question(struct pl_question *questions, int *n, const struct pl_sibling *write, const struct pl_target *target)
+static void add_question(struct pl_question *questions, int *n, const struct pl_sibling *write, struct pl_target *target)
 {
 	if (write->request_id && write->fingerprint)
 		questions[(*n)++] = (struct pl_question){ write->request_id, write->principal, target };
 }
 
+// In the order in which they stand.
+static void give_to_targets(struct pl_apply_batch *b)
+{
+	for (int i = b->nremembered - 1; i >= 0; i--) {
+		struct pl_target *target = b->remembered[i].target;
+
+		b->remembered[i].next = target->remembered;
+		target->remembered = &b->remembered[i];
+	}
+	for (int i = b->nheard - 1; i >= 0; i--) {
+		struct pl_target *target = pl_apply_batch_target_of(b, b->heard[i].event->resource, b->heard[i].event->id);
+
+		b->heard[i].next = target->heard;
+		target->heard = &b->heard[i];
+	}
+}
+
 // Of every write that stands or stood in this batch. Asked only for records of which siblings are to be shown.
 int pl_apply_batch_ask_memory(struct pl_apply_batch *b, const struct pl_apply_tools *tools, const struct item *items, int n, struct pl_error *err)
 {
-	int nquestions = 0, room = n;
+	int nquestions = 0, room = n, code;
+	bool any = b->ndetections > 0;
 	struct pl_question *questions;
 
-	for (int i = 0; i < b->ntargets; i++)
+	for (int i = 0; i < b->ntargets; i++) {
 		room += b->targets[i]->state.n;
+		any |= b->targets[i]->ask;
+	}
+	if (!any)
+		return 0;
 	for (int i = 0; i < b->ndetections; i++)
 		room += b->detections[i]->state.n;
 	questions = pl_arena_alloc(b->arena, sizeof questions[0] * (size_t)room + 1);
@@ -146,7 +184,10 @@ int pl_apply_batch_ask_memory(struct pl_apply_batch *b, const struct pl_apply_to
 			if (items[i].event && pl_apply_batch_target_of(b, items[i].event->resource, items[i].event->id)->ask)
 				add_question(questions, &nquestions, &items[i].event->write,
 				             pl_apply_batch_target_of(b, items[i].event->resource, items[i].event->id));
-	return pl_apply_sql_remembered(tools->sql, tools->session, b->arena, questions, nquestions, &b->remembered, &b->nremembered, err);
+	if ((code = pl_apply_sql_remembered(tools->sql, tools->session, b->arena, questions, nquestions, &b->remembered, &b->nremembered, err)) < 0)
+		return code;
+	give_to_targets(b);
+	return 0;
 }
 
 static int twins_of(struct pl_apply_batch *b, const struct pl_target *target, struct pl_twins **twins_r)
@@ -154,22 +195,16 @@ static int twins_of(struct pl_apply_batch *b, const struct pl_target *target, st
 	struct pl_twins *twins;
 	int n = 0;
 
-	for (int i = 0; i < b->nremembered; i++)
-		n += b->remembered[i].target == target;
-	for (int i = 0; i < b->nheard; i++)
-		n += b->heard[i].event->id == target->key.id && b->heard[i].event->resource == target->resource;
+	for (const struct pl_remembrance *r = target->remembered; r; r = r->next)
+		n++;
+	for (const struct pl_heard *h = target->heard; h; h = h->next)
+		n++;
 	*twins_r = twins = pl_arena_alloc(b->arena, sizeof twins[0] * (size_t)n + 1);
 	n = 0;
-	for (int i = 0; i < b->nremembered; i++)
-		if (b->remembered[i].target == target)
-			twins[n++] = b->remembered[i].twins;
-	for (int i = 0; i < b->nheard; i++) {
-		const struct pl_event *event = b->heard[i].event;
-
-		if (event->id == target->key.id && event->resource == target->resource)
-			twins[n++] = (struct pl_twins){ event->write.request_id, event->write.principal, event->write.fingerprint,
-				b->heard[i].ndots, b->heard[i].dots };
-	}
+	for (const struct pl_remembrance *r = target->remembered; r; r = r->next)
+		twins[n++] = r->twins;
+	for (const struct pl_heard *h = target->heard; h; h = h->next)
+		twins[n++] = (struct pl_twins){ h->event->write.request_id, h->event->write.principal, h->event->write.fingerprint, h->ndots, h->dots };
 	return n;
 }
 

@@ -80,6 +80,8 @@ struct pl_apply_sql *pl_apply_sql_new(const struct pl_config *config)
 		sql->rows[i] = row_columns(&config->resources[i]);
 	sql->ids = COLUMNS(id_types);
 	sql->pairs = COLUMNS(pair_types);
+	sql->replaced = COLUMNS(pair_types);
+	sql->settled = COLUMNS(pair_types);
 	sql->questions = COLUMNS(question_types);
 	sql->siblings = COLUMNS(sibling_types);
 	sql->conflicts = COLUMNS(conflict_types);
@@ -103,6 +105,8 @@ void pl_apply_sql_free(struct pl_apply_sql **at)
 	free(sql->rows);
 	pl_columns_free(&sql->ids);
 	pl_columns_free(&sql->pairs);
+	pl_columns_free(&sql->replaced);
+	pl_columns_free(&sql->settled);
 	pl_columns_free(&sql->questions);
 	pl_columns_free(&sql->siblings);
 	pl_columns_free(&sql->conflicts);
@@ -256,18 +260,35 @@ static void read_row(struct pl_arena *arena, const PGresult *result, int i, stru
 	stand_alone(arena, target);
 }
 
-static int lock_rows(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, struct pl_target *const *targets, int n,
-                     struct pl_error *err)
+// How many of the first targets are of one resource.
+static int of_one_resource(struct pl_target *const *targets, int n)
 {
+	int same = 0;
+
+	while (same < n && targets[same]->resource == targets[0]->resource)
+		same++;
+	return same;
+}
+
+// Of one resource: their rows.
+static int send_lock(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n, struct pl_error *err)
+{
+	struct pl_conn_params params;
 	char statement[32];
-	PGresult *result;
-	int at = 0;
 
 	pl_columns_reset(sql->ids);
 	for (int i = 0; i < n; i++)
 		pl_columns_i64(sql->ids, 0, targets[i]->key.id);
+	params = pl_columns_params(sql->ids);
 	snprintf(statement, sizeof statement, "apply_lock_%d", targets[0]->resource->index);
-	result = pl_apply_ask(session, statement, sql->ids, err);
+	return pl_session_send(session, statement, &params, err);
+}
+
+static int receive_locked(struct pl_session *session, struct pl_arena *arena, struct pl_target *const *targets, int n, struct pl_error *err)
+{
+	PGresult *result = pl_session_receive(session, err);
+	int at = 0;
+
 	if (!result)
 		return err->code;
 	for (int i = 0; i < PQntuples(result); i++) { // both are ascending by id
@@ -333,15 +354,21 @@ static int load_siblings(struct pl_apply_sql *sql, struct pl_session *session, s
 	return 0;
 }
 
+int pl_apply_sql_lock(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n, struct pl_error *err)
+{
+	return n > 0 ? send_lock(sql, session, targets, of_one_resource(targets, n), err) : 0;
+}
+
 int pl_apply_sql_load(struct pl_apply_sql *sql, struct pl_session *session, struct pl_arena *arena, struct pl_target *const *targets, int n,
                       struct pl_error *err)
 {
 	int code;
 
-	for (int from = 0, to; from < n; from = to) {
-		for (to = from + 1; to < n && targets[to]->resource == targets[from]->resource; to++)
-			;
-		if ((code = lock_rows(sql, session, arena, targets + from, to - from, err)) < 0)
+	for (int from = 0, same; from < n; from += same) {
+		same = of_one_resource(targets + from, n - from);
+		if (from > 0 && (code = send_lock(sql, session, targets + from, same, err)) < 0)
+			return code;
+		if ((code = receive_locked(session, arena, targets + from, same, err)) < 0)
 			return code;
 	}
 	return load_siblings(sql, session, arena, targets, n, err);
@@ -358,8 +385,8 @@ static struct pl_remembrance *add_found(struct found *found, const struct pl_que
 		found->cap = found->cap ? 2 * found->cap : 64;
 		found->items = pl_realloc(found->items, sizeof found->items[0] * (size_t)found->cap);
 	}
-	found->items[found->n] = (struct pl_remembrance){ question->target,
-		{ question->request_id, question->principal, fingerprint, n, dots } };
+	found->items[found->n] = (struct pl_remembrance){ .target = question->target,
+		.twins = { question->request_id, question->principal, fingerprint, n, dots } };
 	return &found->items[found->n++];
 }
 

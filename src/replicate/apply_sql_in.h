@@ -8,8 +8,10 @@ struct pl_apply_sql {
 	const struct pl_config *config;
 	struct pl_arena *arena;
 	const char *const *setup;
-	struct pl_columns **rows; // by resource
-	struct pl_columns *ids, *pairs, *questions, *siblings, *conflicts, *anew, *dead, *requests, *positions;
+	struct pl_columns *ids, *pairs, *questions, *requests, *positions;
+	// What was made ready: the rows by resource; records that had siblings, and those of them that have none any more; …
+	struct pl_columns **rows, *replaced, *settled, *siblings, *conflicts, *anew, *dead;
+	int first;                // with this resource's rows go the positions and the requests
 	struct pl_columns *copy;  // of requests, as COPY takes them
 	struct pl_buf text;       // scratch
 };

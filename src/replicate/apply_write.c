@@ -11,6 +11,7 @@
 #include "replicate/fields.h"
 
 #define COPY_AT 64                        // requests from which on COPY is the shorter way
+#define COPY_PIECE 32768                  // bytes
 #define LOCATION_MAX (PL_REGION_MAX + 128)
 
 static int64_t one_number(PGresult *result)
@@ -108,15 +109,6 @@ static void add_position(struct pl_columns *columns, int at, const struct pl_pos
 // It costs the server half of what the same rows cost by unnest(), but knows no ON CONFLICT and needs two round trips: for many requests of which none
 // is known yet.
 
-static bool by_copy(const struct pl_heard *heard, int n, bool careful)
-{
-	int first = 0;
-
-	for (int i = 0; i < n; i++)
-		first += !heard[i].later;
-	return !careful && first >= COPY_AT;
-}
-
 static void add_requests(struct pl_apply_sql *sql, struct pl_columns *columns, int at, const struct pl_heard *heard, int n)
 {
 	for (int i = 0; i < n; i++)
@@ -124,44 +116,53 @@ static void add_requests(struct pl_apply_sql *sql, struct pl_columns *columns, i
 			add_request(sql, columns, at, &heard[i]);
 }
 
-int pl_apply_sql_copy(struct pl_apply_sql *sql, struct pl_session *session, void (*meanwhile)(void *arg), void *arg, struct pl_error *err)
+bool pl_apply_sql_copies(const struct pl_heard *heard, int n)
 {
-	const struct pl_buf *rows;
-	PGresult *result;
+	int first = 0;
+
+	for (int i = 0; i < n; i++)
+		first += !heard[i].later;
+	return first >= COPY_AT;
+}
+
+static int put_rows(struct pl_session *session, const struct pl_buf *rows, struct pl_error *err)
+{
+	return pl_session_copy_put(session, rows->data, rows->len, err);
+}
+
+// A piece of them at a time, so that the server is at the first while the others are being made.
+int pl_apply_sql_copy_send(struct pl_apply_sql *sql, struct pl_session *session, const struct pl_heard *heard, int n, struct pl_error *err)
+{
+	PGresult *result = pl_session_exec(session, PL_APPLY_COPY, 0, NULL, err);
 	int code;
 
-	if (sql->copy->columns[0].n == 0)
-		return 0;
-	result = pl_session_exec(session, PL_APPLY_COPY, 0, NULL, err);
 	if (!result)
 		return err->code;
 	PQclear(result);
-	rows = pl_columns_copy(sql->copy);
-	if ((code = pl_session_copy_put(session, rows->data, rows->len, err)) < 0 || (code = pl_session_copy_close(session, NULL, err)) < 0)
+	pl_columns_reset(sql->copy);
+	for (int i = 0; i < n; i++) {
+		if (!heard[i].later)
+			add_request(sql, sql->copy, 0, &heard[i]);
+		if (sql->copy->rows.len < COPY_PIECE)
+			continue;
+		if ((code = put_rows(session, &sql->copy->rows, err)) < 0)
+			return code;
+		pl_buf_reset(&sql->copy->rows);
+	}
+	if ((code = put_rows(session, pl_columns_copy(sql->copy), err)) < 0)
 		return code;
-	if (meanwhile)
-		meanwhile(arg);
-	result = pl_session_receive(session, err);
+	return pl_session_copy_close(session, NULL, err);
+}
+
+int pl_apply_sql_copy_receive(struct pl_session *session, struct pl_error *err)
+{
+	PGresult *result = pl_session_receive(session, err);
+
 	PQclear(result);
 	return result ? 0 : err->code;
 }
 
 // --- rows
-
-// The requests whose id another one of this batch has: one statement cannot insert an id and then join it.
-int pl_apply_sql_later(struct pl_apply_sql *sql, struct pl_session *session, const struct pl_heard *heard, int n, struct pl_error *err)
-{
-	int code = 0;
-
-	for (int i = 0; i < n && code == 0; i++) {
-		if (!heard[i].later)
-			continue;
-		pl_columns_reset(sql->requests);
-		add_request(sql, sql->requests, 0, &heard[i]);
-		code = pl_apply_tell(session, "apply_remember", sql->requests, err);
-	}
-	return code;
-}
 
 static int rows_written(struct pl_session *session, int nrows, struct pl_error *err)
 {
@@ -178,59 +179,46 @@ static int rows_written(struct pl_session *session, int nrows, struct pl_error *
 	return PL_ECONFLICT;
 }
 
-// One statement: the rows of one resource, and, with the first, positions and, unless they are many and new, requests.
-static int send_rows(struct pl_apply_sql *sql, struct pl_session *session, bool careful, int resource, struct pl_error *err)
+// The rows of each resource are one statement's; with the first one's go the positions and the requests.
+static void rows_ready(struct pl_apply_sql *sql, const struct pl_apply_outcome *outcome)
+{
+	struct pl_columns *with_first;
+	int at;
+
+	for (int i = 0; i < sql->config->nresources; i++)
+		pl_columns_reset(sql->rows[i]);
+	for (int i = 0; i < outcome->ntargets; i++)
+		if (outcome->targets[i]->changed)
+			add_row(sql, sql->rows[outcome->targets[i]->key.resource], outcome->targets[i]);
+	sql->first = outcome->ntargets > 0 ? outcome->targets[0]->key.resource : 0;
+	with_first = sql->rows[sql->first];
+	at = PL_ROW_FIELDS + sql->config->resources[sql->first].nfields + PL_ROW_TAIL;
+	add_requests(sql, with_first, at, outcome->heard, outcome->nheard);
+	for (int i = 0; i < outcome->npositions; i++)
+		add_position(with_first, at + PL_REQUEST_COLUMNS, &outcome->positions[i]);
+}
+
+static int write_rows(struct pl_apply_sql *sql, struct pl_session *session, bool careful, int resource, struct pl_error *err)
 {
 	struct pl_conn_params params = pl_columns_params(sql->rows[resource]);
 	char statement[32];
+	int code;
 
 	snprintf(statement, sizeof statement, careful ? "apply_write_%d" : "apply_write_new_%d", resource);
-	return pl_session_send(session, statement, &params, err);
+	code = pl_session_send(session, statement, &params, err);
+	return code < 0 ? code : rows_written(session, sql->rows[resource]->columns[PL_ROW_ID].n, err);
 }
 
-int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, bool careful, struct pl_target *const *targets, int n,
-                       const struct pl_heard *heard, int nheard, const struct pl_position *positions, int npositions, struct pl_error *err)
+// --- siblings
+
+static void collect_pairs(struct pl_columns *pairs, const struct pl_apply_outcome *outcome, bool (*wanted)(const struct pl_target *target))
 {
-	int from = 0, resource = n > 0 ? targets[0]->key.resource : 0, code, to, nrows;
-	bool copied = by_copy(heard, nheard, careful);
-
-	pl_columns_reset(sql->copy);
-	do { // at least once, for the requests and positions
-		struct pl_columns *columns = sql->rows[resource];
-		int at = PL_ROW_FIELDS + sql->config->resources[resource].nfields + PL_ROW_TAIL;
-
-		pl_columns_reset(columns);
-		nrows = 0;
-		for (to = from; to < n && targets[to]->key.resource == resource; to++)
-			if (targets[to]->changed) {
-				add_row(sql, columns, targets[to]);
-				nrows++;
-			}
-		if (from == 0 && !copied)
-			add_requests(sql, columns, at, heard, nheard);
-		for (int i = 0; i < npositions && from == 0; i++)
-			add_position(columns, at + PL_REQUEST_COLUMNS, &positions[i]);
-		if ((from == 0 || nrows > 0) && (code = send_rows(sql, session, careful, resource, err)) < 0)
-			return code;
-		if (from == 0 && copied) // while the server is at the rows
-			add_requests(sql, sql->copy, 0, heard, nheard);
-		if ((from == 0 || nrows > 0) && (code = rows_written(session, nrows, err)) < 0)
-			return code;
-		from = to;
-		resource = from < n ? targets[from]->key.resource : resource;
-	} while (from < n);
-	return 0;
-}
-
-static bool collect_pairs(struct pl_apply_sql *sql, struct pl_target *const *targets, int n, bool (*wanted)(const struct pl_target *target))
-{
-	pl_columns_reset(sql->pairs);
-	for (int i = 0; i < n; i++)
-		if (wanted(targets[i])) {
-			pl_columns_text(sql->pairs, 0, targets[i]->resource->name);
-			pl_columns_i64(sql->pairs, 1, targets[i]->key.id);
+	pl_columns_reset(pairs);
+	for (int i = 0; i < outcome->ntargets; i++)
+		if (wanted(outcome->targets[i])) {
+			pl_columns_text(pairs, 0, outcome->targets[i]->resource->name);
+			pl_columns_i64(pairs, 1, outcome->targets[i]->key.id);
 		}
-	return sql->pairs->columns[0].n > 0;
 }
 
 static bool had_siblings(const struct pl_target *target)
@@ -263,23 +251,21 @@ static void add_sibling(struct pl_apply_sql *sql, const struct pl_target *target
 	pl_columns_bytes(columns, 11, write->fingerprint, PL_SHA256_SIZE);
 }
 
-int pl_apply_sql_siblings(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n, struct pl_error *err)
+// Those that were are deleted, those that stand inserted; and where none stand any more, the open conflicts are closed.
+static void siblings_ready(struct pl_apply_sql *sql, const struct pl_apply_outcome *outcome)
 {
-	int code;
-
-	if (collect_pairs(sql, targets, n, had_siblings) && (code = pl_apply_tell(session, "apply_siblings_delete", sql->pairs, err)) < 0)
-		return code;
+	collect_pairs(sql->replaced, outcome, had_siblings);
+	collect_pairs(sql->settled, outcome, lost_siblings);
 	pl_columns_reset(sql->siblings);
-	for (int i = 0; i < n; i++)
-		for (int j = 0; targets[i]->changed && targets[i]->state.n > 1 && j < targets[i]->state.n; j++)
-			add_sibling(sql, targets[i], &targets[i]->state.writes[j]);
-	return sql->siblings->columns[0].n > 0 ? pl_apply_tell(session, "apply_siblings_insert", sql->siblings, err) : 0;
+	for (int i = 0; i < outcome->ntargets; i++) {
+		const struct pl_target *target = outcome->targets[i];
+
+		for (int j = 0; target->changed && target->state.n > 1 && j < target->state.n; j++)
+			add_sibling(sql, target, &target->state.writes[j]);
+	}
 }
 
-int pl_apply_sql_close(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n, struct pl_error *err)
-{
-	return collect_pairs(sql, targets, n, lost_siblings) ? pl_apply_tell(session, "apply_conflicts_close", sql->pairs, err) : 0;
-}
+// --- conflicts
 
 static void add_conflict(struct pl_apply_sql *sql, const struct pl_conflict_row *row)
 {
@@ -315,44 +301,83 @@ static void add_anew(struct pl_apply_sql *sql, const struct pl_conflict_row *row
 	pl_columns_text(c, 7, row->visible);
 }
 
-int pl_apply_sql_conflicts(struct pl_apply_sql *sql, struct pl_session *session, const struct pl_conflict_row *rows, int n, struct pl_error *err)
+static void conflicts_ready(struct pl_apply_sql *sql, const struct pl_apply_outcome *outcome)
 {
-	int code = 0;
-
 	pl_columns_reset(sql->conflicts);
 	pl_columns_reset(sql->anew);
-	for (int i = 0; i < n; i++) {
-		if (rows[i].event)
-			add_conflict(sql, &rows[i]);
+	for (int i = 0; i < outcome->nconflicts; i++) {
+		if (outcome->conflicts[i].event)
+			add_conflict(sql, &outcome->conflicts[i]);
 		else
-			add_anew(sql, &rows[i]);
+			add_anew(sql, &outcome->conflicts[i]);
 	}
-	if (sql->conflicts->columns[0].n > 0)
-		code = pl_apply_tell(session, "apply_conflicts_insert", sql->conflicts, err);
-	if (code == 0 && sql->anew->columns[0].n > 0)
-		code = pl_apply_tell(session, "apply_conflicts_anew", sql->anew, err);
-	return code;
 }
 
-int pl_apply_sql_dead_letters(struct pl_apply_sql *sql, struct pl_session *session, const struct pl_dead_letter *letters, int n,
-                              struct pl_error *err)
+static void dead_letters_ready(struct pl_apply_sql *sql, const struct pl_apply_outcome *outcome)
 {
 	struct pl_columns *c = sql->dead;
 
-	if (n == 0)
-		return 0;
 	pl_columns_reset(c);
-	for (int i = 0; i < n; i++) {
-		pl_columns_text(c, 0, letters[i].topic);
-		pl_columns_i64(c, 1, letters[i].partition);
-		pl_columns_i64(c, 2, letters[i].offset);
-		pl_columns_bytes(c, 3, letters[i].key, letters[i].key_len);
-		pl_columns_bytes(c, 4, letters[i].value, letters[i].value_len);
-		pl_columns_text(c, 5, letters[i].headers);
-		pl_columns_text(c, 6, letters[i].error);
+	for (int i = 0; i < outcome->ndead; i++) {
+		const struct pl_dead_letter *letter = &outcome->dead[i];
+
+		pl_columns_text(c, 0, letter->topic);
+		pl_columns_i64(c, 1, letter->partition);
+		pl_columns_i64(c, 2, letter->offset);
+		pl_columns_bytes(c, 3, letter->key, letter->key_len);
+		pl_columns_bytes(c, 4, letter->value, letter->value_len);
+		pl_columns_text(c, 5, letter->headers);
+		pl_columns_text(c, 6, letter->error);
 	}
-	return pl_apply_tell(session, "apply_dead_letters", c, err);
 }
+
+// --- all of it
+
+void pl_apply_sql_ready(struct pl_apply_sql *sql, const struct pl_apply_outcome *outcome)
+{
+	rows_ready(sql, outcome);
+	siblings_ready(sql, outcome);
+	conflicts_ready(sql, outcome);
+	dead_letters_ready(sql, outcome);
+}
+
+static int tell_if_any(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err)
+{
+	return columns->columns[0].n > 0 ? pl_apply_tell(session, statement, columns, err) : 0;
+}
+
+int pl_apply_sql_write(struct pl_apply_sql *sql, struct pl_session *session, bool careful, struct pl_error *err)
+{
+	int code;
+
+	for (int i = sql->first; i < sql->config->nresources; i++) // the first in any case, for what goes with it
+		if ((i == sql->first || sql->rows[i]->columns[PL_ROW_ID].n > 0) && (code = write_rows(sql, session, careful, i, err)) < 0)
+			return code;
+	if ((code = tell_if_any(session, "apply_siblings_delete", sql->replaced, err)) < 0 ||
+	    (code = tell_if_any(session, "apply_siblings_insert", sql->siblings, err)) < 0 ||
+	    (code = tell_if_any(session, "apply_conflicts_close", sql->settled, err)) < 0 ||
+	    (code = tell_if_any(session, "apply_conflicts_insert", sql->conflicts, err)) < 0 ||
+	    (code = tell_if_any(session, "apply_conflicts_anew", sql->anew, err)) < 0)
+		return code;
+	return tell_if_any(session, "apply_dead_letters", sql->dead, err);
+}
+
+// The requests whose id another one of this batch has: one statement cannot insert an id and then join it.
+int pl_apply_sql_later(struct pl_apply_sql *sql, struct pl_session *session, const struct pl_heard *heard, int n, struct pl_error *err)
+{
+	int code = 0;
+
+	for (int i = 0; i < n && code == 0; i++) {
+		if (!heard[i].later)
+			continue;
+		pl_columns_reset(sql->requests);
+		add_request(sql, sql->requests, 0, &heard[i]);
+		code = pl_apply_tell(session, "apply_remember", sql->requests, err);
+	}
+	return code;
+}
+
+// --- beside the batches
 
 int pl_apply_sql_positions(struct pl_apply_sql *sql, struct pl_session *session, const struct pl_position *positions, int n,
                            struct pl_error *err)

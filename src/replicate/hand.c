@@ -15,6 +15,7 @@ void pl_hand_init(struct pl_hand *hand)
 	memset(hand, 0, sizeof *hand);
 	hand->now.arena = pl_arena_new(64 * 1024);
 	hand->ahead.arena = pl_arena_new(64 * 1024);
+	hand->done.arena = pl_arena_new(64 * 1024);
 }
 
 static void drop(struct pl_held *held)
@@ -26,8 +27,14 @@ static void drop(struct pl_held *held)
 	pl_arena_reset(held->arena);
 }
 
+void pl_hand_sweep(struct pl_hand *hand)
+{
+	drop(&hand->done);
+}
+
 void pl_hand_drop(struct pl_hand *hand)
 {
+	drop(&hand->done);
 	drop(&hand->ahead);
 	if (hand->writing)
 		hand->orphaned = true;
@@ -83,6 +90,7 @@ void pl_hand_fini(struct pl_hand *hand)
 {
 	fini(&hand->now);
 	fini(&hand->ahead);
+	fini(&hand->done);
 	free_partitions(&hand->partitions, &hand->npartitions);
 	free_partitions(&hand->past, &hand->npast);
 }
@@ -144,12 +152,13 @@ void pl_hand_begin(struct pl_hand *hand)
 // What came ahead is the batch.
 static void advance(struct pl_hand *hand)
 {
-	struct pl_held done = hand->now;
+	struct pl_held empty = hand->done;
 
+	drop(&empty);
 	hand->writing = hand->orphaned = false;
+	hand->done = hand->now;
 	hand->now = hand->ahead;
-	hand->ahead = done;
-	drop(&hand->ahead);
+	hand->ahead = empty;
 }
 
 bool pl_hand_failed(struct pl_hand *hand)

@@ -28,6 +28,7 @@ struct pl_held {
 struct pl_hand {
 	struct pl_held now;         // the batch
 	struct pl_held ahead;       // taken while the batch is being written, to be the next
+	struct pl_held done;        // those of the last batch: given back to librdkafka when there is time
 	bool writing;               // the batch is: it keeps its messages, whatever becomes of their partitions
 	bool orphaned;              // its partitions were taken away meanwhile
 	int npartitions; struct pl_hand_partition *partitions;
@@ -39,6 +40,8 @@ void pl_hand_init(struct pl_hand *hand);
 void pl_hand_fini(struct pl_hand *hand);
 // Where the next message goes: to the batch, or ahead of it while it is being written and until what came ahead is the batch.
 struct pl_held *pl_hand_open(struct pl_hand *hand);
+// Gives back what is done. For when the database is at work; else the next batch's end does it.
+void pl_hand_sweep(struct pl_hand *hand);
 void pl_hand_take(struct pl_hand *hand, rd_kafka_message_t *message);
 // Forgets the messages; the partitions stay.
 void pl_hand_drop(struct pl_hand *hand);

@@ -241,6 +241,7 @@ static void take_ahead(void *arg)
 {
 	struct pl_lane *lane = arg;
 
+	pl_hand_sweep(&lane->hand);
 	take_up_to_a_batch(lane, 0);
 	pl_hand_doubt(&lane->hand, &lane->hand.ahead);
 	pl_apply_batch_read_ahead(lane->batch, &lane->tools, lane->hand.ahead.messages, lane->hand.ahead.n);
@@ -444,8 +445,10 @@ static void round_of(struct pl_lane *lane)
 		if (lane->anew)
 			pl_lane_show_anew(lane);
 	}
-	if (now_us >= lane->tick_at_us)
+	if (now_us >= lane->tick_at_us) {
+		pl_hand_sweep(&lane->hand); // nothing came that would have done it
 		pl_lane_tick(lane);
+	}
 }
 
 static void *run(void *arg)

@@ -18,7 +18,10 @@ struct pl_target {
 	struct pl_state state;        // as loaded, then as decided
 	struct pl_sibling row;        // the visible row, as loaded, then as shown
 	struct pl_shown *shown;       // when the policy was asked
-	struct pl_detection *detected;// the last time that concurrent writes of it were detected in this batch
+	struct pl_detection *detected;// the last time that concurrent writes of it were detected in this batch, once that was shown
+	bool met;                     // they were
+	struct pl_heard *heard;       // when it is shown: what this batch heard of its requests, …
+	struct pl_remembrance *remembered; // … and what the database remembers of them
 	UT_hash_handle hh;
 };
 
@@ -27,6 +30,14 @@ struct pl_heard {
 	const struct pl_event *event; // the first that told of it
 	int ndots; const struct pl_dot *dots; // of all executions that the batch tells of, one of each region
 	bool later;                   // its id is another request's of the same batch: remembered after that one
+	struct pl_heard *next;        // of the same record
+};
+
+// What is remembered of a request on this record.
+struct pl_remembrance {
+	struct pl_target *target;
+	struct pl_twins twins;
+	struct pl_remembrance *next;  // of the same record
 };
 
 // Concurrent writes, detected.

@@ -110,6 +110,23 @@ static void comparing_goes_by_value(void **state)
 	assert_int_equal(pl_decimal_cmp_text("", "1", &sign), -1);
 }
 
+static void texts_compare_as_the_numbers_that_they_are(void **state)
+{
+	static const char *const texts[] = {
+		"0", "-0", "0.0", "-0.00", "0.01", "0.010", "-0.01", "0.1", "-0.1", "1", "-1", "1.0", "1.05", "1.5", "1.50", "-1.5", "9", "10", "-10", "19.99",
+		"99", "100", "100.000000000001", "999999999999999999", "-999999999999999999", "1000000000000000000", "1e1", "-1e1", "1e-2", "0e5",
+	};
+	int n = sizeof(texts) / sizeof(texts[0]), sign;
+
+	for (int i = 0; i < n * n; i++) {
+		parse(&a, texts[i / n]);
+		parse(&b, texts[i % n]);
+		assert_int_equal(pl_decimal_cmp_text(texts[i / n], texts[i % n], &sign), 0);
+		if (sign != pl_decimal_cmp(&a, &b))
+			fail_msg("%s to %s: %d", texts[i / n], texts[i % n], sign);
+	}
+}
+
 static void sums_differences_and_products_are_exact(void **state)
 {
 	parse(&a, "0.1");
@@ -181,6 +198,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_number_is_refused_and_changes_nothing),
 		cmocka_unit_test(a_thousand_digits_fit_and_one_more_does_not),
 		cmocka_unit_test(comparing_goes_by_value),
+		cmocka_unit_test(texts_compare_as_the_numbers_that_they_are),
 		cmocka_unit_test(sums_differences_and_products_are_exact),
 		cmocka_unit_test(the_result_may_be_an_operand),
 		cmocka_unit_test(division_names_its_scale_and_rounds_halves_away_from_zero),
