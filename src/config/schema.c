@@ -119,7 +119,7 @@ static const struct pl_key rows[] = {
   .doc = "Any setting of librdkafka, handed to it as it is (sasl.username, ssl.ca.location); one that holds a secret may end in _file." },
 { "kafka.relay_batch", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(kafka.relay_batch), "1000", .min = 1, .max = 100000,
   .doc = "Events that the relay takes from the outbox at a time." },
-{ "kafka.pace", PL_KEY_DURATION, 0, CONFIG(kafka.pace_us), "20ms", .min = 0, .max = M,
+{ "kafka.pace", PL_KEY_DURATION, 0, CONFIG(kafka.pace_us), "40ms", .min = 0, .max = M,
   .doc = "While many write, the least time between two batches of the relay, and of the applier, so that more events share a request and a transaction; "
          "few never wait." },
 { "kafka.apply_batch", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(kafka.apply_batch), "2500", .min = 1, .max = 100000,

@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#define PL_PACE_BUSY 16 // events of a batch from which on the next one waits
+#define PL_PACE_BUSY 32 // events of a batch from which on the next one waits
 
 struct pl_pace { int64_t busy_at_us; }; // when the last batch was begun, if it was large; 0: it was not
 

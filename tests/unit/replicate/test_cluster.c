@@ -400,13 +400,13 @@ static void write_one(int64_t id, const char *price)
 	pl_relay_wake(relays[0]);
 }
 
-// How many batches 30 events become that follow upon 120.
+// How many batches 30 events become that follow upon 140.
 static int64_t batches_after_many(void)
 {
 	int64_t before;
 
 	PQclear(PQexec(lab.sql[0], "BEGIN"));
-	for (int i = 0; i < 120; i++)
+	for (int i = 0; i < 140; i++)
 		write_one(1 + i, "200.00");
 	PQclear(PQexec(lab.sql[0], "COMMIT"));
 	until_level();

@@ -216,17 +216,17 @@ static void many_writes_gather_and_few_do_not_wait(void **state)
 	batches = stats(relay).batches;
 	assert_true(batches >= 3);
 	pace("800ms");
-	fill(20);
+	fill(40);
 	until_empty();
 	for (int i = 0; i < 30; i++) {
 		fill(1);
 		usleep(10000); // so that a relay that does not wait has read some of them alone
 	}
 	until_empty();
-	assert_true(stats(relay).batches - batches <= 3); // the twenty, and the thirty
-	assert_int_equal(look().n, 3 + 20 + 30);
+	assert_true(stats(relay).batches - batches <= 3); // the forty, and the thirty
+	assert_int_equal(look().n, 3 + 40 + 30);
 	pace("0us");
-	fill(20);
+	fill(40);
 	until_empty();
 	look();
 }
@@ -236,7 +236,7 @@ static void a_stop_does_not_wait_for_the_pace(void **state)
 	int64_t begun_us = pl_mono_us();
 
 	pace("60s");
-	fill(20);
+	fill(40);
 	until_empty();
 	fill(5);
 	pl_relay_stop(&relay, 10000000);
