@@ -27,9 +27,22 @@ int pl_utf8_char(const char *s, size_t len)
 	return n;
 }
 
+// Eight at a time: most text is nothing else.
+static size_t ascii_prefix(const char *s, size_t len)
+{
+	size_t n = 0;
+
+	for (uint64_t eight; n + sizeof eight <= len; n += sizeof eight) {
+		memcpy(&eight, s + n, sizeof eight);
+		if (eight & UINT64_C(0x8080808080808080))
+			break;
+	}
+	return n;
+}
+
 bool pl_utf8_valid(const char *s, size_t len)
 {
-	for (size_t i = 0; i < len;) {
+	for (size_t i = ascii_prefix(s, len); i < len;) {
 		int n = pl_utf8_char(s + i, len - i);
 		if (n == 0)
 			return false;

@@ -207,7 +207,7 @@ static int compare_targets(const void *a, const void *b)
 	return x->resource != y->resource ? (x->resource < y->resource ? -1 : 1) : (x->id > y->id) - (x->id < y->id);
 }
 
-struct pl_target *pl_apply_batch_target_of(struct pl_apply_batch *b, const struct pl_resource *resource, int64_t id)
+static struct pl_target *target_of(struct pl_apply_batch *b, const struct pl_resource *resource, int64_t id)
 {
 	struct pl_target_key key;
 	struct pl_target *target;
@@ -258,7 +258,7 @@ void pl_apply_batch_add_dead_letter(struct pl_apply_batch *b, const struct pl_me
 	pl_buf_fini(&headers);
 }
 
-static void begin_attempt(struct pl_apply_batch *b, const struct item *items, int n)
+static void begin_attempt(struct pl_apply_batch *b, struct item *items, int n)
 {
 	forget_attempt(b);
 	b->targets = pl_arena_alloc(b->arena, sizeof b->targets[0] * (size_t)n + 1);
@@ -271,7 +271,7 @@ static void begin_attempt(struct pl_apply_batch *b, const struct item *items, in
 		if (items[i].error)
 			pl_apply_batch_add_dead_letter(b, items[i].message, items[i].error);
 		else if (items[i].event)
-			pl_apply_batch_target_of(b, items[i].event->resource, items[i].event->id);
+			items[i].target = target_of(b, items[i].event->resource, items[i].event->id);
 	}
 	qsort(b->targets, (size_t)b->ntargets, sizeof b->targets[0], compare_targets);
 }
@@ -323,7 +323,7 @@ static void roll_back(const struct pl_apply_tools *tools)
 		pl_session_do(tools->session, "ROLLBACK", NULL);
 }
 
-static int transaction(struct pl_apply_batch *b, const struct pl_apply_tools *tools, const struct item *items, int n, struct pl_error *err)
+static int transaction(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items, int n, struct pl_error *err)
 {
 	int code;
 
@@ -446,7 +446,7 @@ int pl_apply_batch_show_anew(struct pl_apply_batch *batch, const struct pl_apply
 		const struct pl_resource *resource = pl_config_resource(tools->config, records[i].resource);
 
 		if (resource) // else it was taken out of the configuration, and its siblings rest
-			pl_apply_batch_target_of(batch, resource, records[i].id);
+			target_of(batch, resource, records[i].id);
 	}
 	qsort(batch->targets, (size_t)batch->ntargets, sizeof batch->targets[0], compare_targets);
 	if (batch->ntargets == 0)

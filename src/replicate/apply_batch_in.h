@@ -18,6 +18,7 @@ struct item {
 	const struct pl_message *message;
 	struct pl_event *event;       // NULL: our own, or unreadable
 	const char *error;            // why it is a dead letter
+	struct pl_target *target;     // of the event's record, in the attempt that is being made
 };
 
 // Messages as they were read.
@@ -50,5 +51,4 @@ int pl_apply_batch_ask_memory(struct pl_apply_batch *b, const struct pl_apply_to
 void pl_apply_batch_show_all(struct pl_apply_batch *b, const struct pl_apply_tools *tools);
 void pl_apply_batch_show_target(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_target *target);
 struct pl_conflict_policy pl_apply_batch_policy_named(const struct pl_apply_tools *tools, const struct pl_resource *resource);
-struct pl_target *pl_apply_batch_target_of(struct pl_apply_batch *b, const struct pl_resource *resource, int64_t id);
 void pl_apply_batch_add_dead_letter(struct pl_apply_batch *b, const struct pl_message *m, const char *error);

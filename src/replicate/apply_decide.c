@@ -33,8 +33,9 @@ static void add_dot(struct pl_apply_batch *b, struct pl_heard *heard, const stru
 }
 
 // The dots of all executions that this batch tells of, by request.
-static void hear(struct pl_apply_batch *b, struct pl_event *event, int64_t now_us)
+static void hear(struct pl_apply_batch *b, const struct item *item, int64_t now_us)
 {
+	struct pl_event *event = item->event;
 	const struct pl_sibling *write = &event->write;
 	struct heard_key *known, *entry;
 	struct pl_heard *heard;
@@ -49,16 +50,16 @@ static void hear(struct pl_apply_batch *b, struct pl_event *event, int64_t now_u
 	key = two_words(b->arena, write->request_id, write->principal);
 	HASH_FIND_STR(b->heard_by_key, key, known);
 	if (known) {
-		const struct pl_event *first = b->heard[known->index].event;
+		const struct pl_heard *first = &b->heard[known->index];
 
-		if (first->resource == event->resource && first->id == event->id &&
-		    memcmp(first->write.fingerprint, write->fingerprint, PL_SHA256_SIZE) == 0) {
+		if (first->target == item->target && memcmp(first->event->write.fingerprint, write->fingerprint, PL_SHA256_SIZE) == 0) {
 			add_dot(b, &b->heard[known->index], &write->dot);
 			return;
 		}
 	}
 	heard = &b->heard[b->nheard];
 	heard->event = event;
+	heard->target = item->target;
 	heard->later = known != NULL;
 	heard->dots = &write->dot;
 	heard->ndots = 1;
@@ -97,13 +98,13 @@ void pl_apply_batch_hear_all(struct pl_apply_batch *b, const struct item *items,
 
 	for (int i = 0; i < n; i++)
 		if (items[i].event)
-			hear(b, items[i].event, now_us);
+			hear(b, &items[i], now_us);
 }
 
 static void decide_event(struct pl_apply_batch *b, const struct item *item)
 {
 	struct pl_event *event = item->event;
-	struct pl_target *target = pl_apply_batch_target_of(b, event->resource, event->id);
+	struct pl_target *target = item->target;
 
 	b->counts.foreign += event->foreign;
 	switch (pl_decide_take(b->arena, &target->state, event)) {
@@ -150,7 +151,7 @@ static void give_to_targets(struct pl_apply_batch *b)
 		target->remembered = &b->remembered[i];
 	}
 	for (int i = b->nheard - 1; i >= 0; i--) {
-		struct pl_target *target = pl_apply_batch_target_of(b, b->heard[i].event->resource, b->heard[i].event->id);
+		struct pl_target *target = b->heard[i].target;
 
 		b->heard[i].next = target->heard;
 		target->heard = &b->heard[i];
@@ -181,9 +182,8 @@ int pl_apply_batch_ask_memory(struct pl_apply_batch *b, const struct pl_apply_to
 			add_question(questions, &nquestions, &b->detections[i]->state.writes[j], b->detections[i]->target);
 	if (nquestions > 0) // stale events have something to tell, too
 		for (int i = 0; i < n; i++)
-			if (items[i].event && pl_apply_batch_target_of(b, items[i].event->resource, items[i].event->id)->ask)
-				add_question(questions, &nquestions, &items[i].event->write,
-				             pl_apply_batch_target_of(b, items[i].event->resource, items[i].event->id));
+			if (items[i].event && items[i].target->ask)
+				add_question(questions, &nquestions, &items[i].event->write, items[i].target);
 	if ((code = pl_apply_sql_remembered(tools->sql, tools->session, b->arena, questions, nquestions, &b->remembered, &b->nremembered, err)) < 0)
 		return code;
 	give_to_targets(b);

@@ -28,6 +28,7 @@ struct pl_target {
 // A request that some event tells of.
 struct pl_heard {
 	const struct pl_event *event; // the first that told of it
+	struct pl_target *target;     // its record
 	int ndots; const struct pl_dot *dots; // of all executions that the batch tells of, one of each region
 	bool later;                   // its id is another request's of the same batch: remembered after that one
 	struct pl_heard *next;        // of the same record

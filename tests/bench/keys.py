@@ -1,8 +1,10 @@
 """The keys of bench.json: what each is, over what, and how it is measured."""
 
+import json
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -86,17 +88,19 @@ def fresh(bench):
 def writes(bench, say):
     """One region alone: nothing is published, as nothing is by pgbench."""
     stack = bench.stack
+    straight = []  # PUT/s, and batches by one connection and by two
     with stack.relay_held("us"):
-        for turn in bench.turns_within(38):
+        for turn in bench.turns_within(40):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
             fresh(bench)
             if bench.wanted("put_64", "put_64_vs_batch"):
-                direct = [lambda: bench.sample("direct batches of 32", lambda: direct_rate(bench))] if bench.wanted("put_64_vs_batch") else []
+                direct = [lambda: direct_sample(bench, 2), lambda: direct_sample(bench, 1)] if bench.wanted("put_64_vs_batch") else []
                 reference, subject, *batches = bench.turn(turn, lambda: pgbench_rate(bench, "put.sql"),
                                                           lambda: put_64(bench, bench.turn_seconds), *direct)
                 bench.figure("put_64").add(subject, reference)
-                for batch in batches:
-                    bench.figure("put_64_vs_batch").add(subject, batch)
+                if batches:
+                    bench.figure("put_64_vs_batch").add(subject, batches[0])
+                    straight.append((subject.value, batches[1].value, batches[0].value))
             if bench.wanted("put_1_p50"):
                 bench.figure("put_1_p50").add(*bench.turn(turn, lambda: bench.sample("put_1, µs", lambda: put_1(bench)),
                     lambda: bench.sample("pgbench -c 1, µs", lambda: bench.pgbench.run("put.sql", 1, bench.turn_seconds)[1])))
@@ -110,6 +114,10 @@ def writes(bench, say):
                     lambda: pgbench_rate(bench, "get.sql")))
         run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
     level_again(bench)
+    if straight:
+        put, one, two = (median(column) for column in zip(*straight))
+        bench.tables.append(("The batch statement sent straight by libpq, 32 rows at a time, and put_64 over it",
+                             ("connections", "rows/s", "ratio"), [("1", f"{one:,.0f}", f"{put / one:.2f}"), ("2, the key", f"{two:,.0f}", f"{put / two:.2f}")]))
 
 
 def level_again(bench):
@@ -127,14 +135,14 @@ def put_1(bench):
     return books["p50_us"], books
 
 
-def direct_rate(bench):
-    """The product's batch statement sent straight by libpq, 32 rows at a time, from as many connections as there are workers' writers."""
-    import json
-    import subprocess
-    from support import places
-    run = subprocess.run([places.program("tests/bench/plist-direct"), bench.stack.config, "us", str(bench.turn_seconds), "32"],
-                         capture_output=True, text=True, check=True)
-    books = json.loads(run.stdout)
+def direct_sample(bench, connections):
+    return bench.sample(f"direct batches of 32, connections: {connections}", lambda: direct_rate(bench, connections))
+
+
+def direct_rate(bench, connections):
+    """The product's batch statement sent straight by libpq, 32 rows at a time: what PostgreSQL does where it has all processors to itself."""
+    argv = [places.program("tests/bench/plist-direct"), bench.stack.config, "us", bench.turn_seconds, "32", connections]
+    books = json.loads(subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=True).stdout)
     return books["rate"], books
 
 

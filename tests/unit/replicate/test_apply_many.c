@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define MANY 100 // requests, which go by COPY when they are all new
+#define MANY 300 // requests, which go by COPY when they are all new, in several pieces
 
 // Requests of all kinds; the half that is written to the same records, later than the other half.
 static void many_writes(struct pl_message messages[MANY])
@@ -28,8 +28,8 @@ static void many_requests_are_remembered_as_few_are(void **state)
 
 	many_writes(messages);
 	lab_apply_messages(messages, MANY);
-	lab_is(&lab, "100", 1, "SELECT count(*) FROM processed_requests");
-	lab_is(&lab, "50 5", 1, "SELECT format('%%s %%s', count(*), count(deleted_at)) FROM properties");
+	lab_is(&lab, "300", 1, "SELECT count(*) FROM processed_requests");
+	lab_is(&lab, "150 15", 1, "SELECT format('%%s %%s', count(*), count(deleted_at)) FROM properties");
 	lab_is(&lab, "201 /us/properties/107 1007.50", 1,
 	       "SELECT format('%%s %%s %%s', status, location, response_body->>'price') FROM processed_requests WHERE request_id = 'many-7'");
 	together = lab_ask(&lab, 1, REMEMBERED);
@@ -40,6 +40,37 @@ static void many_requests_are_remembered_as_few_are(void **state)
 	assert_int_equal(eu.counts.retries, 0);
 }
 
+// Of what stands then, all but times and the numbers that the database gives.
+#define OUTCOME "SELECT md5(concat((SELECT string_agg(r::text, '|' ORDER BY id) FROM (SELECT id, price, bedrooms, region_origin, version, vector, " \
+	"deleted_at IS NULL, siblings FROM properties) AS r), (SELECT string_agg(s::text, '|' ORDER BY record_id, origin) FROM (SELECT record_id, origin, " \
+	"counter, vector, deleted, fields, request_id FROM record_siblings) AS s), (SELECT string_agg(c::text, '|' ORDER BY record_id, vector) FROM " \
+	"(SELECT record_id, type, closed_at IS NULL, policy_name, verdict, vector FROM conflicts) AS c)))"
+
+static void write_here_too(void)
+{
+	for (int i = 0; i < 12; i++)
+		lab_write(&lab, lab.sql[1], "eu", 100 + 5 * i, "7.00", pl_arena_printf(lab.arena, "here-%d", i));
+}
+
+static void what_many_come_to_beside_concurrent_writes_is_what_few_come_to(void **state)
+{
+	struct pl_message messages[MANY];
+	const char *together;
+
+	many_writes(messages);
+	write_here_too();
+	lab_apply_messages(messages, MANY);
+	lab_is(&lab, "12 24", 1, "SELECT format('%%s %%s', count(DISTINCT record_id), count(*)) FROM record_siblings");
+	lab_is(&lab, "24", 1, "SELECT count(*) FROM conflicts");
+	together = lab_ask(&lab, 1, OUTCOME);
+	assert_int_equal(eu.counts.retries, 0);
+	lab_empty(&lab);
+	write_here_too();
+	for (int i = 0; i < MANY; i += 20)
+		lab_apply_messages(messages + i, 20);
+	lab_is(&lab, together, 1, OUTCOME);
+}
+
 static void a_request_that_is_known_already_among_many_costs_nothing(void **state)
 {
 	struct pl_message messages[MANY];
@@ -47,13 +78,13 @@ static void a_request_that_is_known_already_among_many_costs_nothing(void **stat
 	many_writes(messages);
 	lab_write(&lab, lab.sql[1], "eu", 7, "1.00", "many-42"); // another request with that id, at another record
 	lab_apply_messages(messages, MANY);
-	lab_is(&lab, "100", 1, "SELECT count(*) FROM processed_requests");
+	lab_is(&lab, "300", 1, "SELECT count(*) FROM processed_requests");
 	lab_is(&lab, "7", 1, "SELECT record_id FROM processed_requests WHERE request_id = 'many-42'");
-	lab_is(&lab, "50", 1, "SELECT count(*) FROM properties WHERE id >= 100");
+	lab_is(&lab, "150", 1, "SELECT count(*) FROM properties WHERE id >= 100");
 	assert_int_equal(eu.counts.retries, 1);
 	assert_int_equal(eu.counts.applied, MANY);
 	lab_apply_messages(messages, MANY); // redelivered
-	lab_is(&lab, "100", 1, "SELECT count(*) FROM processed_requests");
+	lab_is(&lab, "300", 1, "SELECT count(*) FROM processed_requests");
 	assert_int_equal(eu.counts.stale, MANY);
 }
 
@@ -65,7 +96,7 @@ static void an_event_that_the_database_refuses_is_refused_alone_among_many(void 
 	lab_ask(&lab, 1, "ALTER TABLE processed_requests ADD CONSTRAINT not_33 CHECK (request_id <> 'many-33')");
 	lab_apply_messages(messages, MANY);
 	lab_ask(&lab, 1, "ALTER TABLE processed_requests DROP CONSTRAINT not_33");
-	lab_is(&lab, "99", 1, "SELECT count(*) FROM processed_requests");
+	lab_is(&lab, "299", 1, "SELECT count(*) FROM processed_requests");
 	lab_is(&lab, "1", 1, "SELECT count(*) FROM dead_letters WHERE error LIKE '%%not_33%%'");
 	assert_int_equal(eu.counts.dead_letters, 1);
 }
@@ -79,7 +110,7 @@ static void an_id_that_is_used_twice_among_many_is_remembered_for_both(void **st
 	messages[MANY - 1] = lab_message(&lab, &(struct lab_write){ .origin = "us", .vector = "{\"us\":2}", .id = 100, .request = "many-0",
 		.fingerprint = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", .at = "10:00:02" });
 	lab_apply_messages(messages, MANY);
-	lab_is(&lab, "99", 1, "SELECT count(*) FROM processed_requests");
+	lab_is(&lab, "299", 1, "SELECT count(*) FROM processed_requests");
 	lab_is(&lab, "t 2", 1, "SELECT format('%%s %%s', dots ? 'us', (SELECT count(*) FROM jsonb_object_keys(dots))) FROM processed_requests "
 	       "WHERE request_id = 'many-0'");
 	assert_int_equal(eu.counts.retries, 0);
@@ -127,6 +158,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(many_requests_are_remembered_as_few_are),
+		TEST(what_many_come_to_beside_concurrent_writes_is_what_few_come_to),
 		TEST(a_request_that_is_known_already_among_many_costs_nothing),
 		TEST(an_event_that_the_database_refuses_is_refused_alone_among_many),
 		TEST(an_id_that_is_used_twice_among_many_is_remembered_for_both),
