@@ -465,6 +465,7 @@ static void *run(void *arg)
 		round_of(lane);
 	if (pl_session_connected(lane->tools.session) && !lane->unchecked && pl_lane_flush_positions(lane, &err))
 		pl_lane_flush_heartbeats(lane, &err);
+	pl_hand_sweep(&lane->hand);
 	pl_consumer_free(&lane->consumer, LEAVE_US);
 	free_tools(lane);
 	return NULL;
