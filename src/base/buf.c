@@ -82,12 +82,18 @@ const char *pl_digits(char text[PL_DIGITS_SIZE], uint64_t value)
 	return p;
 }
 
+const char *pl_digits_i64(char text[PL_DIGITS_SIZE], int64_t value)
+{
+	const char *digits = pl_digits(text, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+	if (value < 0)
+		text[--digits - text] = '-'; // the smallest has a digit less than the largest without a sign
+	return digits;
+}
+
 void pl_buf_add_i64(struct pl_buf *buf, int64_t value)
 {
 	char text[PL_DIGITS_SIZE];
-	if (value < 0)
-		pl_buf_addc(buf, '-');
-	pl_buf_adds(buf, pl_digits(text, value < 0 ? 0 - (uint64_t)value : (uint64_t)value));
+	pl_buf_adds(buf, pl_digits_i64(text, value));
 }
 
 void pl_buf_vprintf(struct pl_buf *buf, const char *fmt, va_list ap)

@@ -21,6 +21,7 @@ void pl_buf_addc(struct pl_buf *buf, char c);
 void pl_buf_add_i64(struct pl_buf *buf, int64_t value);
 #define PL_DIGITS_SIZE 21
 const char *pl_digits(char text[PL_DIGITS_SIZE], uint64_t value); // in decimal; the text ends where `text` does
+const char *pl_digits_i64(char text[PL_DIGITS_SIZE], int64_t value); // the same, with a sign where it is negative
 void pl_buf_printf(struct pl_buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void pl_buf_vprintf(struct pl_buf *buf, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 // As a JSON string with its quotes; `s` NULL gives null. Input that is not UTF-8 has its bad bytes replaced by U+FFFD.

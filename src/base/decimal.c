@@ -227,6 +227,11 @@ static int align(mpz_t x, mpz_t y, const struct pl_decimal *a, const struct pl_d
 	return scale;
 }
 
+static int sign_of(int order)
+{
+	return (order > 0) - (order < 0);
+}
+
 int pl_decimal_cmp(const struct pl_decimal *a, const struct pl_decimal *b)
 {
 	int order;
@@ -238,7 +243,7 @@ int pl_decimal_cmp(const struct pl_decimal *a, const struct pl_decimal *b)
 		order = mpz_cmp(x, y);
 		mpz_clears(x, y, NULL);
 	}
-	return (order > 0) - (order < 0);
+	return sign_of(order);
 }
 
 int pl_decimal_add(struct pl_decimal *r, const struct pl_decimal *a, const struct pl_decimal *b)
@@ -318,42 +323,33 @@ int pl_decimal_round(struct pl_decimal *r, const struct pl_decimal *a, int scale
 	return give(r, unscaled, scale);
 }
 
-static int sign_of(int n)
+static int digit(const struct parts *parts, size_t i)
 {
-	return (n > 0) - (n < 0);
-}
-
-static bool is_zero(const struct parts *parts)
-{
-	return parts->whole[0] == '0' && strspn(parts->fraction ? parts->fraction : "", "0") >= parts->nfraction;
+	return i < parts->nfraction ? parts->fraction[i] : '0';
 }
 
 // Without exponents: digit by digit, as they stand.
 static int compare_magnitudes(const struct parts *a, const struct parts *b)
 {
-	size_t common = a->nfraction < b->nfraction ? a->nfraction : b->nfraction;
-	int sign;
-
 	if (a->nwhole != b->nwhole) // none begins with a zero, except the zero
 		return a->nwhole < b->nwhole ? -1 : 1;
-	if ((sign = sign_of(memcmp(a->whole, b->whole, a->nwhole))) || (common > 0 && (sign = sign_of(memcmp(a->fraction, b->fraction, common)))))
-		return sign;
-	for (size_t i = common; i < a->nfraction; i++)
-		if (a->fraction[i] != '0')
-			return 1;
-	for (size_t i = common; i < b->nfraction; i++)
-		if (b->fraction[i] != '0')
-			return -1;
-	return 0;
+	int order = memcmp(a->whole, b->whole, a->nwhole);
+	for (size_t i = 0; order == 0 && (i < a->nfraction || i < b->nfraction); i++)
+		order = digit(a, i) - digit(b, i);
+	return sign_of(order);
+}
+
+static bool is_below_zero(const struct parts *parts)
+{
+	static const struct parts zero = {.whole = "0", .nwhole = 1};
+	return parts->negative && compare_magnitudes(parts, &zero) > 0;
 }
 
 static int compare_small(const struct parts *a, const struct parts *b)
 {
-	bool below = a->negative && !is_zero(a), other_below = b->negative && !is_zero(b);
-
-	if (below != other_below)
-		return below ? -1 : 1;
-	return below ? -compare_magnitudes(a, b) : compare_magnitudes(a, b);
+	if (is_below_zero(a) != is_below_zero(b))
+		return is_below_zero(a) ? -1 : 1;
+	return is_below_zero(a) ? -compare_magnitudes(a, b) : compare_magnitudes(a, b);
 }
 
 int pl_decimal_cmp_text(const char *a, const char *b, int *sign_r)

@@ -15,8 +15,6 @@
 
 const struct pl_json_limits pl_json_default_limits = {.bytes = 64 * 1024, .depth = 16, .nodes = 4096};
 
-#define FEW_KEYS 12
-
 // A key of an object, where it stood.
 struct key {
 	int object;
@@ -58,22 +56,10 @@ static int compare_keys(const void *a, const void *b)
 	return order != 0 ? order : x->order < y->order ? -1 : 1;
 }
 
-// Of a few, each is looked at beside each: what nearly every body has is done before a sort has begun.
-static const struct key *find_among_few(const struct keys *keys)
-{
-	for (int i = 1; i < keys->n; i++)
-		for (int j = 0; j < i; j++)
-			if (keys->list[j].object == keys->list[i].object && strcmp(keys->list[j].name, keys->list[i].name) == 0)
-				return &keys->list[i];
-	return NULL;
-}
-
 // The first key in the text that its object had before; NULL if there is none. Sorts the list.
 static const struct key *find_duplicate(struct keys *keys)
 {
 	const struct key *first = NULL;
-	if (keys->n <= FEW_KEYS)
-		return find_among_few(keys);
 	qsort(keys->list, (size_t)keys->n, sizeof(keys->list[0]), compare_keys);
 	for (int i = 1; i < keys->n; i++) {
 		const struct key *key = &keys->list[i];

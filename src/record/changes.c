@@ -105,18 +105,14 @@ static const char *decimal_fault(struct pl_arena *arena, const struct pl_field *
 
 static const char *integer_fault(struct pl_arena *arena, const struct pl_field *field, const cJSON *value, const char **text_r)
 {
-	char room[1 + PL_DIGITS_SIZE];
-	const char *text;
+	char digits[PL_DIGITS_SIZE];
 	int64_t number;
 
 	if (!pl_json_is_number(value) || pl_json_int64(value, &number) < 0)
 		return "must be an integer";
 	if (number < INT_MIN || number > INT_MAX)
 		return "must be an integer of 32 bits";
-	text = pl_digits(room + 1, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
-	if (number < 0)
-		room[--text - room] = '-';
-	*text_r = pl_arena_strdup(arena, text);
+	*text_r = pl_arena_strdup(arena, pl_digits_i64(digits, number));
 	return bounds_fault(arena, field, *text_r);
 }
 

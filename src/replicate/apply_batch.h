@@ -26,7 +26,7 @@ struct pl_apply_tools {
 	struct pl_session *session;
 	struct pl_apply_sql *sql;
 	struct pl_policy **policies, **shadows; // by resource; an entry NULL: not loaded, or none
-	// May be NULL: called while the database is busy with the last and largest part of a batch. Once for each try.
+	// May be NULL: called while the database is busy with the largest part of a batch. Once for each try.
 	void (*meanwhile)(void *arg);
 	void *arg;
 };

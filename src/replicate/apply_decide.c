@@ -76,7 +76,7 @@ static void replaced(struct pl_apply_batch *b, struct pl_target *target)
 {
 	target->changed = true;
 	target->ask = false;
-	for (int i = 0; i < b->ndetections && target->met; i++)
+	for (int i = 0; i < b->ndetections && target->detected; i++)
 		if (b->detections[i]->target == target)
 			b->detections[i]->closed = true;
 }
@@ -88,7 +88,7 @@ static void detected(struct pl_apply_batch *b, struct pl_target *target, const s
 	detection->target = target;
 	detection->event = event;
 	detection->state = target->state;
-	target->met = true;
+	target->detected = detection;
 	b->detections[b->ndetections++] = detection;
 }
 
@@ -260,7 +260,6 @@ static void show_detection(struct pl_apply_batch *b, const struct pl_apply_tools
 	struct pl_twins *twins;
 	int ntwins = twins_of(b, target, &twins);
 
-	target->detected = detection;
 	pl_decide_identify(&detection->state, twins, ntwins);
 	pl_decide_show(b->arena, target->resource, target->key.id, &detection->state, twins, ntwins, tools->policies[target->resource->index],
 	               &detection->shown);

@@ -128,21 +128,31 @@ const char *const *pl_apply_sql_setup(const struct pl_apply_sql *sql)
 
 // --- small things
 
-PGresult *pl_apply_ask(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err)
+int pl_apply_send(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err)
 {
 	struct pl_conn_params params = pl_columns_params(columns);
 
-	return pl_session_send(session, statement, &params, err) < 0 ? NULL : pl_session_receive(session, err);
+	return pl_session_send(session, statement, &params, err);
+}
+
+PGresult *pl_apply_ask(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err)
+{
+	return pl_apply_send(session, statement, columns, err) < 0 ? NULL : pl_session_receive(session, err);
+}
+
+int pl_apply_told(struct pl_session *session, struct pl_error *err)
+{
+	PGresult *result = pl_session_receive(session, err);
+
+	PQclear(result);
+	return result ? 0 : err->code;
 }
 
 int pl_apply_tell(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err)
 {
-	PGresult *result = pl_apply_ask(session, statement, columns, err);
+	int code = pl_apply_send(session, statement, columns, err);
 
-	if (!result)
-		return err->code;
-	PQclear(result);
-	return 0;
+	return code < 0 ? code : pl_apply_told(session, err);
 }
 
 static const char *cell(const PGresult *result, int row, int column)
@@ -273,15 +283,13 @@ static int of_one_resource(struct pl_target *const *targets, int n)
 // Of one resource: their rows.
 static int send_lock(struct pl_apply_sql *sql, struct pl_session *session, struct pl_target *const *targets, int n, struct pl_error *err)
 {
-	struct pl_conn_params params;
 	char statement[32];
 
 	pl_columns_reset(sql->ids);
 	for (int i = 0; i < n; i++)
 		pl_columns_i64(sql->ids, 0, targets[i]->key.id);
-	params = pl_columns_params(sql->ids);
 	snprintf(statement, sizeof statement, "apply_lock_%d", targets[0]->resource->index);
-	return pl_session_send(session, statement, &params, err);
+	return pl_apply_send(session, statement, sql->ids, err);
 }
 
 static int receive_locked(struct pl_session *session, struct pl_arena *arena, struct pl_target *const *targets, int n, struct pl_error *err)

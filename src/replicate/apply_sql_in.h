@@ -16,6 +16,9 @@ struct pl_apply_sql {
 	struct pl_buf text;       // scratch
 };
 
+// A statement with its columns: sent; asked; and, where the answer has nothing to say, told.
+int pl_apply_send(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err);
 PGresult *pl_apply_ask(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err);
+int pl_apply_told(struct pl_session *session, struct pl_error *err); // waits for what was sent
 int pl_apply_tell(struct pl_session *session, const char *statement, struct pl_columns *columns, struct pl_error *err);
 const char *pl_apply_vector_text(struct pl_apply_sql *sql, const struct pl_vector *vector); // valid until the next scratch text

@@ -156,10 +156,7 @@ int pl_apply_sql_copy_send(struct pl_apply_sql *sql, struct pl_session *session,
 
 int pl_apply_sql_copy_receive(struct pl_session *session, struct pl_error *err)
 {
-	PGresult *result = pl_session_receive(session, err);
-
-	PQclear(result);
-	return result ? 0 : err->code;
+	return pl_apply_told(session, err);
 }
 
 // --- rows
@@ -200,12 +197,11 @@ static void rows_ready(struct pl_apply_sql *sql, const struct pl_apply_outcome *
 
 static int write_rows(struct pl_apply_sql *sql, struct pl_session *session, bool careful, int resource, struct pl_error *err)
 {
-	struct pl_conn_params params = pl_columns_params(sql->rows[resource]);
 	char statement[32];
 	int code;
 
 	snprintf(statement, sizeof statement, careful ? "apply_write_%d" : "apply_write_new_%d", resource);
-	code = pl_session_send(session, statement, &params, err);
+	code = pl_apply_send(session, statement, sql->rows[resource], err);
 	return code < 0 ? code : rows_written(session, sql->rows[resource]->columns[PL_ROW_ID].n, err);
 }
 

@@ -129,7 +129,7 @@ enum pl_decision pl_decide_take(struct pl_arena *arena, struct pl_state *state, 
 {
 	const struct pl_sibling *write = &event->write, *before = state->writes;
 	struct pl_vector joined = state->vector;
-	int nbefore = state->n, nleft = 0;
+	int nbefore = state->n;
 
 	if (event->foreign)
 		return take_foreign(arena, state, event);
@@ -138,11 +138,9 @@ enum pl_decision pl_decide_take(struct pl_arena *arena, struct pl_state *state, 
 	if (pl_vector_join(&joined, &write->vector) < 0 || !set_vector(state, &joined))
 		return PL_DECIDED_REFUSED;
 
-	for (int i = 0; i < nbefore; i++)
-		nleft += !pl_vector_covers(&write->vector, &before[i].dot);
-	state->writes = pl_arena_alloc(arena, sizeof before[0] * (size_t)(nleft + 1));
+	state->writes = pl_arena_alloc(arena, sizeof before[0] * (size_t)(nbefore + 1));
 	state->n = 0;
-	for (int i = 0; i < nbefore && nleft > 0; i++)
+	for (int i = 0; i < nbefore; i++)
 		if (!pl_vector_covers(&write->vector, &before[i].dot))
 			state->writes[state->n++] = before[i];
 	state->writes[state->n++] = *write;

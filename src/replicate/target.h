@@ -18,8 +18,7 @@ struct pl_target {
 	struct pl_state state;        // as loaded, then as decided
 	struct pl_sibling row;        // the visible row, as loaded, then as shown
 	struct pl_shown *shown;       // when the policy was asked
-	struct pl_detection *detected;// the last time that concurrent writes of it were detected in this batch, once that was shown
-	bool met;                     // they were
+	struct pl_detection *detected;// the last time that concurrent writes of it were detected in this batch
 	struct pl_heard *heard;       // when it is shown: what this batch heard of its requests, …
 	struct pl_remembrance *remembered; // … and what the database remembers of them
 	UT_hash_handle hh;
