@@ -114,6 +114,24 @@ static void begin_anew(struct pl_lane *lane)
 	NOTE(lane, anew_changed, 0);
 }
 
+static bool has_topic(const struct pl_config *config, const char *topic)
+{
+	for (int i = 0; i < config->nresources; i++)
+		if (strcmp(config->resources[i].topic, topic) == 0)
+			return true;
+	return false;
+}
+
+// A topic has one resource, so two configurations with as many have the same ones when one has all of the other's.
+static bool same_topics(const struct pl_config *a, const struct pl_config *b)
+{
+	for (int i = 0; i < a->nresources; i++)
+		if (!has_topic(b, a->resources[i].topic))
+			return false;
+	return a->nresources == b->nresources;
+}
+
+// Between two batches. Who joins its group anew has no partitions for a moment and is not ready: only when there are other topics to be heard.
 static void take_configuration(struct pl_lane *lane)
 {
 	struct pl_config *config;
@@ -129,12 +147,12 @@ static void take_configuration(struct pl_lane *lane)
 	if (!config)
 		return;
 	free_tools(lane);
+	lane->subscribed &= same_topics(lane->config, config);
 	pl_config_unref(&lane->config);
 	lane->config = config;
 	lane->region = region;
 	make_tools(lane);
 	pl_lane_read_again(lane);  // with the new fields
-	lane->subscribed = false;  // there may be new topics
 	lane->unchecked = true;
 	begin_anew(lane);
 }

@@ -76,6 +76,18 @@ def test_no_request_is_lost_over_many_reloads(stack, us):
     stack.check_consistent()
 
 
+def test_an_applier_keeps_its_place_in_its_group_over_a_reload(stack, us):
+    """Who joins it anew has no partitions for a moment and says that it is not ready."""
+    daemon = stack.plistd["eu"]
+    mark = daemon.log_mark()
+    for turn in range(10):
+        stack.reload(puts("replay" if turn % 2 else "reject"))
+        wait_until("the applier has it", lambda: daemon.metrics()["plist_apply_anew_pending"] == 0, 10)
+        assert daemon.client.get("/ready").status == 200
+        stack.wait_version("eu", stack.new_record(), 1)
+    assert "partitions" not in daemon.log_text(mark)
+
+
 BROKEN = {
     "not-yaml": "resources: [", "empty": "", "unknown-key": "colour: red\n{}", "no-such-handler": None, "duplicate-key": "{}\nnginx: {}\n",
 }
