@@ -6,11 +6,12 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 
 import psycopg2
 
-from measure import watch
+from measure import median, watch
 from support import places
 from support.client import Client
 from support.postgres import newest_binaries
@@ -61,6 +62,10 @@ class PgBench:
         run_sql(self.url, "TRUNCATE processed_requests")
         run_sql(self.url, "VACUUM ANALYZE")
 
+    def warm_up(self):
+        """After a checkpoint the first second is the slowest: pages are written whole to the log, files grow. The load driver has a warm-up, too."""
+        self.run("put.sql", 8, 1)
+
     def run(self, script, clients, seconds, *more):
         """Transactions a second and the mean latency in µs."""
         argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", "-f", HERE / "pgbench" / script, "-c", clients,
@@ -71,6 +76,13 @@ class PgBench:
         rate = float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
         latency = float(re.search(r"latency average = ([0-9.]+) ms", done.stdout).group(1))
         return rate, latency * 1000
+
+    def median_latency(self, script, seconds):
+        """Of one client, in µs, by pgbench's log of each transaction."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.run(script, 1, seconds, "--log", "--log-prefix", f"{folder}/log")
+            lines = [line for file in pathlib.Path(folder).iterdir() for line in file.read_text().splitlines()]
+        return median(int(line.split()[2]) for line in lines)
 
     def rate(self, script, clients, seconds):
         value, latency = self.run(script, clients, seconds)
