@@ -75,6 +75,14 @@ const struct pl_resource *pl_config_resource(const struct pl_config *config, con
 	return NULL;
 }
 
+const struct pl_resource *pl_config_resource_of_topic(const struct pl_config *config, const char *topic)
+{
+	for (int i = 0; i < config->nresources; i++)
+		if (strcmp(config->resources[i].topic, topic) == 0)
+			return &config->resources[i];
+	return NULL;
+}
+
 bool pl_source_is_handlers(const char *path)
 {
 	return strncmp(path, "handlers/", strlen("handlers/")) == 0;

@@ -178,6 +178,7 @@ void pl_config_unref(struct pl_config **config);
 
 const struct pl_region *pl_config_region(const struct pl_config *config, const char *name, size_t len); // NULL: unknown
 const struct pl_resource *pl_config_resource(const struct pl_config *config, const char *name);
+const struct pl_resource *pl_config_resource_of_topic(const struct pl_config *config, const char *topic); // the only one: check.c sees to it
 const struct pl_script_source *pl_config_source(const struct pl_config *config, const char *path);
 bool pl_source_is_handlers(const char *path); // a file of the handlers', which no policy may require: see script/sandbox and replicate/gate
 int pl_resource_field(const struct pl_resource *resource, const char *name, size_t len); // index or -1

@@ -93,18 +93,10 @@ static bool is_own(const struct pl_message *message, const char *region)
 	return false;
 }
 
-static const struct pl_resource *resource_of(const struct pl_config *config, const char *topic)
-{
-	for (int i = 0; i < config->nresources; i++)
-		if (strcmp(config->resources[i].topic, topic) == 0)
-			return &config->resources[i];
-	return NULL;
-}
-
 static void read_message(struct reading *r, const struct pl_apply_tools *tools, struct item *item)
 {
 	const struct pl_message *m = item->message;
-	const struct pl_resource *resource = resource_of(tools->config, m->topic);
+	const struct pl_resource *resource = pl_config_resource_of_topic(tools->config, m->topic);
 	struct pl_event *event;
 	struct pl_error err = { 0 };
 

@@ -114,19 +114,11 @@ static void begin_anew(struct pl_lane *lane)
 	NOTE(lane, anew_changed, 0);
 }
 
-static bool has_topic(const struct pl_config *config, const char *topic)
-{
-	for (int i = 0; i < config->nresources; i++)
-		if (strcmp(config->resources[i].topic, topic) == 0)
-			return true;
-	return false;
-}
-
 // A topic has one resource, so two configurations with as many have the same ones when one has all of the other's.
 static bool same_topics(const struct pl_config *a, const struct pl_config *b)
 {
 	for (int i = 0; i < a->nresources; i++)
-		if (!has_topic(b, a->resources[i].topic))
+		if (!pl_config_resource_of_topic(b, a->resources[i].topic))
 			return false;
 	return a->nresources == b->nresources;
 }

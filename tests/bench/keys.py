@@ -83,6 +83,10 @@ def put_64(bench, seconds=None):
 def fresh(bench):
     bench.pgbench.tidy()
     bench.stack.tidy()
+
+
+def fresh_beside_pgbench(bench):
+    fresh(bench)
     bench.pgbench.warm_up()
 
 
@@ -93,7 +97,7 @@ def writes(bench, say):
     with stack.relay_held("us"):
         for turn in bench.turns_within(40):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
-            fresh(bench)
+            fresh_beside_pgbench(bench)
             if bench.wanted("put_64", "put_64_vs_batch"):
                 direct = [lambda: direct_sample(bench, 2), lambda: direct_sample(bench, 1)] if bench.wanted("put_64_vs_batch") else []
                 reference, subject, *batches = bench.turn(turn, lambda: pgbench_rate(bench, "put.sql"),
@@ -152,7 +156,7 @@ def nginx_writes(bench, say):
     with stack.relay_held("us"):
         for turn in bench.turns_within(9):
             run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
-            fresh(bench)
+            fresh_beside_pgbench(bench)
             bench.figure("put_64_nginx").add(*bench.turn(turn,
                 lambda: bench.sample("put_64_nginx", lambda: stack.put_rate(port=stack.nginx.port, seconds=bench.turn_seconds)),
                 lambda: pgbench_rate(bench, "put.sql")))
@@ -229,7 +233,7 @@ def chain(bench, say):
     """The highest rate through NGINX at which, while all works at once, the other region does not fall behind."""
     stack = bench.stack
     for _ in range(max(1, bench.rounds // 2)):
-        fresh(bench)
+        fresh_beside_pgbench(bench)
         reference = pgbench_rate(bench, "put.sql", bench.seconds)
         subject = bench.sample("full_chain", lambda: (sustained(bench, reference.value, say), {}))
         bench.figure("full_chain").add(subject, reference)
@@ -475,7 +479,7 @@ def where_the_time_goes(bench, say):
         return lambda: bench.pgbench.rate(script, clients, seconds)[0] * seconds
     with stack.relay_held("us"):
         for what, run in (("PUT", load("put")), ("pgbench's write", pgbench("put.sql")), ("GET", load("get")), ("pgbench's SELECT", pgbench("get.sql"))):
-            fresh(bench)
+            fresh_beside_pgbench(bench)
             rows.append((what, *costs.of(stack, run)))
         run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
     level_again(bench)
