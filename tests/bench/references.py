@@ -142,36 +142,53 @@ def install_express(folder):
     return folder
 
 
-def arrives_within(url, state, wanted, start, timeout=180):
-    """Seconds from the first change of what `state` answers, after start(), to its answer `wanted`: how long the start takes is not counted."""
+def arrivals(url, state, wanted, start, timeout=180):
+    """(events, seconds) from the first change of the number that `state` answers, after start(), until it is `wanted`.
+
+    Each event adds one to it. Neither the start's time is counted nor the events that were there when the first was seen.
+    """
     with asking(url) as ask:
-        first = ask(state)
+        def now():
+            return ask(state)[0][0]
+        before = now()
         start()
-        watch("the first change arrives", lambda: ask(state) != first, timeout)
-        begun = time.monotonic()
-        watch("all has arrived", lambda: ask(state) == wanted, timeout)
-        return time.monotonic() - begun
+        watch("the first change arrives", lambda: now() != before, timeout)
+        begun, seen = time.monotonic(), now()
+        watch("all has arrived", lambda: now() == wanted, timeout)
+        return int(wanted - seen), time.monotonic() - begun
+
+
+def settle(*urls):
+    """What was done before has left vacuums and checkpoints to do, and the system pages to write: now, and not beside what is timed next."""
+    for url in urls:
+        run_sql(url, "VACUUM ANALYZE")
+        run_sql(url, "CHECKPOINT")
+    os.sync()
 
 
 class LogicalReplication:
     """PostgreSQL's own replication of the reference table, us → eu.
 
     A replicated transaction keeps the commit timestamp of its origin, so eu's own does not say when it arrived there. With `timed`, eu notes that by
-    a trigger, just before it commits; without, nothing slows it.
+    a trigger, just before it commits; without, nothing slows it. `remembering`, each write remembers its request, too, and both are carried.
     """
 
-    def __init__(self, us, eu, timed=False):
+    def __init__(self, us, eu, timed=False, remembering=False):
         self.us, self.eu = us, eu
-        self.us_url = f"postgresql://plist@127.0.0.1:{us.port}/logical"
-        self.eu_url = f"postgresql://plist@127.0.0.1:{eu.port}/logical"
+        self.name = "logical_remembering" if remembering else "logical"
+        self.script = HERE / "pgbench" / f"{self.name}.sql"
+        self.us_url = f"postgresql://plist@127.0.0.1:{us.port}/{self.name}"
+        self.eu_url = f"postgresql://plist@127.0.0.1:{eu.port}/{self.name}"
         for postgres, url in ((us, self.us_url), (eu, self.eu_url)):
-            run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", "CREATE DATABASE logical")
+            run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", f"CREATE DATABASE {self.name}")
+            if remembering:
+                run_sql(url, (places.TOP / "sql" / "001_plist.sql").read_text())
             run_sql(url, """CREATE TABLE properties (id bigint PRIMARY KEY, price decimal(12,2) NOT NULL, bedrooms integer, bathrooms integer,
                             region_origin varchar(32) NOT NULL, version integer NOT NULL, updated_at timestamptz NOT NULL)
                             WITH (fillfactor = 80)""")
         run_sql(self.us_url, """INSERT INTO properties SELECT i, 100000 + i, i % 5, i % 3, 'us', 1, now() FROM generate_series(1, 1000) i""")
-        run_sql(self.us_url, "CREATE PUBLICATION bench FOR TABLE properties")
-        run_sql(self.eu_url, f"CREATE SUBSCRIPTION bench CONNECTION '{self.us_url}' PUBLICATION bench")
+        run_sql(self.us_url, f"CREATE PUBLICATION bench FOR TABLE properties{', processed_requests' if remembering else ''}")
+        run_sql(self.eu_url, f"CREATE SUBSCRIPTION {self.name} CONNECTION '{self.us_url}' PUBLICATION bench")
         self.wait_level()
         if timed:
             run_sql(self.eu_url, "ALTER TABLE properties ADD COLUMN applied_at timestamptz")
@@ -186,15 +203,15 @@ class LogicalReplication:
         with asking(self.eu_url) as ask:
             watch("logical replication is level", lambda: ask(versions) == wanted, timeout)
 
-    def caught_up_within(self):
-        """Resumed: seconds from the first transaction that arrives to the last."""
+    def catch_up(self):
+        """Resumed: how many transactions arrive after the first ones, and within how many seconds."""
         versions = "SELECT sum(version) FROM properties"
-        return arrives_within(self.eu_url, versions, run_sql(self.us_url, versions), self.resume)
+        return arrivals(self.eu_url, versions, run_sql(self.us_url, versions)[0][0], self.resume)
 
     def wait_decoded(self, timeout=120):
         """Until it has read all of us's log, whoever wrote it."""
         end = run_sql(self.us_url, "SELECT pg_current_wal_lsn()")[0][0]
-        read = f"SELECT bool_and(confirmed_flush_lsn >= '{end}') FROM pg_replication_slots WHERE slot_name = 'bench'"
+        read = f"SELECT bool_and(confirmed_flush_lsn >= '{end}') FROM pg_replication_slots WHERE slot_name = '{self.name}'"
         with asking(self.us_url) as ask:
             watch("logical replication has read the log", lambda: ask(read)[0][0], timeout)
 
@@ -203,12 +220,12 @@ class LogicalReplication:
         subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=True)
 
     def suspend(self):
-        run_sql(self.eu_url, "ALTER SUBSCRIPTION bench DISABLE")
+        run_sql(self.eu_url, f"ALTER SUBSCRIPTION {self.name} DISABLE")
 
     def resume(self):
-        run_sql(self.eu_url, "ALTER SUBSCRIPTION bench ENABLE")
+        run_sql(self.eu_url, f"ALTER SUBSCRIPTION {self.name} ENABLE")
 
     def drop(self):
-        run_sql(self.eu_url, "DROP SUBSCRIPTION bench")
+        run_sql(self.eu_url, f"DROP SUBSCRIPTION {self.name}")
         for postgres in (self.us, self.eu):
-            run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", "DROP DATABASE logical WITH (FORCE)")
+            run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", f"DROP DATABASE {self.name} WITH (FORCE)")
