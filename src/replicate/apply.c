@@ -39,6 +39,7 @@ struct pl_apply *pl_apply_start(const struct pl_config *config, const struct pl_
 
 void pl_apply_reconfigure(struct pl_apply *apply, const struct pl_config *config, const struct pl_region *region)
 {
+	pl_board_regions(apply->board, config);
 	for (int i = 0; i < apply->n; i++)
 		pl_lane_reconfigure(apply->lanes[i], config, region);
 }

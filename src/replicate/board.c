@@ -36,6 +36,7 @@ struct partition {
 
 struct origin {
 	char region[PL_REGION_MAX + 1];
+	bool configured;           // one that only its events and heartbeats tell of has nothing for which this region waits
 	int64_t outbox_events, outbox_age_us, heartbeat_us, last_event_us; // heartbeat_us: when it was heard
 	int64_t hand[PL_LANES_MAX], oldest_us[PL_LANES_MAX];
 	char *policies;            // NULL: not heard
@@ -72,9 +73,23 @@ struct pl_board *pl_board_new(const struct pl_config *config, const struct pl_re
 	strncpy(board->own, region->name, PL_REGION_MAX);
 	board->patience_us = 3 * config->kafka.heartbeat_us > 3 * SECOND ? 3 * config->kafka.heartbeat_us : 3 * SECOND;
 	board->contact_us = board->level_us = pl_now_us();
+	pl_board_regions(board, config);
+	return board;
+}
+
+void pl_board_regions(struct pl_board *board, const struct pl_config *config)
+{
+	pthread_mutex_lock(&board->mutex);
 	for (int i = 0; i < config->nregions; i++)
 		origin_named(board, config->regions[i].name);
-	return board;
+	for (int i = 0; i < board->norigins; i++) {
+		struct origin *origin = &board->origins[i];
+
+		origin->configured = pl_config_region(config, origin->region, strlen(origin->region)) != NULL;
+		if (!origin->configured)
+			origin->outbox_events = 0;
+	}
+	pthread_mutex_unlock(&board->mutex);
 }
 
 static const char *topic_named(struct pl_board *board, const char *name)
@@ -198,7 +213,7 @@ void pl_board_heartbeat(struct pl_board *board, const struct pl_heartbeat *heart
 	pthread_mutex_lock(&board->mutex);
 	origin = origin_named(board, heartbeat->region);
 	if (origin) {
-		origin->outbox_events = heartbeat->outbox_events;
+		origin->outbox_events = origin->configured ? heartbeat->outbox_events : 0;
 		origin->outbox_age_us = heartbeat->outbox_events && heartbeat->outbox_oldest_us ? heartbeat->sent_at_us - heartbeat->outbox_oldest_us : 0;
 		origin->heartbeat_us = now_us;
 		free(origin->policies);

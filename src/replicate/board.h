@@ -12,6 +12,8 @@ struct pl_board;
 
 struct pl_board *pl_board_new(const struct pl_config *config, const struct pl_region *region);
 void pl_board_free(struct pl_board **board);
+// After a reload: what a region that is no longer named said last of its outbox is not waited for any more.
+void pl_board_regions(struct pl_board *board, const struct pl_config *config);
 
 // All times are pl_now_us.
 
