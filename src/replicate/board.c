@@ -80,14 +80,13 @@ struct pl_board *pl_board_new(const struct pl_config *config, const struct pl_re
 void pl_board_regions(struct pl_board *board, const struct pl_config *config)
 {
 	pthread_mutex_lock(&board->mutex);
-	for (int i = 0; i < config->nregions; i++)
-		origin_named(board, config->regions[i].name);
-	for (int i = 0; i < board->norigins; i++) {
-		struct origin *origin = &board->origins[i];
+	for (int i = 0; i < board->norigins; i++)
+		board->origins[i].configured = false;
+	for (int i = 0; i < config->nregions; i++) {
+		struct origin *origin = origin_named(board, config->regions[i].name);
 
-		origin->configured = pl_config_region(config, origin->region, strlen(origin->region)) != NULL;
-		if (!origin->configured)
-			origin->outbox_events = 0;
+		if (origin)
+			origin->configured = true;
 	}
 	pthread_mutex_unlock(&board->mutex);
 }
@@ -213,7 +212,7 @@ void pl_board_heartbeat(struct pl_board *board, const struct pl_heartbeat *heart
 	pthread_mutex_lock(&board->mutex);
 	origin = origin_named(board, heartbeat->region);
 	if (origin) {
-		origin->outbox_events = origin->configured ? heartbeat->outbox_events : 0;
+		origin->outbox_events = heartbeat->outbox_events;
 		origin->outbox_age_us = heartbeat->outbox_events && heartbeat->outbox_oldest_us ? heartbeat->sent_at_us - heartbeat->outbox_oldest_us : 0;
 		origin->heartbeat_us = now_us;
 		free(origin->policies);
@@ -307,24 +306,25 @@ static void read_origin(const struct pl_board *board, const struct origin *o, st
                         double unfetched_seconds)
 {
 	struct pl_lag_origin *to = &lag->origins[lag->norigins++];
+	int64_t unsent = o->configured ? o->outbox_events : 0;
 
 	memcpy(to->region, o->region, sizeof to->region);
-	to->outbox_events = o->outbox_events;
+	to->outbox_events = unsent;
 	to->last_event_us = o->last_event_us;
 	to->last_heartbeat_us = o->heartbeat_us;
-	to->events_behind = o->outbox_events + unfetched;
+	to->events_behind = unsent + unfetched;
 	to->seconds = unfetched_seconds;
 	for (int lane = 0; lane < PL_LANES_MAX; lane++) {
 		to->events_behind += o->hand[lane];
 		to->seconds = larger(to->seconds, o->hand[lane] ? age(o->oldest_us[lane], now_us) : 0);
 	}
-	if (o->outbox_events > 0) {
+	if (unsent > 0) {
 		int64_t silence_us = now_us - o->heartbeat_us;
 		double seconds = (double)o->outbox_age_us / 1e6 + (silence_us > board->patience_us ? (double)silence_us / 1e6 : 0);
 
 		to->seconds = larger(to->seconds, seconds);
 	}
-	lag->events_behind += o->outbox_events;
+	lag->events_behind += unsent;
 	lag->seconds = larger(lag->seconds, to->seconds);
 }
 

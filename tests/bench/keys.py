@@ -90,6 +90,12 @@ def fresh_beside_pgbench(bench):
     bench.pgbench.warm_up()
 
 
+def first_over(turns, *names):
+    """Rows of a table: each reference's median, and the subject's over it. A turn is the subject's figure and one for each name."""
+    return [(name, f"{median(turn[i] for turn in turns):,.0f}", f"{median(turn[0] / turn[i] for turn in turns):.2f}")
+            for i, name in enumerate(names, 1)]
+
+
 def writes(bench, say):
     """One region alone: nothing is published, as nothing is by pgbench."""
     stack = bench.stack
@@ -120,9 +126,8 @@ def writes(bench, say):
         run_sql(stack.postgres["us"].url, "TRUNCATE outbox")
     level_again(bench)
     if straight:
-        rows = [(name, f"{median(turn[i] for turn in straight):,.0f}", f"{median(turn[0] / turn[i] for turn in straight):.2f}")
-                for i, name in ((1, "1, the key"), (2, "2"))]
-        bench.tables.append(("The batch statement sent straight by libpq, 32 rows at a time, and put_64 over it", ("connections", "rows/s", "ratio"), rows))
+        bench.tables.append(("The batch statement sent straight by libpq, 32 rows at a time, and put_64 over it", ("connections", "rows/s", "ratio"),
+                             first_over(straight, "1, the key", "2")))
 
 
 def level_again(bench):
@@ -297,7 +302,7 @@ def end_to_end(bench, say):
             run_sql(logical.us_url, "UPDATE properties SET updated_at = '2000-01-01'")
             logical.wait_level()
             wait_until("row times", lambda: run_sql(logical.eu_url, "SELECT max(updated_at) < '2001-01-01' FROM properties")[0][0])
-            logical.pgbench("-f", logical.script, "-c", "8", "-j", "1", "-R", "500", "-T", "2")
+            logical.pgbench("-c", "8", "-j", "1", "-R", "500", "-T", "2")
             logical.wait_level()
             gaps = commit_gaps(logical.us_url, logical.eu_url, where, "applied_at")
             return median(gaps), {"n": len(gaps), "p99": gaps[int(len(gaps) * 0.99)]}
@@ -412,9 +417,8 @@ def apply(bench, say):
     logical.drop()
     if beside:
         beside.drop()
-        rows = [(name, f"{median(r[i] for r in rates):,.0f}", f"{median(r[0] / r[i] for r in rates):.2f}")
-                for i, name in ((1, "the records, the key"), (2, "and the remembered requests, as plist does"))]
-        bench.tables.append(("What logical replication carries, events/s, and apply over it", ("of each write", "events/s", "ratio"), rows))
+        bench.tables.append(("What logical replication carries, events/s, and apply over it", ("of each write", "events/s", "ratio"),
+                             first_over(rates, "the records, the key", "and the remembered requests, as plist does")))
 
 
 def applied(bench, say):
@@ -441,7 +445,7 @@ def carried(bench, say, what, logical):
     logical.wait_level()
     logical.wait_decoded()
     logical.suspend()
-    logical.pgbench("-f", logical.script, "-c", "32", "-j", "2", "-t", "1000" if bench.quick else "2000")
+    logical.pgbench("-c", "32", "-j", "2", "-t", "1000" if bench.quick else "2000")
     settle(*(postgres.url for postgres in bench.stack.postgres.values()), logical.us_url, logical.eu_url)
     reference = rate_of(what, say, *logical.catch_up())
     logical.suspend()  # or it would read the log beside the next turn

@@ -216,7 +216,7 @@ class LogicalReplication:
             watch("logical replication has read the log", lambda: ask(read)[0][0], timeout)
 
     def pgbench(self, *arguments):
-        argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", *arguments, self.us_url]
+        argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", "-f", self.script, *arguments, self.us_url]
         subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=True)
 
     def suspend(self):
