@@ -1,12 +1,13 @@
-# Two images from one file: `plist` (the daemon and the tool) and `nginx` (NGINX with the configuration that the tool makes).
+# Two images: `plist` (the daemon and the tool) and `nginx` (NGINX with the generated
+# configuration).
 #
 #   docker build --target plist -t plist .
 #   docker build --target nginx -t plist-nginx .
 
 FROM debian:12-slim AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      gcc libc6-dev make autoconf automake pkg-config liblua5.4-dev libpq-dev librdkafka-dev libmicrohttpd-dev \
-      libyaml-dev libcjson-dev libssl-dev libsmartcols-dev libgmp-dev uthash-dev \
+      gcc libc6-dev make autoconf automake pkg-config liblua5.4-dev libpq-dev librdkafka-dev libmicrohttpd-dev libgnutls28-dev \
+      libyaml-dev libcjson-dev libssl-dev libcurl4-openssl-dev libsmartcols-dev libgmp-dev uthash-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
@@ -16,7 +17,7 @@ RUN autoreconf -i && mkdir /build && cd /build \
 
 FROM debian:12-slim AS plist
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      liblua5.4-0 libpq5 librdkafka1 libmicrohttpd12 libyaml-0-2 libcjson1 libssl3 libsmartcols1 libgmp10 ca-certificates curl \
+      liblua5.4-0 libpq5 librdkafka1 libmicrohttpd12 libgnutls30 libyaml-0-2 libcjson1 libssl3 libcurl4 libsmartcols1 libgmp10 ca-certificates curl \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin plist \
     && install -d -o plist -g plist /run/plist
@@ -35,6 +36,7 @@ RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-ins
     && rm -rf /var/lib/apt/lists/* && install -d -o plist -g plist /run/nginx \
     && ln -s /dev/stdout /run/nginx/access.log && ln -s /dev/stderr /run/nginx/error.log
 USER plist
+ENV NGINX_LISTEN=8080
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=5 \
   CMD curl -fsS http://127.0.0.1:8080/nginx-health || exit 1

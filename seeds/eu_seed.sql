@@ -1,7 +1,8 @@
--- The first listings of eu: ids 501 to 1000. Every region loads the files of all regions, and holds the same bytes afterwards:
--- each value follows from the id alone.
+-- The initial listings of eu, ids 501 to 1000. Every region loads the files of all regions.
+-- Each value depends only on the id, so all regions have identical rows.
 --
--- Loading it again changes nothing. The vector is put in by the table's trigger: one write, counted to eu.
+-- Loading this file again changes nothing. The table's trigger sets the vector to one write
+-- of eu.
 
 INSERT INTO properties (id, price, bedrooms, bathrooms, region_origin, version, updated_at)
 SELECT id,

@@ -1,7 +1,8 @@
--- The first listings of us: ids 1 to 500. Every region loads the files of all regions, and holds the same bytes afterwards:
--- each value follows from the id alone.
+-- The initial listings of us, ids 1 to 500. Every region loads the files of all regions.
+-- Each value depends only on the id, so all regions have identical rows.
 --
--- Loading it again changes nothing. The vector is put in by the table's trigger: one write, counted to us.
+-- Loading this file again changes nothing. The table's trigger sets the vector to one write
+-- of us.
 
 INSERT INTO properties (id, price, bedrooms, bathrooms, region_origin, version, updated_at)
 SELECT id,

@@ -1,46 +1,54 @@
 // plistd: one region of plist.
 //
-// The way of the data, which is also the map of the source:
+// The way of a request, which is also a map of the source:
 //
-//   client → NGINX (config/nginx.c writes its configuration)
-//     → http/listener     libmicrohttpd in the worker's loop; connections and their deadlines
-//     → http/raw          what libmicrohttpd does not check          → http/target   path and query, decoded
-//     → http/router       which route                                → http/request  id, principal, lock, JSON, fingerprint
-//     → script/vm, run    a Lua handler, as a coroutine              → script/bind_records, bind_db, …
-//     → record/store      the worker's database connections          → record/batch  one transaction for many requests
-//     → PostgreSQL        the record, processed_requests, outbox: sql/001_plist.sql, sql/002_properties.sql
-//   and back: script/exchange makes outcomes statuses, http/response and http/problem write them.
+//   client → NGINX (config/nginx.c generates its configuration)
+//     → http/listener  libmicrohttpd in the event loop of a worker
+//     → http/raw       checks that libmicrohttpd leaves out; http/target decodes the path
+//     → http/router    finds the route
+//     → http/client    who sent it, and whether that client may
+//     → http/request   id, lock, JSON, fingerprint
+//     → script/run     runs a Lua handler as a coroutine; script/bind/ has its functions
+//     → store/store    the database; store/write_batch: one transaction for many requests
+//     → PostgreSQL     the record, processed_requests and outbox
+//   and back: script/exchange maps outcomes to statuses, http/response and http/problem
+//   write the answer.
 //
-//   PostgreSQL → replicate/outbox → replicate/relay → Kafka
-//     → replicate/apply   events of the other regions                → replicate/event   what one says
-//     → replicate/decide  which writes stand                         → script/policy     Lua, only where siblings meet
-//     → PostgreSQL of this region
+// The way of an event to the other regions:
 //
-//   config/   one YAML → one immutable configuration: every key is a row in config/schema.c
-//   ops/      the threads around all that: daemon (start, stop), worker, reload, housekeep, control, metrics, ready
-//   base/     what everything stands on: memory, errors, logs, time, loop, JSON, decimals
-//   admin/    plist-admin, a file per command
+//   PostgreSQL → relay/outbox → relay/relay → Kafka
+//     → apply/apply    events of the other regions; event/event decodes them
+//     → decide/decide  which writes are current; script/policy: Lua, only for conflicts
+//     → PostgreSQL of that region
 //
-// This file reads the command line, and then waits for signals: SIGHUP reloads, SIGTERM and SIGINT drain and end (a second one ends at once),
-// SIGUSR1 writes the state into the log.
-// Threads: the main one.
+// Around them: config/ (one YAML file → one immutable configuration), ops/ (threads,
+// reload, metrics), base/ (memory, errors, logs, JSON) and admin/ (plist-admin).
+//
+// This file parses the command line and then waits for signals: SIGHUP reloads; SIGTERM
+// and SIGINT drain and stop (a second one stops immediately); SIGUSR1 logs the state.
+// Threads: the main thread.
 #define _GNU_SOURCE // sigabbrev_np
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/core_dump.h"
 #include "base/log.h"
 #include "config.h"
 #include "ops/builtin.h"
+#include "ops/commands.h"
 #include "ops/daemon.h"
+#include "ops/operators.h"
+#include "ops/reload.h"
+#include "ops/service.h"
 
 #define STOP_GRACE_S 10
 
@@ -50,18 +58,24 @@ static const char help[] =
 	"usage: plistd --config FILE --region NAME\n"
 	"       plistd --config FILE [--region NAME] --check-config\n"
 	"\n"
-	"  -c, --config FILE    the configuration, plist.yaml(5) (default: $PLIST_CONFIG, then " PL_SYSCONFDIR "/plist/plist.yaml)\n"
-	"  -r, --region NAME    the region to serve (default: $REGION, then the only one that is configured)\n"
-	"      --check-config   load the configuration and every Lua file, list all problems, and end\n"
+	"  -c, --config FILE    configuration file (default: $PLIST_CONFIG, then " PL_SYSCONFDIR
+	"/plist/plist.yaml)\n"
+	"  -r, --region NAME    region to serve (default: $REGION, then the only configured one)\n"
+	"      --alone          no other region knows more than this one's database: do not wait for their\n"
+	"                       word before the first write\n"
+	"      --core-dumps     let the kernel write core dumps, which contain passwords and records\n"
+	"      --check-config   check the configuration and all Lua files, list all problems, and exit\n"
 	"  -V, --version        print the version\n"
 	"  -h, --help           print this\n"
 	"\n"
-	"Runs in the foreground and logs to standard error. SIGHUP reloads, SIGTERM drains and ends, SIGUSR1 logs the state.\n"
-	"Exit: 0 ended as asked, 1 failed, 64 usage, 69 something needed is not available, 78 the configuration is wrong.\n";
+	"Runs in the foreground and logs to standard error. Signals: SIGHUP reloads the configuration,\n"
+	"SIGTERM drains and stops, SIGUSR1 logs the state.\n"
+	"Exit status: 0 stopped on request, 1 failure, 64 wrong usage, 69 a required service or address\n"
+	"is unavailable, 78 invalid configuration. See plistd(8) and plist.yaml(5).\n";
 
 struct options {
 	const char *config, *region;
-	bool check;
+	bool check, alone, core_dumps;
 };
 
 static int usage(const char *why, const char *what)
@@ -70,34 +84,26 @@ static int usage(const char *why, const char *what)
 	return USAGE;
 }
 
-// -1: go on; else the exit status.
+// Returns -1 to continue, or the exit status.
 static int parse(int argc, char **argv, struct options *options)
 {
 	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'}, {"region", required_argument, NULL, 'r'}, {"check-config", no_argument, NULL, 'C'},
-		{"version", no_argument, NULL, 'V'},      {"help", no_argument, NULL, 'h'},         {0},
+		{ "config", required_argument, NULL, 'c' }, { "region", required_argument, NULL, 'r' },
+		{ "alone", no_argument, NULL, 'a' },        { "core-dumps", no_argument, NULL, 'D' },
+		{ "check-config", no_argument, NULL, 'C' }, { "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },         { 0 },
 	};
 	for (int c; (c = getopt_long(argc, argv, ":c:r:Vh", longs, NULL)) != -1;)
 		switch (c) {
-		case 'c':
-			options->config = optarg;
-			break;
-		case 'r':
-			options->region = optarg;
-			break;
-		case 'C':
-			options->check = true;
-			break;
-		case 'V':
-			puts("plistd " PACKAGE_VERSION);
-			return OK;
-		case 'h':
-			fputs(help, stdout);
-			return OK;
-		case ':':
-			return usage("a value is missing after ", argv[optind - 1]);
-		default:
-			return usage("unknown option ", argv[optind - 1]);
+		case 'c': options->config = optarg; break;
+		case 'r': options->region = optarg; break;
+		case 'a': options->alone = true; break;
+		case 'D': options->core_dumps = true; break;
+		case 'C': options->check = true; break;
+		case 'V': puts("plistd " PACKAGE_VERSION); return OK;
+		case 'h': fputs(help, stdout); return OK;
+		case ':': return usage("missing value after ", argv[optind - 1]);
+		default: return usage("unknown option ", argv[optind - 1]);
 		}
 	if (optind < argc)
 		return usage("unexpected argument ", argv[optind]);
@@ -114,13 +120,14 @@ static int parse(int argc, char **argv, struct options *options)
 
 // ---- configuration
 
-static void print_problems(const struct pl_problems *problems)
+static void print_problems(const struct pl_diagnostics *diagnostics)
 {
-	for (int i = 0; i < problems->n; i++)
-		fprintf(stderr, "%s\n", problems->lines[i].text);
+	for (int i = 0; i < diagnostics->n; i++)
+		fprintf(stderr, "%s\n", diagnostics->lines[i].text);
 }
 
-// The region that was named, or the only one there is. NULL when it is not to be known.
+// The region that was named, or the only one that is configured; NULL if that is
+// ambiguous.
 static const struct pl_region *choose_region(const struct pl_config *config, const char *name)
 {
 	if (name)
@@ -131,7 +138,8 @@ static const struct pl_region *choose_region(const struct pl_config *config, con
 static int refuse_region(const struct options *options, const struct pl_config *config)
 {
 	if (options->region)
-		fprintf(stderr, "plistd: %s: regions: there is no region \"%s\"; there are", options->config, options->region);
+		fprintf(stderr, "plistd: %s: regions: there is no region \"%s\"; there are", options->config,
+		        options->region);
 	else
 		fprintf(stderr, "plistd: --region is missing; there are");
 	for (int i = 0; i < config->nregions; i++)
@@ -142,35 +150,15 @@ static int refuse_region(const struct options *options, const struct pl_config *
 
 static struct pl_loaded *load(const struct options *options)
 {
-	struct pl_problems problems = {0};
-	struct pl_loaded *loaded = pl_loaded_new(options->config, options->region, &problems);
-	print_problems(&problems);
+	struct pl_diagnostics diagnostics = { 0 };
+	struct pl_loaded *loaded = pl_loaded_new(options->config, options->region, NULL, &diagnostics);
+	print_problems(&diagnostics);
 	if (!loaded)
-		fprintf(stderr, "plistd: %s: %d problem%s\n", options->config, problems.n - problems.warnings,
-		        problems.n - problems.warnings == 1 ? "" : "s");
-	pl_problems_fini(&problems);
+		fprintf(stderr, "plistd: %s: %d problem%s\n", options->config,
+		        diagnostics.n - diagnostics.warnings,
+		        diagnostics.n - diagnostics.warnings == 1 ? "" : "s");
+	pl_diagnostics_fini(&diagnostics);
 	return loaded;
-}
-
-// ---- telling systemd
-
-// The protocol of sd_notify(3): one datagram to the socket that the variable names.
-static void notify(const char *state)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(addr.sun_path))
-		return;
-	memcpy(addr.sun_path, path, strlen(path));
-	if (path[0] == '@')
-		addr.sun_path[0] = '\0';
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr, len) < 0)
-		pl_debug("NOTIFY_SOCKET: %s", strerror(errno));
-	close(fd);
 }
 
 // ---- signals
@@ -184,17 +172,27 @@ static void signal_set(sigset_t *set)
 	sigaddset(set, SIGUSR1);
 }
 
-static void reload(struct pl_daemon *daemon)
+// Who sent a signal is an operator.
+static void audit(const siginfo_t *info, const char *what, const char *failure)
+{
+	struct pl_control_peer peer = { .known = info->si_code == SI_USER || info->si_code == SI_QUEUE,
+		                        .uid = info->si_uid,
+		                        .pid = info->si_pid };
+	pl_operators_audit(&peer, "with a signal", what, failure);
+}
+
+static void reload(struct pl_daemon *daemon, const siginfo_t *info)
 {
 	struct pl_error err;
-	notify("RELOADING=1");
-	pl_daemon_reload(daemon, NULL, &err); // logs what became of it
-	notify("READY=1");
+	pl_service_notify("RELOADING=1");
+	int code = pl_reload_file(daemon, NULL, &err); // logs the outcome
+	audit(info, "reload", code ? err.text : NULL);
+	pl_service_notify("READY=1");
 }
 
 static void log_state(struct pl_daemon *daemon)
 {
-	struct pl_buf members = {0};
+	struct pl_buf members = { 0 };
 	pl_status_print(&members, daemon);
 	pl_notice("state: {%s}", members.data + 1);
 	pl_buf_fini(&members);
@@ -202,13 +200,20 @@ static void log_state(struct pl_daemon *daemon)
 
 static void wait_for_end(struct pl_daemon *daemon, const sigset_t *set)
 {
+	int64_t interval_us = pl_service_interval_us();
+	struct timespec interval = { .tv_sec = interval_us / 1000000,
+		                     .tv_nsec = interval_us % 1000000 * 1000 };
 	for (;;) {
-		int signo = sigwaitinfo(set, NULL);
+		siginfo_t info = { 0 };
+		int signo = interval_us ? sigtimedwait(set, &info, &interval) : sigwaitinfo(set, &info);
+		if (interval_us)
+			pl_service_alive(daemon);
 		if (signo == SIGHUP)
-			reload(daemon);
+			reload(daemon, &info);
 		else if (signo == SIGUSR1)
 			log_state(daemon);
 		else if (signo == SIGTERM || signo == SIGINT) {
+			audit(&info, "stop", NULL);
 			pl_notice("SIG%s: draining", sigabbrev_np(signo));
 			return;
 		}
@@ -219,51 +224,75 @@ static void wait_for_end(struct pl_daemon *daemon, const sigset_t *set)
 
 static int exit_of(const struct pl_error *err)
 {
-	return err->code == PL_EUNAVAIL || err->code == PL_EBUSY ? UNAVAILABLE : err->code == PL_EINVAL ? CONFIGURATION : FAILED;
+	return err->code == PL_EUNAVAIL || err->code == PL_EBUSY ? UNAVAILABLE
+	       : err->code == PL_EINVAL                          ? CONFIGURATION
+	                                                         : FAILED;
 }
 
-// Everything that matters is in PostgreSQL and Kafka when this rings; what did not end in time is some library's thread.
+// When this fires, everything that matters is in PostgreSQL and Kafka; what has not ended
+// in time is a thread of some library.
 static void on_overdue(int signo)
 {
-	static const char text[] = "plistd: stopping takes too long; ended without waiting for the rest\n";
-	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	static const char text[] = "plistd: stopping takes too long; exiting without waiting for the rest\n";
+	struct pollfd log = { .fd = STDERR_FILENO, .events = POLLOUT };
+	if (poll(&log, 1, 0) > 0) // else nothing reads it, and the write would not return
+		(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
 	_exit(FAILED);
 }
 
-// Requests and outbox have the drain timeout each; beyond that nobody waits for us.
-static void bound_the_stop(const struct pl_daemon *daemon)
+// Requests and the outbox get http.drain_timeout each; the process does not wait longer.
+static void limit_stop(struct pl_daemon *daemon)
 {
-	int64_t seconds = 2 * daemon->loaded->config->http.drain_timeout_us / 1000000 + STOP_GRACE_S;
+	struct pl_config *config = pl_daemon_config(daemon);
+	int64_t seconds = 2 * config->http.drain_timeout_us / 1000000 + STOP_GRACE_S;
+	pl_config_unref(&config);
 	signal(SIGALRM, on_overdue);
 	alarm((unsigned)seconds);
 }
 
-static int serve(struct pl_loaded *loaded, const char *region, const sigset_t *set)
+static int serve(struct pl_loaded *loaded, const char *region, bool alone, const sigset_t *set)
 {
-	struct pl_error err = {0};
-	struct pl_daemon *daemon = pl_daemon_start(loaded, region, &err);
+	struct pl_error err = { 0 };
+	struct pl_daemon *daemon = pl_daemon_start(loaded, region, alone, &err);
 	if (!daemon) {
 		pl_err("%s", err.text);
 		return exit_of(&err);
 	}
-	notify("READY=1");
+	struct pl_control *control = pl_commands_listen(daemon);
+	pl_service_notify("READY=1");
 	wait_for_end(daemon, set);
-	notify("STOPPING=1");
-	// From here on a second signal ends the process at once, as it does by default.
+	pl_service_notify("STOPPING=1");
+	// From here on, a second signal ends the process immediately, as it does by
+	// default.
 	pthread_sigmask(SIG_UNBLOCK, set, NULL);
-	bound_the_stop(daemon);
+	limit_stop(daemon);
+	pl_control_stop(&control);
 	pl_daemon_stop(&daemon);
 	alarm(0);
 	pl_notice("ended");
 	return OK;
 }
 
+// By default, glibc raises its threshold for mmap() with each large block that is freed,
+// up to 32 MiB. Larger blocks, such as bodies and Lua tables, then fragment the heaps and
+// are not returned to the system.
+static void bound_heap(void)
+{
+#ifdef M_MMAP_THRESHOLD
+	mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+#endif
+}
+
 int main(int argc, char **argv)
 {
-	struct options options = {0};
+	struct options options = { 0 };
+	bound_heap();
 	int status = parse(argc, argv, &options);
 	if (status >= 0)
 		return status;
+	if (!options.core_dumps)
+		pl_core_dump_prevent();
 	struct pl_loaded *loaded = load(&options);
 	if (!loaded)
 		return CONFIGURATION;
@@ -278,14 +307,15 @@ int main(int argc, char **argv)
 		fprintf(stderr, "plistd: %s: no problems\n", options.config);
 		return OK;
 	}
-	char name[PL_REGION_MAX + 1]; // the configuration that it is read from is replaced by reloads
+	char name[PL_REGION_MAX + 1]; // a copy: reloads replace the configuration that it comes from
 	snprintf(name, sizeof(name), "%s", region->name);
 	sigset_t set;
 	signal_set(&set);
-	pthread_sigmask(SIG_BLOCK, &set, NULL); // before any other thread begins, so that only this one gets them
+	pthread_sigmask(SIG_BLOCK, &set,
+	                NULL); // before other threads start, so that only this one receives them
 	signal(SIGPIPE, SIG_IGN);
 	pl_log_init(loaded->config->log.level, loaded->config->log.format);
 	pl_log_set_region(name);
 	pl_log_set_thread("main");
-	return serve(loaded, name, &set);
+	return serve(loaded, name, options.alone, &set);
 }

@@ -1,4 +1,5 @@
---- POST /:region/properties: a new property, with an id of its own choice or of this region's range.
+--- POST /:region/properties: creates a property. The body may give its id; else the
+--- region assigns one of its range.
 local records = require "plist.records"
 local http = require "plist.http"
 

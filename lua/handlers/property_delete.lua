@@ -1,4 +1,5 @@
---- DELETE /:region/properties/:id: takes a property away, if nobody changed it in between.
+--- DELETE /:region/properties/:id: deletes a property, unless it has changed since the
+--- client read it.
 local records = require "plist.records"
 local http = require "plist.http"
 

@@ -1,4 +1,4 @@
---- GET /:region/properties/:id: one property, as this region knows it.
+--- GET /:region/properties/:id: returns a property as this region has it.
 local records = require "plist.records"
 local http = require "plist.http"
 

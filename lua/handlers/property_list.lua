@@ -1,4 +1,5 @@
---- GET /:region/properties: properties by id, page by page, with filters such as min_price=100000&bedrooms=3.
+--- GET /:region/properties: lists properties by id, page by page, with filters such as
+--- min_price=100000&bedrooms=3.
 local records = require "plist.records"
 local http = require "plist.http"
 

@@ -1,4 +1,5 @@
---- PUT /:region/properties/:id: changes the fields that the body names, if nobody changed the property in between.
+--- PUT /:region/properties/:id: changes the fields that the body names, unless the
+--- property has changed since the client read it.
 local records = require "plist.records"
 local http = require "plist.http"
 

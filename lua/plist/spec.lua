@@ -1,21 +1,23 @@
---- For the specs of policies: asks a policy, in the sandbox that it will run in, which row is shown.
---
---   local resolve = require("plist.spec").policy "policies/highest_price.lua"
---   local shown = resolve {                        -- the concurrent rows, oldest first
---     { origin = "us", price = "600000.00" },
---     { origin = "eu", price = "500000.00", bedrooms = 3 },
---   }
---   assert.equal("us", shown.origin)
---
--- It needs the spec host (plist-spec), which brings the module plist.host. See plist-policies(7).
+--- For specs of policies: calls a policy in the sandbox in which it will run, and returns
+--- the record that results.
+---
+---   local resolve = require("plist.spec").policy "policies/highest_price.lua"
+---   local shown = resolve {                        -- the concurrent rows, oldest first
+---     { origin = "us", price = "600000.00" },
+---     { origin = "eu", price = "500000.00", bedrooms = 3 },
+---   }
+---   assert.equal("us", shown.origin)
+---
+--- It needs the spec host (plist-spec), which provides the module plist.host. See
+--- plist-policies(7).
 local host = require "plist.host"
 
 local spec = {}
 
---- What stands beside the fields in a row of a spec.
+--- The members of a row that are not fields.
 local other = { origin = true, at = true, counter = true, deleted = true, request_id = true, fields_updated = true }
 
---- { price = { at = 5, origin = "us" } } as the JSON that a region keeps it in.
+--- { price = { at = 5, origin = "us" } } as the JSON that a region stores.
 local function field_times(updated)
   local members = {}
   for name, change in pairs(updated) do
@@ -24,7 +26,7 @@ local function field_times(updated)
   return "{" .. table.concat(members, ",") .. "}"
 end
 
---- Rows as the host wants them, checked for the order that a policy may count on.
+--- Rows in the form that the host takes. Checks the order on which policies may rely.
 local function prepare(rows)
   local ready = {}
   for i, row in ipairs(rows) do
@@ -35,21 +37,22 @@ local function prepare(rows)
     copy.field_times = row.fields_updated and field_times(row.fields_updated)
     local before = ready[i - 1]
     if before and (copy.at < before.at or copy.at == before.at and copy.origin < before.origin) then
-      error("rows are given in canonical order: oldest first, equal times by the name of their origin", 3)
+      error("rows must be in canonical order: oldest first, equal times by the name of their origin", 3)
     end
     ready[i] = copy
   end
   return ready
 end
 
---- A row that is taken, as it is shown: its fields, origin, deleted, at, and its place in `row`.
+--- The result of taking a row: its fields, origin, deleted, at, and its index in `row`.
 local function taken(rows, i)
   local shown = { row = i }
   for name, value in pairs(rows[i]) do shown[name] = value end
   return shown
 end
 
---- A row that is merged: its fields, and merged = true. It counts as written when and where the last of the rows was.
+--- The result of a merge: its fields, and merged = true. Time and origin are those of the
+--- last row.
 local function merged(rows, fields)
   local last = rows[#rows]
   local shown = { merged = true, origin = last.origin, at = last.at, deleted = false }
@@ -60,8 +63,9 @@ local function merged(rows, fields)
   return shown
 end
 
---- A function that asks the policy at `path` (under the Lua folder, by default lua/ of the source tree) about rows, and
---- returns what is shown; or nil and a sentence when it gives no valid verdict. Values of fields are texts, as a database
+--- Returns a function that calls the policy at `path` (under the Lua root, by default
+--- lua/ of the source tree) with rows. It returns the record that results, or nil and a
+--- sentence when the verdict is not valid. Values of fields are texts, as PostgreSQL
 --- prints them.
 function spec.policy(path, root)
   local vm, problems = host.vm { world = "policy", root = root or (os.getenv("PL_TOP_SRCDIR") or ".") .. "/lua", policy = path }

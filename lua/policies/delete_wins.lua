@@ -1,4 +1,5 @@
---- What one region deleted stays deleted, whatever the others wrote at that time.
+--- A record that one region has deleted stays deleted, whatever other regions wrote at
+--- that time.
 local policy = require "plist.policy"
 
 return {

@@ -1,15 +1,19 @@
---- Each field comes from the latest write of that field: a new price in one region and a new bedroom count in another are both
---- kept. Needs `track_fields: true` of the resource; without it a field counts as written when its row was.
+--- Each field comes from the latest write of that field. If one region changes the price
+--- and another the bedrooms, both changes are kept. The resource needs `track_fields:
+--- true`; without it, a field counts as written when its row was.
 local policy = require "plist.policy"
 
 --- When and where the field of a row was last changed.
 local function changed(row, name)
   local field = row.fields_updated and row.fields_updated[name]
   if field then return field.at, field.origin end
+  -- Tracked, null, and never changed: the writer may not even know the field.
+  if row.fields_updated and row.fields[name] == nil then return 0, "" end
   return row.updated_at, row.origin
 end
 
---- Whether the field of row a was changed after that of row b; of equal times, the later region by name.
+--- Whether the field changed later in row a than in row b. Equal times are decided by the
+--- names of the regions.
 local function later(a, b, name)
   local at_a, origin_a = changed(a, name)
   local at_b, origin_b = changed(b, name)
@@ -17,7 +21,7 @@ local function later(a, b, name)
   return origin_a >= origin_b
 end
 
---- The row that a field's value is taken from.
+--- The row with the latest write of a field.
 local function latest_of(rows, name)
   local best
   for _, row in ipairs(rows) do

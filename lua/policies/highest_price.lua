@@ -1,4 +1,4 @@
---- The highest price is shown; a property that still stands goes before one that was deleted.
+--- The highest price wins. A property that still exists wins over one that was deleted.
 local policy = require "plist.policy"
 
 return {

@@ -1,5 +1,5 @@
---- The write with the latest time is shown. Rows come oldest first, equal times in the order of their regions: it is the last
---- one.
+--- The latest write wins. Rows come oldest first, and equal times in the order of their
+--- regions, so the latest is the last row.
 local policy = require "plist.policy"
 
 return {

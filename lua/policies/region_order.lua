@@ -1,7 +1,9 @@
---- The regions have ranks: the write of the region that the configuration names first is shown, whenever it was made.
+--- Regions have ranks: the write of the region that is configured first wins, at whatever
+--- time it was made.
 local policy = require "plist.policy"
 
---- Where a region stands in the configuration; behind all others when it is not there any more.
+--- The position of a region in the configuration. A region that was removed from it comes
+--- last.
 local function rank(regions, name)
   for i, region in ipairs(regions) do
     if region == name then return i end

@@ -1,7 +1,9 @@
-// plist-admin conflicts list|show: what was detected when regions wrote the same record at the same time, and how it was decided.
+// plist-admin conflicts list|show: concurrent writes of one record, and how they were
+// resolved.
 //
-// Each region records what it detected itself, so the same meeting of writes stands in several regions, under numbers of their own.
-// The way back, `conflicts restore`, would stand beside it in a file of its own.
+// Each region records the conflicts that it detected, so the same conflict appears in
+// several regions under different numbers. `conflicts restore` is in
+// cmd_conflicts_restore.c.
 #include "admin/commands.h"
 
 #include <inttypes.h>
@@ -9,20 +11,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/cell.h"
+#include "admin/messages.h"
 #include "admin/parse.h"
-#include "admin/reach.h"
+#include "admin/region_sessions.h"
 #include "admin/table.h"
-#include "admin/talk.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "decide/decide.h"
 
 #define LIMIT 50
 
-enum { REGION, ID, DETECTED, RESOURCE, RECORD, TYPE, STATE, WRITES, POLICY, VERDICT, ERROR,
-       CLOSED, POLICY_HASH, SIBLINGS, VERDICT_JSON, VISIBLE, VECTOR, TOPIC, PARTITION, OFFSET };
+enum {
+	REGION,
+	ID,
+	DETECTED,
+	RESOURCE,
+	RECORD,
+	TYPE,
+	STATE,
+	WRITES,
+	POLICY,
+	VERDICT,
+	ERROR,
+	CLOSED,
+	POLICY_HASH,
+	SIBLINGS,
+	VERDICT_JSON,
+	VISIBLE,
+	VECTOR,
+	TOPIC,
+	PARTITION,
+	OFFSET
+};
 
-static const struct pl_column columns[] = {
+// clang-format off
+static const struct pl_table_column columns[] = {
 	[REGION] = { "region", PL_CELL_TEXT },
 	[ID] = { "id", PL_CELL_NUMBER },
 	[DETECTED] = { "detected_at", PL_CELL_TEXT },
@@ -45,18 +70,39 @@ static const struct pl_column columns[] = {
 	[OFFSET] = { "offset", PL_CELL_NUMBER, PL_COLUMN_DETAIL },
 	{ NULL },
 };
+// clang-format on
 
-enum { C_ID, C_DETECTED, C_RESOURCE, C_RECORD, C_TYPE, C_CLOSED, C_POLICY, C_POLICY_HASH, C_ERROR, C_SIBLINGS, C_VERDICT, C_VISIBLE, C_VECTOR,
-       C_TOPIC, C_PARTITION, C_OFFSET };
+enum {
+	C_ID,
+	C_DETECTED,
+	C_RESOURCE,
+	C_RECORD,
+	C_TYPE,
+	C_CLOSED,
+	C_POLICY,
+	C_POLICY_HASH,
+	C_ERROR,
+	C_SIBLINGS,
+	C_VERDICT,
+	C_VISIBLE,
+	C_VECTOR,
+	C_TOPIC,
+	C_PARTITION,
+	C_OFFSET
+};
 
-#define SELECT                                                                                                                      \
-	"SELECT id, " PL_EPOCH("detected_at") ", resource, record_id, type, " PL_EPOCH("closed_at") ", policy_name, policy_sha256,"  \
-	" policy_error, siblings, verdict, visible, vector, topic, partition, \"offset\" FROM conflicts"
+#define SELECT                                                                                       \
+	"SELECT id, " PL_EPOCH("detected_at") ", resource, record_id, type, " PL_EPOCH(              \
+		"closed_at") ", policy_name, policy_sha256,"                                         \
+			     " policy_error, siblings, verdict, visible, vector, topic, partition, " \
+			     "kafka_offset FROM plist.conflicts"
 
 // ---- the siblings
 
-// What a conflict's columns of JSON say, parsed; NULL members where they say nothing that is understood.
-struct writes { cJSON *siblings, *verdict, *visible; };
+// The JSON columns of a conflict, parsed; NULL if they cannot be parsed.
+struct writes {
+	cJSON *siblings, *verdict, *visible;
+};
 
 static cJSON *parse(const char *text)
 {
@@ -79,15 +125,18 @@ static void writes_fini(struct writes *writes)
 	cJSON_Delete(writes->visible);
 }
 
-// Which of the siblings is shown, from 0; -1 when they were merged.
+// The index of the visible sibling, from 0; -1 if they were merged.
 static int taken(const struct writes *writes)
 {
 	int64_t take;
 	const cJSON *item = writes->verdict ? pl_json_get(writes->verdict, "take") : NULL;
-	return item && pl_json_int64(item, &take) == 0 && take >= 1 && take <= cJSON_GetArraySize(writes->siblings) ? (int)take - 1 : -1;
+	return item && pl_json_int64(item, &take) == 0 && take >= 1 &&
+	                       take <= cJSON_GetArraySize(writes->siblings)
+	               ? (int)take - 1
+	               : -1;
 }
 
-// "us:5": whose write, and the how manyth.
+// "us:5": origin and counter.
 static void dot_of(const cJSON *sibling, struct pl_buf *buf)
 {
 	const char *origin = pl_json_string(sibling, "origin");
@@ -98,7 +147,7 @@ static void dot_of(const cJSON *sibling, struct pl_buf *buf)
 	pl_buf_printf(buf, "%s:%" PRId64, origin ? origin : "?", counter);
 }
 
-// A value for people. NULL for what is not there; "null" is said, because it is a value.
+// A value for people. A missing value stays NULL; JSON's null is printed as "null".
 static const char *value_text(struct pl_arena *arena, const cJSON *value)
 {
 	struct pl_buf buf = { 0 };
@@ -118,7 +167,11 @@ static void set_verdict(struct pl_table *table, const struct writes *writes)
 {
 	struct pl_buf text = { 0 };
 	int take = taken(writes);
-	if (take >= 0)
+	const char *fields = writes->verdict ? pl_json_string(writes->verdict, "fields") : NULL;
+	if (fields) // a violation
+		pl_buf_printf(&text, "%s violated%s", fields,
+		              pl_json_get(writes->verdict, "written") ? ", changed here" : "");
+	else if (take >= 0)
 		dot_of(cJSON_GetArrayItem(writes->siblings, take), &text);
 	else
 		pl_buf_adds(&text, "a merge");
@@ -128,13 +181,14 @@ static void set_verdict(struct pl_table *table, const struct writes *writes)
 	pl_buf_fini(&text);
 }
 
-static void add_row(struct pl_table *table, const struct pl_reach *reach, const PGresult *result, int i)
+static void add_row(struct pl_table *table, const struct pl_region_session *region_session,
+                    const PGresult *result, int i)
 {
 	struct writes writes;
 	bool closed = pl_cell(result, i, C_CLOSED) != NULL;
 	writes_init(&writes, result, i);
 	pl_table_row(table);
-	pl_table_text(table, REGION, reach->region->name);
+	pl_table_text(table, REGION, region_session->region->name);
 	pl_table_number(table, ID, pl_cell_int(result, i, C_ID, 0));
 	pl_table_time(table, DETECTED, pl_cell_time(result, i, C_DETECTED));
 	pl_table_text(table, RESOURCE, pl_cell(result, i, C_RESOURCE));
@@ -161,68 +215,95 @@ static void add_row(struct pl_table *table, const struct pl_reach *reach, const 
 	writes_fini(&writes);
 }
 
-// The filters as parameters of one statement: what is not asked for is NULL and lets everything pass.
-#define FILTER                                                                                                   \
-	" WHERE ($1::timestamptz IS NULL OR detected_at >= $1) AND ($2::timestamptz IS NULL OR detected_at < $2)"  \
-	" AND ($3::text IS NULL OR resource = $3) AND ($4::bigint IS NULL OR record_id = $4)"                      \
-	" AND ($5::text IS NULL OR policy_name = $5) AND ($6::text IS NULL OR type = $6)"                          \
-	" AND ($7::boolean IS NULL OR (closed_at IS NULL) = $7) ORDER BY detected_at DESC, id DESC LIMIT $8"
+// The filters as parameters of one statement. An unused filter is NULL and matches
+// everything.
+#define FILTER                                                                                \
+	" WHERE ($1::timestamptz IS NULL OR detected_at >= $1) "                              \
+	"AND ($2::timestamptz IS NULL OR detected_at < $2)"                                   \
+	" AND ($3::text IS NULL OR resource = $3) AND ($4::bigint IS NULL OR record_id = $4)" \
+	" AND ($5::text IS NULL OR policy_name = $5) AND ($6::text IS NULL OR type = $6)"     \
+	" AND ($7::boolean IS NULL OR (closed_at IS NULL) = $7) "                             \
+	"ORDER BY detected_at DESC, id DESC LIMIT $8"
 
-static const char *time_param(struct pl_call *call, const char *option)
+static const char *time_param(struct pl_invocation *invocation, const char *option)
 {
 	char text[PL_TIME_TEXT_MAX];
-	return pl_call_has(call, option) ? pl_arena_strdup(call->arena, pl_time_format(pl_call_us(call, option, 0), text)) : NULL;
+	return pl_invocation_has(invocation, option)
+	               ? pl_arena_strdup(invocation->arena,
+	                                 pl_clock_format_time(pl_invocation_us(invocation, option, 0), text))
+	               : NULL;
 }
 
-static int list(struct pl_call *call)
+static int list(struct pl_invocation *invocation)
 {
-	struct pl_reaches reaches;
-	bool open = pl_call_has(call, "open"), closed = pl_call_has(call, "closed");
-	int rc = pl_call_regions(call);
+	struct pl_region_sessions sessions;
+	bool open = pl_invocation_has(invocation, "open"), closed = pl_invocation_has(invocation, "closed");
+	int rc = pl_invocation_regions(invocation);
 	if (rc)
 		return rc;
+	if (pl_invocation_has(invocation, "since") && pl_invocation_has(invocation, "until") &&
+	    pl_invocation_us(invocation, "since", 0) >= pl_invocation_us(invocation, "until", 0)) {
+		pl_fail("--since must be before --until");
+		return PL_EXIT_USAGE;
+	}
 	const char *params[] = {
-		time_param(call, "since"), time_param(call, "until"), pl_call_text(call, "resource", NULL), pl_call_text(call, "key", NULL),
-		pl_call_text(call, "policy", NULL), pl_call_text(call, "type", NULL), open == closed ? NULL : open ? "t" : "f",
-		pl_arena_printf(call->arena, "%" PRId64, pl_call_number(call, "limit", LIMIT)),
+		time_param(invocation, "since"),
+		time_param(invocation, "until"),
+		pl_invocation_text(invocation, "resource", NULL),
+		pl_invocation_text(invocation, "key", NULL),
+		pl_invocation_text(invocation, "policy", NULL),
+		pl_invocation_text(invocation, "type", NULL),
+		open == closed ? NULL
+		: open         ? "t"
+			       : "f",
+		pl_arena_printf(invocation->arena, "%" PRId64,
+		                pl_invocation_number(invocation, "limit", LIMIT)),
 	};
 	struct pl_table *table = pl_table_new("conflicts", columns);
-	pl_reaches_open(call, &reaches, pl_call_timeout_us(call));
-	for (int i = 0; i < reaches.n; i++) {
-		PGresult *result = pl_reach_query(&reaches.each[i], SELECT FILTER, 8, params);
+	pl_region_sessions_open(invocation, &sessions, pl_invocation_timeout_us(invocation));
+	for (int i = 0; i < sessions.n; i++) {
+		PGresult *result = pl_region_sessions_query(&sessions.each[i], SELECT FILTER, 8, params);
 		for (int row = 0; result && row < PQntuples(result); row++)
-			add_row(table, &reaches.each[i], result, row);
+			add_row(table, &sessions.each[i], result, row);
 		PQclear(result);
 	}
-	rc = pl_reaches_exit(&reaches, PL_EXIT_YES);
-	pl_table_print(call, table, rc == PL_EXIT_YES ? "no conflicts" : NULL);
+	rc = pl_region_sessions_exit(&sessions, PL_EXIT_YES);
+	const char *named = pl_invocation_text(invocation, "resource", NULL);
+	// A name that the configuration no longer has may have left conflicts.
+	if (rc == PL_EXIT_YES && named && pl_table_rows(table) == 0 &&
+	    !pl_config_resource(invocation->config, named))
+		rc = pl_invocation_unknown_resource(invocation, named);
+	if (rc != PL_EXIT_USAGE)
+		pl_table_print(invocation, table, rc == PL_EXIT_YES ? "no conflicts" : NULL);
 	pl_table_free(&table);
-	pl_reaches_close(&reaches);
+	pl_region_sessions_close(&sessions);
 	return rc;
 }
 
 // ---- side by side
 
-// The columns of one conflict: what, each of the siblings, what is shown.
-static struct pl_column *side_columns(struct pl_arena *arena, const struct writes *writes)
+// The columns of one conflict: the label, each sibling, and the visible row.
+static struct pl_table_column *side_columns(struct pl_arena *arena, const struct writes *writes)
 {
 	int n = cJSON_GetArraySize(writes->siblings), take = taken(writes);
-	struct pl_column *side = pl_arena_alloc(arena, (size_t)(n + 3) * sizeof *side);
-	side[0] = (struct pl_column){ "", PL_CELL_TEXT };
+	struct pl_table_column *side = pl_arena_alloc(arena, (size_t)(n + 3) * sizeof(*side));
+	side[0] = (struct pl_table_column){ "", PL_CELL_TEXT };
 	for (int i = 0; i < n; i++) {
 		struct pl_buf name = { 0 };
 		dot_of(cJSON_GetArrayItem(writes->siblings, i), &name);
 		pl_buf_adds(&name, i == take ? " *" : "");
-		side[1 + i] = (struct pl_column){ pl_arena_strdup(arena, name.data), PL_CELL_TEXT, PL_COLUMN_AS_IS };
+		side[1 + i] = (struct pl_table_column){ pl_arena_strdup(arena, name.data), PL_CELL_TEXT,
+			                                PL_COLUMN_AS_IS };
 		pl_buf_fini(&name);
 	}
-	side[1 + n] = (struct pl_column){ "shown", PL_CELL_TEXT };
+	side[1 + n] = (struct pl_table_column){ "shown", PL_CELL_TEXT };
 	return side;
 }
 
-// One line of the comparison. `of` finds the value in a sibling, and in what is shown. Of a merge, each value that went into it is marked.
-static void add_side(struct pl_table *table, struct pl_arena *arena, const struct writes *writes, const char *name,
-                     const cJSON *(*of)(const cJSON *write, const char *name))
+// One line of the comparison. `of` extracts the value from a sibling or from the
+// visible row. In a merge, each value that was used is marked.
+static void add_side(struct pl_table *table, struct pl_arena *arena, const struct writes *writes,
+                     const char *name, const cJSON *(*of)(const cJSON *write, const char *name))
 {
 	int n = cJSON_GetArraySize(writes->siblings), take = taken(writes);
 	const char *shown = writes->visible ? value_text(arena, of(writes->visible, name)) : NULL;
@@ -249,92 +330,111 @@ static const cJSON *field(const cJSON *write, const char *name)
 	return fields ? pl_json_get(fields, name) : NULL;
 }
 
-// The fields in the configuration's order; then those that it no longer has.
-static void add_fields(struct pl_table *table, struct pl_call *call, const struct writes *writes, const char *resource_name)
+// The fields in the order of the configuration, then those that it no longer has.
+static void add_fields(struct pl_table *table, struct pl_invocation *invocation, const struct writes *writes,
+                       const char *resource_name)
 {
-	const struct pl_resource *resource = pl_config_resource(call->config, resource_name);
+	const struct pl_resource *resource = pl_config_resource(invocation->config, resource_name);
 	const cJSON *first = pl_json_get(cJSON_GetArrayItem(writes->siblings, 0), "fields"), *item;
 	for (int i = 0; resource && i < resource->nfields; i++)
-		add_side(table, call->arena, writes, resource->fields[i].name, field);
-	cJSON_ArrayForEach(item, first)
-		if (!resource || pl_resource_field(resource, item->string, strlen(item->string)) < 0)
-			add_side(table, call->arena, writes, item->string, field);
+		add_side(table, invocation->arena, writes, resource->fields[i].name, field);
+	cJSON_ArrayForEach (item, first)
+		if (!resource || pl_config_field(resource, item->string, strlen(item->string)) < 0)
+			add_side(table, invocation->arena, writes, item->string, field);
 }
 
-static void print_sides(struct pl_call *call, const PGresult *result, int row)
+static void print_sides(struct pl_invocation *invocation, const PGresult *result, int row)
 {
-	static const char *const members[] = { "deleted", "updated_at", "vector", "request_id" };
+	// the id where the writes are of two records
+	static const char *const members[] = { "id", "deleted", "updated_at", "vector", "request_id" };
 	struct writes writes;
 	writes_init(&writes, result, row);
 	if (cJSON_IsArray(writes.siblings) && cJSON_GetArraySize(writes.siblings) > 0) {
-		struct pl_table *table = pl_table_new("writes", side_columns(call->arena, &writes));
-		add_fields(table, call, &writes, pl_cell(result, row, C_RESOURCE));
-		for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-			add_side(table, call->arena, &writes, members[i], member);
+		struct pl_table *table = pl_table_new("writes", side_columns(invocation->arena, &writes));
+		add_fields(table, invocation, &writes, pl_cell(result, row, C_RESOURCE));
+		bool two = pl_json_get(cJSON_GetArrayItem(writes.siblings, 0), "id") != NULL;
+		for (size_t i = two ? 0 : 1; i < sizeof(members) / sizeof(*members); i++)
+			add_side(table, invocation->arena, &writes, members[i], member);
 		putchar('\n');
-		pl_table_print(call, table, NULL);
+		pl_table_print(invocation, table, NULL);
 		pl_table_free(&table);
 	}
 	writes_fini(&writes);
 }
 
-static int show(struct pl_call *call)
+static int show(struct pl_invocation *invocation)
 {
 	const struct pl_region *region;
-	struct pl_reaches reaches;
+	struct pl_region_sessions sessions;
 	int64_t id;
-	int rc = pl_call_regions(call);
+	int rc = pl_invocation_regions(invocation);
 	if (!rc)
-		rc = pl_reach_id(call, call->args[0], &region, &id);
+		rc = pl_region_sessions_parse_id(invocation, invocation->args[0], &region, &id);
 	if (rc)
 		return rc;
-	pl_call_only(call, region);
-	const char *params[] = { pl_arena_printf(call->arena, "%" PRId64, id) };
+	pl_invocation_only(invocation, region);
+	const char *params[] = { pl_arena_printf(invocation->arena, "%" PRId64, id) };
 	struct pl_table *all = pl_table_new("conflicts", columns);
-	pl_reaches_open(call, &reaches, pl_call_timeout_us(call));
-	for (int i = 0; i < reaches.n; i++) {
-		PGresult *result = pl_reach_query(&reaches.each[i], SELECT " WHERE id = $1 ORDER BY detected_at", 1, params);
+	pl_region_sessions_open(invocation, &sessions, pl_invocation_timeout_us(invocation));
+	for (int i = 0; i < sessions.n; i++) {
+		PGresult *result = pl_region_sessions_query(
+			&sessions.each[i], SELECT " WHERE id = $1 ORDER BY detected_at", 1, params);
 		for (int row = 0; result && row < PQntuples(result); row++) {
 			struct pl_table *one = pl_table_new("conflicts", columns);
-			add_row(all, &reaches.each[i], result, row);
-			add_row(one, &reaches.each[i], result, row);
-			if (!call->json) {
+			add_row(all, &sessions.each[i], result, row);
+			add_row(one, &sessions.each[i], result, row);
+			if (!invocation->json) {
 				printf("%s", pl_table_rows(all) > 1 ? "\n" : "");
-				pl_table_print_cards(call, one, NULL);
-				print_sides(call, result, row);
+				pl_table_print_cards(invocation, one, NULL);
+				print_sides(invocation, result, row);
 			}
 			pl_table_free(&one);
 		}
 		PQclear(result);
 	}
-	rc = pl_reaches_exit(&reaches, pl_table_rows(all) ? PL_EXIT_YES : PL_EXIT_NO);
-	if (call->json)
-		pl_table_print(call, all, NULL);
-	if (rc == PL_EXIT_NO)
-		pl_say("there is no such conflict");
+	rc = pl_region_sessions_exit(&sessions, PL_EXIT_YES);
+	if (invocation->json)
+		pl_table_print(invocation, all, NULL);
+	if (rc == PL_EXIT_YES && pl_table_rows(all) == 0) {
+		pl_fail("there is no such conflict");
+		rc = PL_EXIT_NO;
+	}
 	pl_table_free(&all);
-	pl_reaches_close(&reaches);
+	pl_region_sessions_close(&sessions);
 	return rc;
 }
+
+static const struct pl_option conflicts_list_options[] = {
+	{ "since", 0, PL_OPTION_TIME, "TIME",
+	  "only those detected at or after this time: 2026-02-21T10:00:00Z, 2026-02-21, or 7d for seven days "
+	  "ago" },
+	{ "until", 0, PL_OPTION_TIME, "TIME", "only those detected before this time" },
+	{ "resource", 0, PL_OPTION_RESOURCE, "NAME", "only those of this resource", .past = true },
+	{ "key", 'k', PL_OPTION_COUNT, "ID", "only those of this record", .min = 1 },
+	{ "policy", 'p', PL_OPTION_TEXT, "NAME", "only those decided by this policy" },
+	{ "type", 't', PL_OPTION_CHOICE, "TYPE",
+	  "only those of this type: insert_exists, update_origin_differs, update_deleted, "
+	  "delete_origin_differs, delete_missing, created_twice, multiple_unique_conflicts or "
+	  "reference_missing",
+	  .choices = PL_DECIDE_CONFLICT_TYPES },
+	{ "open", 0, PL_OPTION_SWITCH, NULL,
+	  "only those whose siblings are still current, whose two records both exist, or whose records "
+	  "still violate what they violated" },
+	{ "closed", 0, PL_OPTION_SWITCH, NULL, "only those that are not open any more" },
+	{ "limit", 'n', PL_OPTION_COUNT, "N", "maximum number per region (default: 50)", .max = 1000000,
+	  .min = 1 },
+	{ NULL },
+};
 
 const struct pl_command pl_cmd_conflicts_list = {
 	.noun = "conflicts",
 	.verb = "list",
-	.summary = "records that regions wrote at the same time",
-	.help = "Lists what was detected when regions wrote the same record before hearing of each other, the newest first. Each region keeps its "
-	        "own list. Open: the writes still stand beside each other; closed: a later write has replaced them all.",
-	.options = (const struct pl_option[]){
-		{ "since", 0, PL_OPTION_TIME, "TIME", "detected then or later: 2026-02-21T10:00:00Z, 2026-02-21, or 7d ago" },
-		{ "until", 0, PL_OPTION_TIME, "TIME", "detected before then" },
-		{ "resource", 0, PL_OPTION_RESOURCE, "NAME", "of this resource" },
-		{ "key", 'k', PL_OPTION_COUNT, "ID", "of this record" },
-		{ "policy", 'p', PL_OPTION_TEXT, "NAME", "decided by this policy" },
-		{ "type", 't', PL_OPTION_TEXT, "TYPE", "of this type: update_origin_differs, update_deleted, …" },
-		{ "open", 0, PL_OPTION_SWITCH, NULL, "whose writes still stand beside each other" },
-		{ "closed", 0, PL_OPTION_SWITCH, NULL, "whose writes were replaced by a later one" },
-		{ "limit", 'n', PL_OPTION_COUNT, "N", "at most this many per region (default: 50)" },
-		{ NULL },
-	},
+	.summary = "list conflicts: concurrent writes of one record, and violations",
+	.help = "Lists the conflicts that were detected when regions wrote the same record concurrently, "
+		"newest first, and the violations of unique values and references that regions' writes have "
+		"made together. Each region keeps its own list. A conflict is open while its siblings are "
+		"current, both records of its pair exist, or its violation is there; then it is closed.",
+	.options = conflicts_list_options,
 	.prints_data = true,
 	.regions = true,
 	.waits = true,
@@ -347,9 +447,11 @@ const struct pl_command pl_cmd_conflicts_show = {
 	.arguments = "ID",
 	.min_args = 1,
 	.max_args = 1,
-	.summary = "one of them: the writes side by side, and what is shown",
-	.help = "Shows one conflict: its writes side by side, field by field, the one that is shown marked with a star (of a merge: the values that "
-	        "went into it), and the policy that decided. ID is the number from the list, or REGION/NUMBER.",
+	.summary = "show one conflict: its writes side by side",
+	.help = "Shows one conflict: its writes side by side, field by field, and the policy that decided "
+		"it. A star marks the write that is visible, or, for a merge, the values that were used. ID "
+		"is the "
+		"number from the list, or REGION/NUMBER.",
 	.prints_data = true,
 	.regions = true,
 	.waits = true,

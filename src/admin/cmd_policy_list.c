@@ -1,12 +1,13 @@
-// plist-admin policy list: the policies that this configuration has, and which resources they decide about.
+// plist-admin policy list: the policies of this configuration, and the resources that
+// use them.
 //
-// The other commands on policies stand beside it: cmd_policy_check.c.
+// The other policy commands have files of their own, such as cmd_policy_check.c.
 #include "admin/commands.h"
 
 #include <string.h>
 
+#include "admin/messages.h"
 #include "admin/table.h"
-#include "admin/talk.h"
 #include "base/buf.h"
 #include "script/policy.h"
 
@@ -14,7 +15,8 @@
 
 enum { NAME, FILE_PATH, HASH, HASH_WHOLE, RESOURCES, RESOURCE_LIST, SHADOWED, SHADOW_LIST, DOC };
 
-static const struct pl_column columns[] = {
+// clang-format off
+static const struct pl_table_column columns[] = {
 	[NAME] = { "name", PL_CELL_TEXT },
 	[FILE_PATH] = { "file", PL_CELL_TEXT },
 	[HASH] = { "hash", PL_CELL_TEXT, PL_COLUMN_PEOPLE },
@@ -26,15 +28,17 @@ static const struct pl_column columns[] = {
 	[DOC] = { "doc", PL_CELL_TEXT, PL_COLUMN_CUT },
 	{ NULL },
 };
+// clang-format on
 
-// The resources that name the file as their policy, or as their shadow.
-static void set_resources(struct pl_table *table, const struct pl_config *config, const char *path, bool shadow)
+// The resources that use the file as their policy or shadow policy.
+static void set_resources(struct pl_table *table, const struct pl_config *config, const char *path,
+                          bool shadow)
 {
 	struct pl_buf words = { 0 }, json = { 0 };
 	pl_buf_addc(&json, '[');
 	for (int i = 0; i < config->nresources; i++) {
 		const struct pl_resource *resource = &config->resources[i];
-		const char *named = shadow ? resource->shadow : resource->policy;
+		const char *named = shadow ? resource->shadow_policy : resource->policy;
 		if (!named || strcmp(named, path) != 0)
 			continue;
 		pl_buf_printf(&words, "%s%s", words.len ? ", " : "", resource->name);
@@ -47,7 +51,8 @@ static void set_resources(struct pl_table *table, const struct pl_config *config
 	pl_buf_fini(&json);
 }
 
-static void add_policy(struct pl_table *table, const struct pl_config *config, const struct pl_script_source *source, const struct pl_policy *policy)
+static void add_policy(struct pl_table *table, const struct pl_config *config,
+                       const struct pl_script_source *source, const struct pl_policy *policy)
 {
 	const char *hash = policy ? pl_policy_sha256(policy) : source->sha256;
 	pl_table_row(table);
@@ -61,42 +66,44 @@ static void add_policy(struct pl_table *table, const struct pl_config *config, c
 	pl_table_tone(table, DOC, policy ? PL_TONE_PLAIN : PL_TONE_BAD);
 }
 
-static int policy_list(struct pl_call *call)
+static int policy_list(struct pl_invocation *invocation)
 {
-	struct pl_problems problems = { 0 };
-	int rc = pl_call_config(call);
-	struct pl_vm *vm = rc ? NULL : pl_vm_new(call->config, PL_WORLD_POLICY, &problems);
+	struct pl_diagnostics diagnostics = { 0 };
+	int rc = pl_invocation_config(invocation);
+	struct pl_vm *vm = rc ? NULL : pl_vm_new(invocation->config, PL_CONTEXT_POLICY, &diagnostics);
 	if (!vm) {
-		pl_say_problems(&problems, rc == 0);
-		pl_problems_fini(&problems);
+		pl_say_diagnostics(&diagnostics, rc == 0);
+		pl_diagnostics_fini(&diagnostics);
 		return PL_EXIT_USAGE;
 	}
 	struct pl_table *table = pl_table_new("policies", columns);
 	int broken = 0;
-	for (int i = 0; i < call->config->nsources; i++) {
-		const struct pl_script_source *source = &call->config->sources[i];
+	for (int i = 0; i < invocation->config->nsources; i++) {
+		const struct pl_script_source *source = &invocation->config->sources[i];
 		if (strncmp(source->path, "policies/", strlen("policies/")) != 0)
 			continue;
 		struct pl_policy *policy = pl_policy_find(vm, source->path);
 		if (!policy)
-			policy = pl_policy_load(vm, source, &problems);
+			policy = pl_policy_load(vm, source, &diagnostics);
 		broken += policy == NULL;
-		add_policy(table, call->config, source, policy);
+		add_policy(table, invocation->config, source, policy);
 	}
-	pl_table_print(call, table, "there are no policies");
-	pl_say_problems(&problems, false);
+	pl_table_print(invocation, table, "there are no policies");
+	pl_say_diagnostics(&diagnostics, false);
 	pl_table_free(&table);
 	pl_vm_free(&vm);
-	pl_problems_fini(&problems);
+	pl_diagnostics_fini(&diagnostics);
 	return broken ? PL_EXIT_NO : PL_EXIT_YES;
 }
 
 const struct pl_command pl_cmd_policy_list = {
 	.noun = "policy",
 	.verb = "list",
-	.summary = "the conflict policies, and which resources they decide about",
-	.help = "Lists the files under policies/ beside the handlers: the name that each gives itself, its SHA-256 by which regions recognise it, "
-	        "the resources that have it as their policy or as their shadow, and what it says of itself. Exit 1 when one cannot be loaded.",
+	.summary = "list the conflict policies and the resources that use them",
+	.help = "Lists the policies in the directory policies of the Lua root: the name of each, its "
+		"SHA-256, by which regions compare policies, the resources that use it as policy or shadow "
+		"policy, "
+		"and its description. The exit status is 1 if one cannot be loaded.",
 	.prints_data = true,
 	.run = policy_list,
 };

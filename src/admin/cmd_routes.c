@@ -1,12 +1,13 @@
-// plist-admin routes: which file answers which request, as the daemons of this configuration serve it.
+// plist-admin routes: which handler answers which request under this configuration.
 #include "admin/commands.h"
 
+#include "admin/messages.h"
 #include "admin/table.h"
-#include "admin/talk.h"
 
 enum { METHOD, PATH, HANDLER, RESOURCE, LOCK, ID, DUPLICATE, TTL, TIMEOUT, ID_REQUIRED };
 
-static const struct pl_column columns[] = {
+// clang-format off
+static const struct pl_table_column columns[] = {
 	[METHOD] = { "method", PL_CELL_TEXT },
 	[PATH] = { "path", PL_CELL_TEXT },
 	[HANDLER] = { "handler", PL_CELL_TEXT },
@@ -19,10 +20,13 @@ static const struct pl_column columns[] = {
 	[ID_REQUIRED] = { "request_id_required", PL_CELL_BOOLEAN, PL_COLUMN_DETAIL },
 	{ NULL },
 };
+// clang-format on
 
 static void add_route(struct pl_table *table, const struct pl_route *route)
 {
-	static const char *const locks[] = { [PL_LOCK_NONE] = "none", [PL_LOCK_OPTIONAL] = "optional", [PL_LOCK_REQUIRED] = "required" };
+	static const char *const locks[] = {
+		[PL_LOCK_NONE] = "none", [PL_LOCK_OPTIONAL] = "optional", [PL_LOCK_REQUIRED] = "required"
+	};
 	pl_table_row(table);
 	pl_table_text(table, METHOD, route->method);
 	pl_table_text(table, PATH, route->path);
@@ -38,11 +42,12 @@ static void add_route(struct pl_table *table, const struct pl_route *route)
 	pl_table_number(table, TTL, route->ttl_us / 1000000);
 }
 
-// Those that plistd answers itself. They are not in the YAML.
+// Routes that plistd answers itself; they are not in the YAML.
 static void add_own(struct pl_table *table)
 {
-	static const char *const paths[] = { "/health", "/:region/health", "/ready", "/metrics", "/:region/replication-lag" };
-	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+	static const char *const paths[] = { "/health", "/:region/health", "/ready",
+		                             "/:region/replication-lag" };
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
 		pl_table_row(table);
 		pl_table_text(table, METHOD, "GET");
 		pl_table_text(table, PATH, paths[i]);
@@ -52,24 +57,25 @@ static void add_own(struct pl_table *table)
 	}
 }
 
-static int routes(struct pl_call *call)
+static int routes(struct pl_invocation *invocation)
 {
-	int rc = pl_call_config(call);
+	int rc = pl_invocation_config(invocation);
 	if (rc)
 		return rc;
 	struct pl_table *table = pl_table_new("routes", columns);
-	for (int i = 0; i < call->config->nroutes; i++)
-		add_route(table, &call->config->routes[i]);
+	for (int i = 0; i < invocation->config->nroutes; i++)
+		add_route(table, &invocation->config->routes[i]);
 	add_own(table);
-	pl_table_print(call, table, NULL);
+	pl_table_print(invocation, table, NULL);
 	pl_table_free(&table);
 	return PL_EXIT_YES;
 }
 
 const struct pl_command pl_cmd_routes = {
 	.noun = "routes",
-	.summary = "which Lua file answers which request",
-	.help = "Lists the routes of the configuration in the order in which they are tried, then those that plistd answers itself.",
+	.summary = "list the routes and their handlers",
+	.help = "Lists the routes in the order of the configuration, then those that plistd itself answers. "
+		"Of the routes that match a path, the one with the most literal segments answers.",
 	.prints_data = true,
 	.run = routes,
 };

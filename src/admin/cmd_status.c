@@ -1,4 +1,5 @@
-// plist-admin status: every region at a look: its daemons, its database, what it runs, and where regions do not agree.
+// plist-admin status: shows all regions at a glance: daemons, databases, versions, and
+// disagreements between regions.
 #include "admin/commands.h"
 
 #include <inttypes.h>
@@ -7,21 +8,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/audits_seen.h"
+#include "admin/cell.h"
+#include "admin/certificates_seen.h"
 #include "admin/daemon.h"
 #include "admin/lag_facts.h"
+#include "admin/messages.h"
 #include "admin/metrics_text.h"
 #include "admin/policies_seen.h"
+#include "admin/schema_findings.h"
 #include "admin/table.h"
-#include "admin/talk.h"
+#include "apply/trust.h"
 #include "base/json.h"
+#include "db/inventory.h"
 #include "db/migrate.h"
+#include "kafka/topics.h"
 
 #define BEHIND_SECONDS 10.0
-#define SHORT_HASH 12 // characters of a hash that people compare; JSON has them all
+#define SHORT_HASH     12 // digits of a hash shown to people; JSON has all of them
 
-enum { R_REGION, R_DAEMONS, R_DATABASE, R_MIGRATIONS, R_OUTBOX, R_SECONDS, R_LAG, R_OPEN, R_LETTERS };
+enum {
+	R_REGION,
+	R_DAEMONS,
+	R_DATABASE,
+	R_MIGRATIONS,
+	R_OUTBOX,
+	R_SECONDS,
+	R_LAG,
+	R_OPEN,
+	R_VIOLATIONS,
+	R_DIFFERING,
+	R_PARKED,
+	R_LETTERS
+};
 
-static const struct pl_column region_columns[] = {
+// clang-format off
+static const struct pl_table_column region_columns[] = {
 	[R_REGION] = { "region", PL_CELL_TEXT },
 	[R_DAEMONS] = { "daemons", PL_CELL_TEXT },
 	[R_DATABASE] = { "database", PL_CELL_TEXT },
@@ -30,13 +52,18 @@ static const struct pl_column region_columns[] = {
 	[R_SECONDS] = { "lag_seconds", PL_CELL_NUMBER },
 	[R_LAG] = { "lag", PL_CELL_TEXT },
 	[R_OPEN] = { "open_conflicts", PL_CELL_NUMBER },
+	[R_VIOLATIONS] = { "violations", PL_CELL_NUMBER },
+	[R_DIFFERING] = { "differing", PL_CELL_NUMBER },
+	[R_PARKED] = { "parked", PL_CELL_NUMBER },
 	[R_LETTERS] = { "dead_letters", PL_CELL_NUMBER },
 	{ NULL },
 };
+// clang-format on
 
 enum { D_REGION, D_ADDRESS, D_STATE, D_VERSION, D_CONFIG, D_CONFIG_WHOLE, D_REASONS };
 
-static const struct pl_column daemon_columns[] = {
+// clang-format off
+static const struct pl_table_column daemon_columns[] = {
 	[D_REGION] = { "region", PL_CELL_TEXT },
 	[D_ADDRESS] = { "address", PL_CELL_TEXT },
 	[D_STATE] = { "state", PL_CELL_TEXT },
@@ -46,28 +73,29 @@ static const struct pl_column daemon_columns[] = {
 	[D_REASONS] = { "reason", PL_CELL_TEXT, PL_COLUMN_CUT },
 	{ NULL },
 };
+// clang-format on
 
-static const struct pl_column warning_columns[] = { { "warning", PL_CELL_TEXT }, { NULL } };
+static const struct pl_table_column warning_columns[] = { { "warning", PL_CELL_TEXT }, { NULL } };
 
 struct status {
-	struct pl_call *call;
-	struct pl_reaches reaches;
+	struct pl_invocation *invocation;
+	struct pl_region_sessions sessions;
 	struct pl_lag_facts lag;
 	struct pl_table *regions, *daemons, *warnings;
 	int daemons_up;
 	struct pl_policies_seen seen;
-	bool wrong; // something is reached and not as it should be
+	bool wrong; // something was reached and is not as it should be
 };
 
-// The sentence goes to people at once and into the document.
+// Prints the sentence immediately and adds it to the document.
 static void warning(struct status *status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void warning(struct status *status, const char *fmt, ...)
 {
-	char text[512];
+	char text[1024];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	pl_warn("%s", text);
 	pl_table_row(status->warnings);
@@ -77,66 +105,123 @@ static void warning(struct status *status, const char *fmt, ...)
 
 // ---- daemons
 
-static void take_metrics(struct status *status, const struct pl_region *region, const char *address, const char *text)
+static bool is_zero(const char *line)
 {
-	char value[256], hash[80];
-	const char *next = text, *line = pl_metrics_find(text, "plist_build_info", &next);
-	if (line && pl_metrics_label(line, "version", value, sizeof value))
-		pl_table_text(status->daemons, D_VERSION, value);
-	line = pl_metrics_find(text, "plist_config_info", &next);
-	if (line && pl_metrics_label(line, "sha256", hash, sizeof hash)) {
-		pl_table_printf(status->daemons, D_CONFIG, "%.*s", SHORT_HASH, hash);
-		pl_table_text(status->daemons, D_CONFIG_WHOLE, hash);
-		if (strcmp(hash, status->call->config->sha256) != 0) {
-			pl_table_tone(status->daemons, D_CONFIG, PL_TONE_DOUBT);
-			warning(status, "%s: the daemon at %s runs the configuration %.*s, and %s is %.*s; reload it, or look which is meant",
-			        region->name, address, SHORT_HASH, hash, status->call->config->file, SHORT_HASH, status->call->config->sha256);
-		}
-	}
-	pl_policies_from_metrics(&status->seen, region, text);
+	size_t len = strcspn(line, "\n");
+	return len > 2 && memcmp(line + len - 2, " 0", 2) == 0;
 }
 
-// "a; b" of the reasons that a daemon gives for not being ready.
-static void take_reasons(struct status *status, const struct pl_region *region, const char *address, const struct pl_buf *body)
+// Whether the daemon uses what is in its files now: it keeps what it has read before if
+// they cannot be used.
+static void warn_of_files(struct status *status, const struct pl_region *region, const char *address,
+                          const char *text)
+{
+	char use[256];
+	const char *next = text;
+	const char *line = pl_metrics_text_find(text, "plist_config_last_reload_successful", &next);
+	if (line && is_zero(line))
+		warning(status,
+		        "%s: the daemon at %s has refused the last reload, and runs what it had loaded "
+		        "before; its log says why",
+		        region->name, address);
+	next = text;
+	while ((line = pl_metrics_text_find(next, "plist_certificate_expiry_timestamp_seconds", &next)))
+		if (is_zero(line) && pl_metrics_text_label(line, "use", use, sizeof(use)))
+			warning(status,
+			        "%s: the daemon at %s could not read the certificate of %s when it was "
+			        "loaded; its log says why",
+			        region->name, address, use);
+}
+
+static void take_metrics(struct status *status, const struct pl_region *region, const char *address,
+                         const char *text)
+{
+	char value[256], hash[80];
+	const char *next = text, *line = pl_metrics_text_find(text, "plist_build_info", &next);
+	if (line && pl_metrics_text_label(line, "version", value, sizeof(value)))
+		pl_table_text(status->daemons, D_VERSION, value);
+	line = pl_metrics_text_find(text, "plist_config_info", &next);
+	if (line && pl_metrics_text_label(line, "sha256", hash, sizeof(hash))) {
+		pl_table_printf(status->daemons, D_CONFIG, "%.*s", SHORT_HASH, hash);
+		pl_table_text(status->daemons, D_CONFIG_WHOLE, hash);
+		if (strcmp(hash, status->invocation->config->sha256) != 0) {
+			pl_table_tone(status->daemons, D_CONFIG, PL_TONE_DOUBT);
+			warning(status,
+			        "%s: the daemon at %s runs configuration %.*s, but %s is %.*s; reload it, or "
+			        "check which one is intended",
+			        region->name, address, SHORT_HASH, hash, status->invocation->config->file,
+			        SHORT_HASH, status->invocation->config->sha256);
+		}
+	}
+	pl_policies_seen_in_metrics(&status->seen, region, text);
+	warn_of_files(status, region, address, text);
+}
+
+// The reasons for not being ready, joined as "a; b".
+static void take_reasons(struct status *status, const struct pl_region *region, const char *address,
+                         const struct pl_buf *body)
 {
 	struct pl_error err;
 	struct pl_buf text = { 0 };
 	cJSON *json = pl_json_parse(body->data ? body->data : "", body->len, &pl_json_default_limits, &err);
 	const cJSON *reasons = json ? pl_json_get(json, "reasons") : NULL, *reason;
-	cJSON_ArrayForEach(reason, reasons)
+	cJSON_ArrayForEach (reason, reasons)
 		if (cJSON_IsString(reason))
 			pl_buf_printf(&text, "%s%s", text.len ? "; " : "", reason->valuestring);
 	pl_table_text(status->daemons, D_REASONS, text.data ? text.data : "no reason given");
-	warning(status, "%s: the daemon at %s is not ready: %s", region->name, address, text.data ? text.data : "no reason given");
+	warning(status, "%s: the daemon at %s is not ready: %s", region->name, address,
+	        text.data ? text.data : "no reason given");
 	pl_buf_fini(&text);
 	cJSON_Delete(json);
 }
 
-// One address of a region; returns whether a daemon answers there, with *ready_r.
-static bool look_at_daemon(struct status *status, const struct pl_region *region, const char *address, bool *ready_r)
+// Asks the operators' listener of a daemon for what the one for clients does not say.
+static void look_closer(struct status *status, const struct pl_region *region, int i, bool ready)
 {
+	const char *address = region->upstream[i];
+	char operators[300];
 	struct pl_buf body = { 0 };
 	struct pl_error err;
-	int64_t timeout_us = pl_call_timeout_us(status->call);
-	int code = pl_daemon_ask(address, "/ready", timeout_us, &body, &err);
+	int64_t timeout_us = pl_invocation_timeout_us(status->invocation);
+	bool reached = pl_daemon_operators_address(region, i, operators, sizeof(operators));
+	struct pl_daemon_address plain = { operators, NULL };
+	if (reached && pl_daemon_ask(&plain, "/metrics", timeout_us, &body, &err) == 200)
+		take_metrics(status, region, address, body.data);
+	pl_buf_reset(&body);
+	if (ready)
+		;
+	else if (reached && pl_daemon_ask(&plain, "/ready", timeout_us, &body, &err) == 503)
+		take_reasons(status, region, address, &body);
+	else {
+		pl_table_text(status->daemons, D_REASONS, "its operators' listener (admin.listen) knows why");
+		warning(status, "%s: the daemon at %s is not ready; http://%s/ready on its machine says why",
+		        region->name, address, region->admin_listen);
+	}
+	pl_buf_fini(&body);
+}
+
+// Asks a daemon of a region. Returns whether one answers there, and *ready_r.
+static bool look_at_daemon(struct status *status, const struct pl_region *region, int i, bool *ready_r)
+{
+	const char *address = region->upstream[i];
+	struct pl_buf body = { 0 };
+	struct pl_error err;
+	struct pl_daemon_address how = pl_daemon_address(status->invocation->config, region, i);
+	int code = pl_daemon_ask(&how, "/ready", pl_invocation_timeout_us(status->invocation), &body, &err);
 	bool up = code == 200 || code == 503;
 	*ready_r = code == 200;
 	pl_table_row(status->daemons);
 	pl_table_text(status->daemons, D_REGION, region->name);
 	pl_table_text(status->daemons, D_ADDRESS, address);
-	pl_table_text(status->daemons, D_STATE, *ready_r ? "ready" : up ? "not ready" : "away");
+	pl_table_text(status->daemons, D_STATE, *ready_r ? "ready" : up ? "not ready" : "down");
 	pl_table_tone(status->daemons, D_STATE, *ready_r ? PL_TONE_GOOD : PL_TONE_BAD);
 	if (!up) {
 		if (code > 0)
 			pl_error_set(&err, PL_EUNAVAIL, "GET /ready answers %d", code);
 		pl_table_text(status->daemons, D_REASONS, err.text);
 		warning(status, "%s: no daemon at %s: %s", region->name, address, err.text);
-	} else if (!*ready_r) {
-		take_reasons(status, region, address, &body);
-	}
-	pl_buf_reset(&body);
-	if (up && pl_daemon_ask(address, "/metrics", timeout_us, &body, &err) == 200)
-		take_metrics(status, region, address, body.data);
+	} else
+		look_closer(status, region, i, *ready_r);
 	pl_buf_fini(&body);
 	return up;
 }
@@ -146,7 +231,7 @@ static void look_at_daemons(struct status *status, const struct pl_region *regio
 	int ready = 0;
 	for (int i = 0; i < region->nupstream; i++) {
 		bool is_ready;
-		status->daemons_up += look_at_daemon(status, region, region->upstream[i], &is_ready);
+		status->daemons_up += look_at_daemon(status, region, i, &is_ready);
 		ready += is_ready;
 	}
 	pl_table_printf(status->regions, R_DAEMONS, "%d of %d ready", ready, region->nupstream);
@@ -155,23 +240,40 @@ static void look_at_daemons(struct status *status, const struct pl_region *regio
 
 // ---- databases
 
-static int64_t ask_number(struct pl_reach *reach, const char *sql)
+static int64_t ask_number(struct pl_region_session *region_session, const char *sql)
 {
-	PGresult *result = pl_reach_query(reach, sql, 0, NULL);
+	PGresult *result = pl_region_sessions_query(region_session, sql, 0, NULL);
 	int64_t number = result ? pl_cell_int(result, 0, 0, 0) : -1;
 	PQclear(result);
 	return number;
 }
 
-static void look_at_migrations(struct status *status, struct pl_reach *reach)
+// Migrations that are applied may have lost what they made.
+static void look_at_inventory(struct status *status, struct pl_region_session *region_session)
 {
-	struct pl_call *call = status->call;
+	struct pl_buf missing = { 0 };
+	struct pl_error err;
+	int n = 0;
+	if (pl_inventory_check(region_session->session, &missing, &n, &err))
+		pl_region_sessions_lost(region_session, &err);
+	else if (n > 0)
+		warning(status,
+		        "%s: the database lacks what its migrations made: %.700s; restore it from a backup, "
+		        "or set the types with ALTER TABLE",
+		        region_session->region->name, missing.data);
+	pl_buf_fini(&missing);
+}
+
+static void look_at_migrations(struct status *status, struct pl_region_session *region_session)
+{
+	struct pl_invocation *invocation = status->invocation;
 	struct pl_migration *list;
 	struct pl_error err;
 	int n, applied = 0;
-	if (pl_migrate_list(reach->session, pl_call_migrations(call), call->arena, &list, &n, &err)) {
+	if (pl_migrate_list(region_session->session, pl_invocation_migrations(invocation), invocation->arena,
+	                    &list, &n, &err)) {
 		pl_table_text(status->regions, R_MIGRATIONS, "?");
-		warning(status, "%s: migrations: %s", reach->region->name, err.text);
+		warning(status, "%s: migrations: %s", region_session->region->name, err.text);
 		return;
 	}
 	for (int i = 0; i < n; i++)
@@ -179,52 +281,210 @@ static void look_at_migrations(struct status *status, struct pl_reach *reach)
 	pl_table_printf(status->regions, R_MIGRATIONS, "%d of %d", applied, n);
 	pl_table_tone(status->regions, R_MIGRATIONS, applied == n ? PL_TONE_GOOD : PL_TONE_BAD);
 	if (applied < n)
-		warning(status, "%s: %d of %d migrations are not in force as they are here; 'plist-admin migrate --status' lists them",
-		        reach->region->name, n - applied, n);
+		warning(status,
+		        "%s: %d of %d migrations are pending or differ; see 'plist-admin migrate --status'",
+		        region_session->region->name, n - applied, n);
+	else
+		look_at_inventory(status, region_session);
 }
 
-static void look_at_region(struct status *status, struct pl_lag_of_region *lag)
+// What the region itself says of its database, and what it waits for.
+static void look_at_identity(struct status *status, struct pl_region_session *region_session)
 {
-	struct pl_reach *reach = lag->reach;
-	pl_table_row(status->regions);
-	pl_table_text(status->regions, R_REGION, reach->region->name);
-	look_at_daemons(status, reach->region);
-	pl_table_text(status->regions, R_DATABASE, reach->up ? "up" : reach->err.sqlstate[0] ? "not usable" : "away");
-	pl_table_tone(status->regions, R_DATABASE, reach->up ? PL_TONE_GOOD : PL_TONE_BAD);
-	if (lag->outbox_events >= 0)
-		pl_table_number(status->regions, R_OUTBOX, lag->outbox_events);
-	if (lag->seconds >= 0)
-		pl_table_seconds(status->regions, R_SECONDS, lag->seconds);
-	pl_table_text(status->regions, R_LAG, pl_lag_word(lag->verdict));
-	pl_table_tone(status->regions, R_LAG, lag->verdict == PL_LAG_OK ? PL_TONE_GOOD : lag->verdict == PL_LAG_CATCHING_UP ? PL_TONE_DOUBT : PL_TONE_BAD);
-	status->wrong |= lag->verdict > PL_LAG_CATCHING_UP;
-	if (!reach->up)
+	const char *name = region_session->region->name;
+	PGresult *result = pl_region_sessions_query(
+		region_session,
+		"SELECT i.state, i.drained, i.region, a.n, a.of, a.purpose, a.records, a.total FROM "
+		"plist.identity AS i, LATERAL (SELECT count(*) AS n, string_agg(of_region, ', ') AS of, "
+		"max(purpose) AS purpose, coalesce(sum(records), 0) AS records, coalesce(sum(total), 0) AS "
+		"total FROM plist.asks WHERE done_at IS NULL OR purpose = 'rebuild' AND i.state = "
+		"'rebuilding') AS a",
+		0, NULL);
+	if (!result || PQntuples(result) == 0) {
+		PQclear(result);
 		return;
-	look_at_migrations(status, reach);
-	int64_t open = ask_number(reach, "SELECT count(*) FROM conflicts WHERE closed_at IS NULL");
-	int64_t letters = ask_number(reach, "SELECT count(*) FROM dead_letters");
-	if (reach->up) {
-		pl_table_number(status->regions, R_OPEN, open);
-		pl_table_number(status->regions, R_LETTERS, letters);
-		pl_table_tone(status->regions, R_LETTERS, letters ? PL_TONE_DOUBT : PL_TONE_PLAIN);
 	}
+	bool rebuilding = strcmp(pl_cell(result, 0, 0), "rebuilding") == 0;
+	if (strcmp(pl_cell(result, 0, 0), "new") == 0)
+		warning(status, "%s: no daemon has claimed the database for the region yet", name);
+	if (pl_cell(result, 0, 1)[0] == 't')
+		warning(status, "%s: the region is drained; 'plist-admin region resume %s' lets requests in",
+		        name, name);
+	if (rebuilding || pl_cell_int(result, 0, 3, 0) > 0)
+		warning(status, "%s: %s: %" PRId64 " of %" PRId64 " records have been published by %s", name,
+		        rebuilding ? "the region is being rebuilt, and answers no requests"
+		                   : "it lacks events, and has asked for them",
+		        pl_cell_int(result, 0, 6, 0), pl_cell_int(result, 0, 7, 0),
+		        pl_cell(result, 0, 4) ? pl_cell(result, 0, 4) : "the others");
+	PQclear(result);
 }
 
-static void warn_of_policies(void *arg, const char *sentence)
+static void warn_of_letters(struct status *status, struct pl_region_session *region_session, int64_t letters)
+{
+	const char *name = region_session->region->name;
+	int64_t forged = ask_number(region_session, "SELECT count(*) FROM plist.dead_letters WHERE "
+	                                            "starts_with(error, $$" PL_NOT_OURS "$$)");
+
+	warning(status,
+	        "%s: %" PRId64
+	        " dead letters: messages that were not applied; see 'plist-admin dead-letters list'",
+	        name, letters);
+	if (forged > 0)
+		warning(status,
+		        "%s: %" PRId64 " of them are writes in the name of %s that it never made, and other "
+		        "regions may have applied them; each names the 'plist-admin record reset' that makes "
+		        "the regions equal, after which 'plist-admin dead-letters drop' deletes it",
+		        name, forged, name);
+}
+
+static void warn_of_violations(struct status *status, struct pl_region_session *region_session, int64_t n)
+{
+	int64_t unseen =
+		ask_number(region_session, "SELECT count(*) FROM plist.integrity_checks WHERE due_at "
+	                                   "< now() - interval '1 minute'");
+	if (n > 0)
+		warning(status,
+		        "%s: %" PRId64
+		        " violation%s of unique values or references; see 'plist-admin conflicts list --open "
+		        "--type multiple_unique_conflicts', or reference_missing",
+		        region_session->region->name, n, n == 1 ? "" : "s");
+	if (unseen > 0)
+		warning(status,
+		        "%s: %" PRId64 " record%s that events have changed %s been waiting for more than a "
+		        "minute to be checked for violations; the logs of the region's daemons say why",
+		        region_session->region->name, unseen, unseen == 1 ? "" : "s",
+		        unseen == 1 ? "has" : "have");
+}
+
+static void warn_of_twice(struct status *status, struct pl_region_session *region_session)
+{
+	int64_t n = ask_number(region_session, "SELECT count(*) FROM plist.created_twice WHERE found_at < "
+	                                       "now() - interval '1 minute'");
+	if (n > 0)
+		warning(status,
+		        "%s: %" PRId64 " request%s created two records each, and both are still there; see "
+		        "'plist-admin conflicts list --open --type created_twice' and delete one of each two",
+		        region_session->region->name, n, n == 1 ? "" : "s");
+}
+
+// What may wait for an operator: conflicts, and events not published or not applied.
+static void look_at_kept(struct status *status, struct pl_region_session *region_session)
+{
+	int64_t open =
+		ask_number(region_session, "SELECT count(*) FROM plist.conflicts WHERE closed_at IS NULL");
+	int64_t violations =
+		ask_number(region_session, "SELECT count(*) FROM plist.violations WHERE gone_at IS NULL");
+	int64_t parked = ask_number(region_session, "SELECT count(*) FROM plist.parked_events");
+	int64_t letters = ask_number(region_session, "SELECT count(*) FROM plist.dead_letters");
+	int64_t refused =
+		ask_number(region_session, "SELECT count(*) FROM plist.outbox WHERE refused_at IS NOT NULL");
+	if (refused > 0)
+		warning(status,
+		        "%s: %" PRId64
+		        " event%s cannot be published and wait%s in the outbox; see 'plist-admin outbox "
+		        "list'",
+		        region_session->region->name, refused, refused == 1 ? "" : "s",
+		        refused == 1 ? "s" : "");
+	if (region_session->up) {
+		pl_table_number(status->regions, R_OPEN, open);
+		pl_table_number(status->regions, R_VIOLATIONS, violations);
+		pl_table_tone(status->regions, R_VIOLATIONS, violations ? PL_TONE_BAD : PL_TONE_PLAIN);
+		pl_table_number(status->regions, R_LETTERS, letters);
+		pl_table_tone(status->regions, R_LETTERS, letters ? PL_TONE_BAD : PL_TONE_PLAIN);
+		pl_table_number(status->regions, R_PARKED, parked);
+		pl_table_tone(status->regions, R_PARKED, parked ? PL_TONE_BAD : PL_TONE_PLAIN);
+	}
+	status->wrong |= !region_session->up; // a table that cannot be read may hide a problem
+	warn_of_violations(status, region_session, violations);
+	warn_of_twice(status, region_session);
+	if (letters > 0)
+		warn_of_letters(status, region_session, letters);
+	if (parked > 0)
+		warning(status,
+		        "%s: %" PRId64
+		        " parked events, which the database refused; see 'plist-admin parked list'",
+		        region_session->region->name, parked);
+}
+
+static void warn_in_words(void *arg, const char *sentence)
 {
 	warning(arg, "%s", sentence);
 }
 
+// Records that differ between regions, as far as the daemons know.
+static void look_at_audit(struct status *status, struct pl_region_session *region_session)
+{
+	int64_t n = pl_audits_seen(status->invocation, region_session, warn_in_words, status);
+
+	if (n >= 0)
+		pl_table_number(status->regions, R_DIFFERING, n);
+	pl_table_tone(status->regions, R_DIFFERING, n > 0 ? PL_TONE_BAD : PL_TONE_PLAIN);
+}
+
+static void look_at_region(struct status *status, struct pl_lag_of_region *lag)
+{
+	struct pl_region_session *region_session = lag->region_session;
+	pl_table_row(status->regions);
+	pl_table_text(status->regions, R_REGION, region_session->region->name);
+	look_at_daemons(status, region_session->region);
+	pl_table_text(status->regions, R_DATABASE,
+	              region_session->up                ? "up"
+	              : region_session->err.sqlstate[0] ? "not usable"
+	                                                : "down");
+	pl_table_tone(status->regions, R_DATABASE, region_session->up ? PL_TONE_GOOD : PL_TONE_BAD);
+	if (lag->outbox_events >= 0)
+		pl_table_number(status->regions, R_OUTBOX, lag->outbox_events);
+	if (lag->seconds >= 0)
+		pl_table_seconds(status->regions, R_SECONDS, lag->seconds);
+	pl_table_text(status->regions, R_LAG, pl_lag_facts_state_name(lag->state));
+	pl_table_tone(status->regions, R_LAG,
+	              lag->state == PL_LAG_OK            ? PL_TONE_GOOD
+	              : lag->state == PL_LAG_CATCHING_UP ? PL_TONE_DOUBT
+	                                                 : PL_TONE_BAD);
+	status->wrong |= lag->state > PL_LAG_CATCHING_UP || !region_session->up;
+	if (!region_session->up)
+		return;
+	look_at_migrations(status, region_session);
+	look_at_identity(status, region_session);
+	look_at_audit(status, region_session);
+	look_at_kept(status, region_session);
+}
+
+static void look_at_topics(struct status *status)
+{
+	struct pl_topic_findings findings = { 0 };
+	struct pl_error err;
+	if (pl_topics_check(status->invocation->config, status->invocation->regions[0],
+	                    pl_invocation_timeout_us(status->invocation), &findings, &err) == 0)
+		for (int i = 0; i < findings.n; i++)
+			if (findings.each[i].severity != PL_TOPIC_NOTICE)
+				warning(status, "kafka: %s", findings.each[i].text);
+	pl_topics_findings_fini(&findings);
+}
+
+// Daemons that do not know the fields of the file, or know others.
+static void look_at_fields(struct status *status)
+{
+	struct pl_schema_findings findings = { .arena = status->invocation->arena,
+		                               .config = status->invocation->config };
+	for (int i = 0; i < status->sessions.n; i++)
+		pl_schema_findings_daemons(&findings, &status->sessions.each[i]);
+	for (int i = 0; i < findings.n; i++)
+		warning(status, "%s: %s: %s %s; see 'plist-admin schema diff'", findings.each[i].region,
+		        findings.each[i].resource, findings.each[i].object, findings.each[i].text);
+	pl_schema_findings_fini(&findings);
+}
+
 // ---- the command
 
-// Reached is a region of which a daemon and the database answer; the broker counts as one more thing to reach.
+// A region is reached if a daemon and the database answer; the broker counts as one more.
 static int exit_of(const struct status *status)
 {
 	int parts = 1, reached = status->lag.broker;
-	for (int i = 0; i < status->reaches.n; i++) {
-		const struct pl_reach *reach = &status->reaches.each[i];
-		parts += 1 + reach->region->nupstream;
-		reached += reach->up || reach->err.sqlstate[0];
+	for (int i = 0; i < status->sessions.n; i++) {
+		const struct pl_region_session *region_session = &status->sessions.each[i];
+		parts += 1 + region_session->region->nupstream;
+		reached += region_session->up || region_session->err.sqlstate[0];
 	}
 	reached += status->daemons_up;
 	if (reached < parts)
@@ -232,44 +492,68 @@ static int exit_of(const struct status *status)
 	return status->wrong ? PL_EXIT_NO : PL_EXIT_YES;
 }
 
-static int status_of_all(struct pl_call *call)
+static int status_of_all(struct pl_invocation *invocation)
 {
-	int rc = pl_call_regions(call);
+	int rc = pl_invocation_regions(invocation);
 	if (rc)
 		return rc;
 	struct status status = {
-		.call = call, .regions = pl_table_new("regions", region_columns), .daemons = pl_table_new("daemons", daemon_columns),
-		.seen = { .arena = call->arena }, .warnings = pl_table_new("warnings", warning_columns),
+		.invocation = invocation,
+		.regions = pl_table_new("regions", region_columns),
+		.daemons = pl_table_new("daemons", daemon_columns),
+		.seen = { .arena = invocation->arena },
+		.warnings = pl_table_new("warnings", warning_columns),
 	};
-	struct pl_offsets *offsets = pl_offsets_new(call->config, pl_call_timeout_us(call));
-	pl_reaches_open(call, &status.reaches, pl_call_timeout_us(call));
-	pl_lag_look(call, &status.reaches, offsets, BEHIND_SECONDS, &status.lag);
+	struct pl_offsets *offsets = pl_offsets_new(invocation->config, pl_invocation_timeout_us(invocation));
+	pl_region_sessions_open(invocation, &status.sessions, pl_invocation_timeout_us(invocation));
+	pl_lag_facts_look(invocation, &status.sessions, offsets, BEHIND_SECONDS, &status.lag);
 	if (!status.lag.broker)
 		warning(&status, "kafka: %s", status.lag.broker_err.text);
+	else
+		look_at_topics(&status);
 	for (int i = 0; i < status.lag.n; i++)
 		look_at_region(&status, &status.lag.each[i]);
-	for (int i = 0; i < status.reaches.n; i++) // after all daemons have had their own word
-		pl_policies_from_heartbeats(&status.seen, &status.reaches.each[i]);
-	pl_policies_compare(&status.seen, warn_of_policies, &status);
-	struct pl_table *tables[] = { status.regions, status.daemons, pl_policies_table(&status.seen), status.warnings };
-	pl_tables_print(call, call->json ? 4 : 3, tables, NULL); // people have read the warnings
+	for (int i = 0; i < status.sessions.n; i++) // after all daemons were queried
+		pl_policies_seen_in_heartbeats(&status.seen, &status.sessions.each[i]);
+	pl_policies_seen_compare(&status.seen, warn_in_words, &status);
+	look_at_fields(&status);
+	struct pl_table *certificates =
+		pl_certificates_seen(invocation->config, invocation->arena, warn_in_words, &status);
+	// A deployment without TLS has none, and people have read the warnings.
+	struct pl_table *tables[] = { status.regions, status.daemons, pl_policies_seen_table(&status.seen),
+		                      certificates, status.warnings };
+	pl_tables_print(invocation,
+	                invocation->json                  ? 5
+	                : pl_table_rows(certificates) > 0 ? 4
+	                                                  : 3,
+	                tables, NULL);
 	rc = exit_of(&status);
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		pl_table_free(&tables[i]);
 	pl_policies_seen_fini(&status.seen);
 	pl_lag_facts_fini(&status.lag);
 	pl_offsets_free(&offsets);
-	pl_reaches_close(&status.reaches);
+	pl_region_sessions_close(&status.sessions);
 	return rc;
 }
 
 const struct pl_command pl_cmd_status = {
 	.noun = "status",
-	.summary = "every region at a look",
-	.help = "Shows for every region which daemons are ready, whether the database answers and has its migrations, what waits in the outbox, the lag, "
-	        "open conflicts and dead letters; for every daemon its version and the configuration that it runs; and the policy that each region "
-	        "decides by. Warns where a daemon runs another configuration than the file, and where regions decide by different policies.\n\n"
-	        "Exit status 0: all is well; 1: all was reached, and something is not well; 3, 4: nothing, or not all, could be reached.",
+	.summary = "show all regions at a glance",
+	.help = "Shows, for each region, which daemons are ready, whether the database answers and is "
+		"migrated, the outbox, the lag, open conflicts, violations, differing "
+		"records, parked events and dead letters; "
+		"for each daemon, its "
+		"version and configuration; the policies that each region uses; and when the certificates on "
+		"this machine expire. Warns if events were not applied, if records violate unique values or "
+		"references, if one request created two records and both are still there, if records "
+		"differ between regions, if a daemon runs a different "
+		"configuration than the file or has refused a reload, if a daemon does not know a field of a "
+		"resource or knows "
+		"another one, if regions use different policies, or if a certificate cannot be used or "
+		"expires within 14 days.\n\nExit status 0: no problems; 1: everything was reached, and "
+		"there are "
+		"problems; 3: nothing could be reached; 4: some regions could not be reached.",
 	.prints_data = true,
 	.regions = true,
 	.waits = true,

@@ -1,4 +1,5 @@
-// The table of commands, in the order of the help. Each is described where it is written: in its cmd_*.c.
+// The table of commands, in the order of the help. Each command is described in its
+// cmd_*.c.
 #include "admin/commands.h"
 
 const struct pl_command *const pl_commands[] = {
@@ -6,7 +7,14 @@ const struct pl_command *const pl_commands[] = {
 	&pl_cmd_config_show,
 	&pl_cmd_config_schema,
 	&pl_cmd_nginx,
+	&pl_cmd_kafka_acls,
+	&pl_cmd_keys_add,
+	&pl_cmd_keys_list,
+	&pl_cmd_keys_revoke,
+	&pl_cmd_keys_rotate,
 	&pl_cmd_migrate,
+	&pl_cmd_schema_diff,
+	&pl_cmd_schema_sql,
 	&pl_cmd_routes,
 	&pl_cmd_seed,
 	&pl_cmd_status,
@@ -20,7 +28,25 @@ const struct pl_command *const pl_commands[] = {
 	&pl_cmd_conflicts_restore,
 	&pl_cmd_dead_letters_list,
 	&pl_cmd_dead_letters_show,
+	&pl_cmd_dead_letters_retry,
 	&pl_cmd_dead_letters_drop,
+	&pl_cmd_outbox_list,
+	&pl_cmd_outbox_retry,
+	&pl_cmd_parked_list,
+	&pl_cmd_parked_show,
+	&pl_cmd_parked_retry,
+	&pl_cmd_parked_drop,
+	&pl_cmd_compare,
+	&pl_cmd_audit,
+	&pl_cmd_republish,
+	&pl_cmd_repair,
+	&pl_cmd_record_reset,
+	&pl_cmd_region_list,
+	&pl_cmd_region_add,
+	&pl_cmd_region_drain,
+	&pl_cmd_region_resume,
+	&pl_cmd_region_remove,
+	&pl_cmd_region_rebuild,
 	&pl_cmd_broker,
 	&pl_cmd_version,
 	&pl_cmd_completion,

@@ -1,10 +1,10 @@
-// One GET over HTTP, with a deadline. Small because it has to be: a request of ours to a server of ours, the connection closed after it.
+// One GET over HTTP with a deadline. It can be simple: both ends are plist's, and the
+// connection is closed after one request.
 //
 // Threads: any; no state.
 #include "admin/daemon.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,26 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/clock.h"
-
-int pl_address_split(const char *address, char *host, size_t host_size, char *port, size_t port_size)
-{
-	const char *colon = strrchr(address, ':'), *from = address, *to = colon;
-	if (!colon || !colon[1])
-		return -1;
-	if (*from == '[') {
-		from++;
-		to = colon - 1;
-		if (to < from || *to != ']')
-			return -1;
-	}
-	if ((size_t)(to - from) >= host_size || strlen(colon + 1) >= port_size)
-		return -1;
-	memcpy(host, from, (size_t)(to - from));
-	host[to - from] = '\0';
-	strcpy(port, colon + 1);
-	return 0;
-}
+#include "tls/client.h"
 
 // Waits for the socket until the deadline; 0, or a code.
 static int await(int fd, short events, int64_t deadline_us, struct pl_error *err)
@@ -54,12 +37,13 @@ static int connect_one(const struct addrinfo *to, int64_t deadline_us, struct pl
 {
 	int fd = socket(to->ai_family, to->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, to->ai_protocol);
 	int problem = 0;
-	socklen_t len = sizeof problem;
+	socklen_t len = sizeof(problem);
 	if (fd < 0)
 		return pl_error_set(err, PL_EUNAVAIL, "socket: %s", strerror(errno));
 	if (connect(fd, to->ai_addr, to->ai_addrlen) == 0)
 		return fd;
-	int rc = errno == EINPROGRESS ? await(fd, POLLOUT, deadline_us, err) : pl_error_set(err, PL_EUNAVAIL, "%s", strerror(errno));
+	int rc = errno == EINPROGRESS ? await(fd, POLLOUT, deadline_us, err)
+	                              : pl_error_set(err, PL_EUNAVAIL, "%s", strerror(errno));
 	if (rc == 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &problem, &len) == 0 && problem == 0)
 		return fd;
 	close(fd);
@@ -68,13 +52,10 @@ static int connect_one(const struct addrinfo *to, int64_t deadline_us, struct pl
 
 static int connect_to(const char *address, int64_t deadline_us, struct pl_error *err)
 {
-	char host[256], port[16];
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG }, *list = NULL;
-	if (pl_address_split(address, host, sizeof host, port, sizeof port))
-		return pl_error_set(err, PL_EINVAL, "not an address");
-	int rc = getaddrinfo(host, port, &hints, &list);
+	struct addrinfo *list;
+	int rc = pl_address_resolve(address, AI_ADDRCONFIG, &list, err);
 	if (rc)
-		return pl_error_set(err, PL_EUNAVAIL, "%s", gai_strerror(rc));
+		return rc;
 	int fd = PL_EUNAVAIL;
 	for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
 		fd = connect_one(a, deadline_us, err);
@@ -82,7 +63,8 @@ static int connect_to(const char *address, int64_t deadline_us, struct pl_error 
 	return fd;
 }
 
-static int exchange(int fd, const struct pl_buf *request, int64_t deadline_us, struct pl_buf *answer, struct pl_error *err)
+static int exchange(int fd, const struct pl_buf *request, int64_t deadline_us, struct pl_buf *answer,
+                    struct pl_error *err)
 {
 	for (size_t sent = 0; sent < request->len;) {
 		int rc = await(fd, POLLOUT, deadline_us, err);
@@ -110,7 +92,7 @@ static int exchange(int fd, const struct pl_buf *request, int64_t deadline_us, s
 	}
 }
 
-// The value of a header in the head of an answer; NULL if it is not there.
+// The value of a header of the response; NULL if it is missing.
 static const char *header(const char *head, const char *end, const char *name)
 {
 	size_t len = strlen(name);
@@ -120,14 +102,15 @@ static const char *header(const char *head, const char *end, const char *name)
 	return NULL;
 }
 
-int pl_answer_parse(const char *text, size_t len, const char **body_r, size_t *body_len_r)
+int pl_daemon_parse_answer(const char *text, size_t len, const char **body_r, size_t *body_len_r)
 {
 	int status = 0, used = 0;
 	const char *end = len ? strstr(text, "\r\n\r\n") : NULL;
-	if (!end || sscanf(text, "HTTP/1.%*1[01] %3d%n", &status, &used) != 1 || status < 100 || (text[used] != ' ' && text[used] != '\r'))
+	if (!end || sscanf(text, "HTTP/1.%*1[01] %3d%n", &status, &used) != 1 || status < 100 ||
+	    (text[used] != ' ' && text[used] != '\r'))
 		return -1;
 	if (header(text, end, "Transfer-Encoding"))
-		return -1; // the daemon's answers have a length
+		return -1; // all responses of the daemon have a length
 	const char *length = header(text, end, "Content-Length");
 	*body_r = end + 4;
 	*body_len_r = len - (size_t)(*body_r - text);
@@ -136,22 +119,65 @@ int pl_answer_parse(const char *text, size_t len, const char **body_r, size_t *b
 	return status;
 }
 
-int pl_daemon_ask(const char *address, const char *path, int64_t timeout_us, struct pl_buf *body_r, struct pl_error *err)
+static bool host_is(const struct pl_address_parts *address, const char *host)
+{
+	return address->host_len == strlen(host) && memcmp(address->host, host, address->host_len) == 0;
+}
+
+static bool is_loopback(const struct pl_address_parts *address)
+{
+	return (address->host_len > 4 && memcmp(address->host, "127.", 4) == 0) || host_is(address, "::1") ||
+	       host_is(address, "localhost");
+}
+
+bool pl_daemon_operators_address(const struct pl_region *region, int i, char *text, size_t size)
+{
+	struct pl_address_parts own, upstream;
+	if (pl_address_split(region->admin_listen, &own) || pl_address_split(region->upstream[i], &upstream))
+		return false;
+	bool all = own.host_len == 0 || host_is(&own, "0.0.0.0") || host_is(&own, "::") || host_is(&own, "*");
+	// Of several daemons of a region, each is on a machine of its own.
+	if (!all && region->nupstream > 1 && !pl_address_same_host(&own, &upstream))
+		return false;
+	if (!all && is_loopback(&own) && !is_loopback(&upstream))
+		return false;
+	const struct pl_address_parts *use = all ? &upstream : &own;
+	bool six = memchr(use->host, ':', use->host_len) != NULL;
+	return snprintf(text, size, "%s%.*s%s:%s", six ? "[" : "", (int)use->host_len, use->host,
+	                six ? "]" : "", own.port) < (int)size;
+}
+
+struct pl_daemon_address pl_daemon_address(const struct pl_config *config, const struct pl_region *region,
+                                           int i)
+{
+	return (struct pl_daemon_address){ region->upstream[i],
+		                           region->tls.certificate ? &config->nginx.upstream_tls : NULL };
+}
+
+int pl_daemon_ask(const struct pl_daemon_address *address, const char *path, int64_t timeout_us,
+                  struct pl_buf *body_r, struct pl_error *err)
 {
 	int64_t deadline_us = pl_mono_us() + timeout_us;
 	struct pl_buf request = { 0 }, answer = { 0 };
 	const char *body;
 	size_t len;
-	int fd = connect_to(address, deadline_us, err);
+	int fd = connect_to(address->text, deadline_us, err);
 	if (fd < 0)
 		return fd;
-	pl_buf_printf(&request, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: plist-admin\r\nAccept: */*\r\nConnection: close\r\n\r\n", path, address);
-	int rc = exchange(fd, &request, deadline_us, &answer, err);
+	pl_buf_printf(&request,
+	              "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: plist-admin\r\nAccept: */*\r\nConnection: "
+	              "close\r\n\r\n",
+	              path, address->text);
+	struct pl_tls_connection secure = { fd, address->tls, deadline_us };
+	int rc = address->tls ? pl_tls_client_exchange(&secure, &request, &answer, PL_ANSWER_MAX, err)
+	                      : exchange(fd, &request, deadline_us, &answer, err);
 	close(fd);
 	if (rc == 0) {
-		rc = pl_answer_parse(answer.data ? answer.data : "", answer.len, &body, &len);
+		rc = pl_daemon_parse_answer(answer.data ? answer.data : "", answer.len, &body, &len);
 		if (rc < 0)
-			rc = pl_error_set(err, PL_EUNAVAIL, answer.len ? "what answers there is no plistd" : "closed the connection without an answer");
+			rc = pl_error_set(err, PL_EUNAVAIL,
+			                  answer.len ? "the server there is not plistd"
+			                             : "the connection was closed without an answer");
 		else
 			pl_buf_add(body_r, body, len);
 	}
@@ -160,12 +186,14 @@ int pl_daemon_ask(const char *address, const char *path, int64_t timeout_us, str
 	return rc;
 }
 
-int pl_daemon_get(const struct pl_region *region, const char *path, int64_t timeout_us, struct pl_buf *body_r, struct pl_error *err)
+int pl_daemon_get(const struct pl_config *config, const struct pl_region *region, const char *path,
+                  int64_t timeout_us, struct pl_buf *body_r, struct pl_error *err)
 {
-	int rc = pl_error_set(err, PL_EINVAL, "it has no address in the configuration");
+	int rc = pl_error_set(err, PL_EINVAL, "the configuration has no address for it");
 	for (int i = 0; i < region->nupstream; i++) {
 		pl_buf_reset(body_r);
-		rc = pl_daemon_ask(region->upstream[i], path, timeout_us, body_r, err);
+		struct pl_daemon_address address = pl_daemon_address(config, region, i);
+		rc = pl_daemon_ask(&address, path, timeout_us, body_r, err);
 		if (rc > 0)
 			return rc;
 		pl_error_prefix(err, "%s", region->upstream[i]);

@@ -1,4 +1,4 @@
-// Help, written from the rows that the commands declare. Threads: any; no state.
+// Help texts, generated from the table of commands. Threads: any; no state.
 #include "admin/command.h"
 
 #include <string.h>
@@ -7,10 +7,12 @@
 
 static void add_name(struct pl_buf *out, const struct pl_command *command)
 {
-	pl_buf_printf(out, "%s%s%s", command->noun, command->verb ? " " : "", command->verb ? command->verb : "");
+	pl_buf_printf(out, "%s%s%s", command->noun, command->verb ? " " : "",
+	              command->verb ? command->verb : "");
 }
 
-// Puts `text` in lines that begin `indent` in; the first is already `column` long. A newline in `text` ends a line.
+// Wraps `text` into lines indented by `indent`; the first one already has `column`
+// columns. A newline in `text` ends a line.
 static void add_wrapped(struct pl_buf *out, const char *text, int indent, int column)
 {
 	while (*text) {
@@ -44,7 +46,7 @@ static int width_of(const char *text)
 {
 	int width = 0;
 	for (; *text; text++)
-		width += ((unsigned char)*text & 0xc0) != 0x80; // UTF-8: a character is counted where it begins
+		width += ((unsigned char)*text & 0xc0) != 0x80; // UTF-8: counts the first byte of a character
 	return width;
 }
 
@@ -66,8 +68,8 @@ static void add_option(struct pl_buf *out, const struct pl_option *option)
 	struct pl_buf left = { 0 };
 	if (option->letter)
 		pl_buf_printf(&left, "-%c, ", option->letter);
-	pl_buf_printf(&left, "%s--%s%s%s", option->letter ? "" : "    ", option->name, option->value ? " " : "",
-	              option->value ? option->value : "");
+	pl_buf_printf(&left, "%s--%s%s%s", option->letter ? "" : "    ", option->name,
+	              option->value ? " " : "", option->value ? option->value : "");
 	add_row(out, left.data, 28, option->help);
 	pl_buf_fini(&left);
 }
@@ -108,19 +110,23 @@ void pl_help_noun(struct pl_buf *out, const char *noun)
 {
 	pl_buf_printf(out, "usage: plist-admin %s COMMAND [OPTION …]\n\nCommands:\n", noun);
 	add_commands(out, noun);
-	pl_buf_printf(out, "\n'plist-admin help %s COMMAND' says more about one.\n", noun);
+	pl_buf_printf(out, "\nSee 'plist-admin help %s COMMAND' for one command.\n", noun);
 }
 
 void pl_help_general(struct pl_buf *out)
 {
-	pl_buf_adds(out, "usage: plist-admin COMMAND [OPTION …]\n\nThe operator's tool of plist: active-active records in several regions.\n\n"
-	                 "Commands:\n");
+	pl_buf_adds(out,
+	            "usage: plist-admin COMMAND [OPTION …]\n\nAdministers plist: active-active records in "
+	            "several regions.\n\nCommands:\n");
 	add_commands(out, NULL);
-	add_row(out, "help [COMMAND]", 28, "this list, or the help of a command");
-	pl_buf_adds(out, "\nOptions of all commands, as far as they mean something there:\n");
+	add_row(out, "help [COMMAND]", 28, "print this list, or the help of a command");
+	pl_buf_adds(out, "\nOptions of all commands, where they apply:\n");
 	for (const struct pl_option *o = pl_common_options; o->name; o++)
 		add_option(out, o);
-	pl_buf_adds(out, "\nData goes to standard output, everything else to standard error. NO_COLOR is respected.\n"
-	                 "Exit status: 0 yes, 1 the answer is no, 2 wrong usage or configuration, 3 nothing could be reached,\n"
-	                 "4 only some regions could be reached. See plist-admin(8) and plist-workflows(7).\n");
+	pl_buf_adds(
+		out,
+		"\nData goes to standard output, everything else to standard error. NO_COLOR is "
+		"respected.\nExit status: 0 success, 1 negative result, 2 wrong usage or configuration, 3 "
+		"nothing could be\nreached, 4 only some regions could be reached. See plist-admin(8) and "
+		"plist-workflows(7).\n");
 }

@@ -1,9 +1,9 @@
-// Reading labels of Prometheus text. Threads: any; no state.
+// Parses Prometheus text. Threads: any; no state.
 #include "admin/metrics_text.h"
 
 #include <string.h>
 
-const char *pl_metrics_find(const char *text, const char *name, const char **next_r)
+const char *pl_metrics_text_find(const char *text, const char *name, const char **next_r)
 {
 	size_t len = strlen(name);
 	while (text && *text) {
@@ -16,7 +16,7 @@ const char *pl_metrics_find(const char *text, const char *name, const char **nex
 	return NULL;
 }
 
-// Past a label's value that begins after its quote; puts it into `value` on the way.
+// Skips a label's value, starting after its opening quote, and copies it to `value`.
 static const char *read_value(const char *p, char *value, size_t size)
 {
 	size_t n = 0;
@@ -32,7 +32,7 @@ static const char *read_value(const char *p, char *value, size_t size)
 	return *p == '"' ? p + 1 : p;
 }
 
-bool pl_metrics_label(const char *line, const char *label, char *value, size_t size)
+bool pl_metrics_text_label(const char *line, const char *label, char *value, size_t size)
 {
 	const char *p = line + strcspn(line, "{ \n");
 	size_t len = strlen(label);

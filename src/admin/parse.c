@@ -1,4 +1,4 @@
-// Values of options, from their text; and numbers for people. Threads: any; no state.
+// Parses values of options. Threads: any; no state.
 #include "admin/parse.h"
 
 #include <ctype.h>
@@ -24,7 +24,7 @@ int pl_parse_count(const char *text, int64_t *count_r)
 	return 0;
 }
 
-// Digits with an optional fraction, in millionths; what follows is left in *end_r.
+// Digits with an optional fraction, in millionths; *end_r is what follows.
 static int millionths(const char *text, int64_t *value_r, const char **end_r)
 {
 	int64_t value = 0, unit = SECOND;
@@ -49,7 +49,10 @@ static int millionths(const char *text, int64_t *value_r, const char **end_r)
 
 int pl_parse_duration(const char *text, int64_t *us_r)
 {
-	static const struct { const char *unit; int64_t seconds; } units[] = {
+	static const struct {
+		const char *unit;
+		int64_t seconds;
+	} units[] = {
 		{ "", 1 }, { "s", 1 }, { "m", 60 }, { "h", 3600 }, { "d", 86400 },
 	};
 	int64_t value;
@@ -60,7 +63,7 @@ int pl_parse_duration(const char *text, int64_t *us_r)
 		*us_r = value / 1000;
 		return 0;
 	}
-	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
 		if (strcmp(unit, units[i].unit) == 0) {
 			if (value > INT64_MAX / units[i].seconds)
 				return -1;
@@ -72,46 +75,17 @@ int pl_parse_duration(const char *text, int64_t *us_r)
 
 int pl_parse_time(const char *text, int64_t *at_us_r)
 {
-	char whole[sizeof "2026-02-21T00:00:00Z"];
+	char whole[sizeof("2026-02-21T00:00:00Z")];
 	int64_t ago;
-	if (pl_time_parse(text, strlen(text), at_us_r) == 0)
+	if (pl_clock_parse_time(text, strlen(text), at_us_r) == 0)
 		return 0;
 	if (strlen(text) == strlen("2026-02-21")) {
-		snprintf(whole, sizeof whole, "%.10sT00:00:00Z", text);
-		if (pl_time_parse(whole, strlen(whole), at_us_r) == 0)
+		snprintf(whole, sizeof(whole), "%.10sT00:00:00Z", text);
+		if (pl_clock_parse_time(whole, strlen(whole), at_us_r) == 0)
 			return 0;
 	}
 	if (pl_parse_duration(text, &ago))
 		return -1;
 	*at_us_r = pl_now_us() - ago;
 	return 0;
-}
-
-char *pl_show_age(int64_t us, char text[PL_AGE_MAX])
-{
-	int64_t s = us / SECOND;
-	if (us < 0)
-		us = s = 0;
-	if (s < 120)
-		snprintf(text, PL_AGE_MAX, "%.1f s", (double)us / (double)SECOND);
-	else if (s < 120 * 60)
-		snprintf(text, PL_AGE_MAX, "%" PRId64 " min", s / 60);
-	else if (s < 48 * 3600)
-		snprintf(text, PL_AGE_MAX, "%" PRId64 " h", s / 3600);
-	else
-		snprintf(text, PL_AGE_MAX, "%" PRId64 " d", s / 86400);
-	return text;
-}
-
-char *pl_show_count(int64_t count, char text[PL_COUNT_MAX])
-{
-	char digits[PL_COUNT_MAX];
-	int n = snprintf(digits, sizeof digits, "%" PRId64, count), at = 0;
-	for (int i = 0; i < n; i++) {
-		if (i > 0 && (n - i) % 3 == 0 && digits[i - 1] != '-')
-			text[at++] = ',';
-		text[at++] = digits[i];
-	}
-	text[at] = '\0';
-	return text;
 }

@@ -1,89 +1,20 @@
-// What the tool says to people: standard error, colours, questions, progress. Threads: the tool has one.
-#include "admin/talk.h"
+// Progress of a long command on standard error: a redrawn line on a terminal, otherwise
+// an occasional line.
+// Threads: the tool has one.
+#include "admin/progress.h"
 
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "admin/parse.h"
+#include "admin/format.h"
+#include "admin/messages.h"
 #include "base/clock.h"
 
 #define TERMINAL_EVERY_US 100000
-#define LINES_EVERY_US 2000000
 
-bool pl_talk_colour(int fd)
-{
-	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-	if ((no && *no) || (term && strcmp(term, "dumb") == 0))
-		return false;
-	return isatty(fd) == 1;
-}
-
-bool pl_talk_terminal(void)
-{
-	return isatty(STDERR_FILENO) == 1;
-}
-
-static void line(const char *colour, const char *mark, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
-
-static void line(const char *colour, const char *mark, const char *fmt, va_list ap)
-{
-	bool colours = *colour && pl_talk_colour(STDERR_FILENO);
-	fflush(stdout); // so that data and talk on one terminal stand in the order in which they came
-	fprintf(stderr, "%s%s%s", colours ? colour : "", mark, colours ? "\033[0m" : "");
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
-}
-
-void pl_say(const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	line("", "", fmt, ap);
-	va_end(ap);
-}
-
-void pl_warn(const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	line("\033[33m", "warning: ", fmt, ap);
-	va_end(ap);
-}
-
-void pl_fail(const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	line("\033[31m", "plist-admin: ", fmt, ap);
-	va_end(ap);
-}
-
-void pl_say_problems(const struct pl_problems *problems, bool failed)
-{
-	for (int i = 0; i < problems->n; i++)
-		pl_say("%s", problems->lines[i].text);
-	int errors = problems->n - problems->warnings;
-	if (failed)
-		pl_fail("the configuration cannot be used: %d problem%s", errors, errors == 1 ? "" : "s");
-}
-
-bool pl_confirm(const char *question)
-{
-	char answer[16] = "";
-	if (!isatty(STDIN_FILENO) || !pl_talk_terminal()) {
-		pl_fail("%s Nobody can be asked here; --yes answers it", question);
-		return false;
-	}
-	fprintf(stderr, "%s [y/N] ", question);
-	fflush(stderr);
-	if (!fgets(answer, sizeof answer, stdin))
-		return false;
-	return answer[0] == 'y' || answer[0] == 'Y';
-}
+#define LINES_EVERY_US    2000000
 
 static int columns_of_terminal(void)
 {
@@ -93,19 +24,23 @@ static int columns_of_terminal(void)
 	return 80;
 }
 
-void pl_progress_line(const struct pl_progress *progress, int64_t elapsed_us, int columns, char *text, int size)
+void pl_progress_line(const struct pl_progress *progress, int64_t elapsed_us, int columns, char *text,
+                      int size)
 {
-	char done[PL_COUNT_MAX], total[PL_COUNT_MAX], rate[PL_COUNT_MAX], left[PL_AGE_MAX] = "", tail[128], bar[64];
+	char done[PL_COUNT_MAX], total[PL_COUNT_MAX], rate[PL_COUNT_MAX], left[PL_AGE_MAX] = "", tail[128],
+									  bar[64];
 	int64_t new = progress->done - progress->began_done;
 	double per_us = elapsed_us > 0 ? (double)new / (double)elapsed_us : 0;
 	int percent = progress->total > 0 ? (int)(progress->done * 100 / progress->total) : 100;
 	if (per_us > 0)
-		pl_show_age((int64_t)((double)(progress->total - progress->done) / per_us), left);
-	int at = snprintf(tail, sizeof tail, " %3d%%  %s of %s", percent, pl_show_count(progress->done, done), pl_show_count(progress->total, total));
+		pl_format_age((int64_t)((double)(progress->total - progress->done) / per_us), left);
+	int at = snprintf(tail, sizeof(tail), " %3d%%  %s of %s", percent,
+	                  pl_format_count(progress->done, done), pl_format_count(progress->total, total));
 	if (new > 0)
-		at += snprintf(tail + at, sizeof tail - (size_t)at, "  %s/s", pl_show_count((int64_t)(per_us * 1e6), rate));
+		at += snprintf(tail + at, sizeof(tail) - (size_t)at, "  %s/s",
+		               pl_format_count((int64_t)(per_us * 1e6), rate));
 	if (*left && progress->done < progress->total)
-		snprintf(tail + at, sizeof tail - (size_t)at, "  still %s", left);
+		snprintf(tail + at, sizeof(tail) - (size_t)at, "  still %s", left);
 	int room = columns - (int)strlen(progress->what) - (int)strlen(tail) - 5;
 	int width = room > 40 ? 40 : room;
 	if (width < 5) {
@@ -121,8 +56,9 @@ void pl_progress_line(const struct pl_progress *progress, int64_t elapsed_us, in
 static void show(struct pl_progress *progress, int64_t now)
 {
 	char text[256];
-	bool terminal = pl_talk_terminal();
-	pl_progress_line(progress, now - progress->began_us, terminal ? columns_of_terminal() : 0, text, sizeof text);
+	bool terminal = pl_messages_terminal();
+	pl_progress_line(progress, now - progress->began_us, terminal ? columns_of_terminal() : 0, text,
+	                 sizeof(text));
 	fprintf(stderr, terminal ? "\r%s\033[K" : "%s\n", text);
 	fflush(stderr);
 	progress->shown_us = now;
@@ -133,7 +69,7 @@ void pl_progress_begin(struct pl_progress *progress, const char *what, int64_t t
 {
 	int64_t now = pl_mono_us();
 	*progress = (struct pl_progress){ what, total, already, already, now, now, false };
-	if (pl_talk_terminal())
+	if (pl_messages_terminal())
 		show(progress, now);
 }
 
@@ -141,13 +77,13 @@ void pl_progress_set(struct pl_progress *progress, int64_t done)
 {
 	int64_t now = pl_mono_us();
 	progress->done = done;
-	if (now - progress->shown_us >= (pl_talk_terminal() ? TERMINAL_EVERY_US : LINES_EVERY_US))
+	if (now - progress->shown_us >= (pl_messages_terminal() ? TERMINAL_EVERY_US : LINES_EVERY_US))
 		show(progress, now);
 }
 
 void pl_progress_end(struct pl_progress *progress)
 {
 	show(progress, pl_mono_us());
-	if (pl_talk_terminal())
+	if (pl_messages_terminal())
 		fputc('\n', stderr);
 }

@@ -1,4 +1,4 @@
-// Rows made up for a resource, each from its id alone.
+// Generated rows of a resource, each computed from its id alone.
 //
 // Threads: one at a time.
 #include "admin/seed_rows.h"
@@ -11,14 +11,19 @@
 #include "base/clock.h"
 #include "base/decimal.h"
 
-#define NULL_ONE_IN 16              // of the fields that may be null
-#define DECIMAL_SPAN 1000000        // of a decimal that has no bounds: values people can read
+#define NULL_ONE_IN  16      // of the nullable fields
+#define DECIMAL_SPAN 1000000 // of a decimal without bounds: readable values
 #define INTEGER_SPAN 1000
-#define BEGAN_US INT64_C(1767225600000000) // 2026-01-01T00:00:00Z: the first row's time; the others follow by milliseconds
-#define SPREAD_MS INT64_C(86400000)
+// 2026-01-01T00:00:00Z: the time of the first row; each following row is a millisecond
+// later
+#define BEGAN_US     INT64_C(1767225600000000)
+#define SPREAD_MS    INT64_C(86400000)
 
 // A number's range in units of its last digit: low + 0 … span - 1.
-struct range { mpz_t low; uint64_t span; };
+struct range {
+	mpz_t low;
+	uint64_t span;
+};
 
 struct pl_seed_rows {
 	const struct pl_config *config;
@@ -29,7 +34,7 @@ struct pl_seed_rows {
 	struct pl_buf columns;
 };
 
-// splitmix64: every bit of the answer depends on every bit of x.
+// splitmix64: every bit of the result depends on every bit of x.
 static uint64_t mix(uint64_t x)
 {
 	x += UINT64_C(0x9e3779b97f4a7c15);
@@ -38,7 +43,7 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
-// FNV-1a: fields of other names get other values.
+// FNV-1a: fields with different names get different values.
 static uint64_t hash_name(const char *name)
 {
 	uint64_t h = UINT64_C(0xcbf29ce484222325);
@@ -47,7 +52,8 @@ static uint64_t hash_name(const char *name)
 	return h;
 }
 
-// `text` in units of 10^-scale, rounded towards the inside of the range. -1: no number.
+// `text` in units of 10^-scale, rounded towards the inside of the range. -1: not a
+// number.
 static int bound(mpz_t unit, const char *text, int scale, bool up)
 {
 	struct pl_decimal d;
@@ -67,7 +73,8 @@ static int bound(mpz_t unit, const char *text, int scale, bool up)
 	return rc;
 }
 
-// Where a bound is not given, the type gives the outermost and `span` a range near the other bound (or near 0).
+// Without a bound, the type sets the limit and `span` a range near the other bound (or
+// near 0).
 static int range_init(struct range *range, const struct pl_field *field)
 {
 	bool decimal = field->type == PL_FIELD_DECIMAL;
@@ -104,7 +111,7 @@ static int range_init(struct range *range, const struct pl_field *field)
 	return rc;
 }
 
-void pl_buf_add_identifier(struct pl_buf *buf, const char *name)
+void pl_seed_rows_add_identifier(struct pl_buf *buf, const char *name)
 {
 	pl_buf_addc(buf, '"');
 	for (; *name; name++) {
@@ -120,16 +127,17 @@ static void list_columns(struct pl_seed_rows *rows)
 	pl_buf_adds(&rows->columns, "id");
 	for (int i = 0; i < rows->resource->nfields; i++) {
 		pl_buf_adds(&rows->columns, ", ");
-		pl_buf_add_identifier(&rows->columns, rows->resource->fields[i].name);
+		pl_seed_rows_add_identifier(&rows->columns, rows->resource->fields[i].name);
 	}
 	pl_buf_adds(&rows->columns, ", region_origin, version, updated_at, vector");
 	if (rows->resource->track_fields)
 		pl_buf_adds(&rows->columns, ", field_times");
 }
 
-struct pl_seed_rows *pl_seed_rows_new(const struct pl_config *config, const struct pl_resource *resource, struct pl_error *err)
+struct pl_seed_rows *pl_seed_rows_new(const struct pl_config *config, const struct pl_resource *resource,
+                                      struct pl_error *err)
 {
-	struct pl_seed_rows *rows = pl_calloc(1, sizeof *rows);
+	struct pl_seed_rows *rows = pl_calloc(1, sizeof(*rows));
 	rows->config = config;
 	rows->resource = resource;
 	pl_decimal_init(&rows->value);
@@ -141,7 +149,8 @@ struct pl_seed_rows *pl_seed_rows_new(const struct pl_config *config, const stru
 		rows->salts[i] = mix(hash_name(resource->name)) ^ hash_name(field->name);
 		bool number = field->type == PL_FIELD_DECIMAL || field->type == PL_FIELD_INTEGER;
 		if (number && range_init(&rows->ranges[i], field)) {
-			pl_error_set(err, PL_EINVAL, "%s.%s: no value lies within its bounds", resource->name, field->name);
+			pl_error_set(err, PL_EINVAL, "%s.%s: no value is within its bounds", resource->name,
+			             field->name);
 			pl_seed_rows_free(&rows);
 			return NULL;
 		}
@@ -149,16 +158,16 @@ struct pl_seed_rows *pl_seed_rows_new(const struct pl_config *config, const stru
 	return rows;
 }
 
-void pl_seed_rows_free(struct pl_seed_rows **rows)
+void pl_seed_rows_free(struct pl_seed_rows **rows_p)
 {
-	if (!*rows)
+	if (!*rows_p)
 		return;
-	for (int i = 0; i < (*rows)->resource->nfields; i++)
-		mpz_clear((*rows)->ranges[i].low);
-	pl_decimal_fini(&(*rows)->value);
-	pl_buf_fini(&(*rows)->columns);
-	free(*rows);
-	*rows = NULL;
+	for (int i = 0; i < (*rows_p)->resource->nfields; i++)
+		mpz_clear((*rows_p)->ranges[i].low);
+	pl_decimal_fini(&(*rows_p)->value);
+	pl_buf_fini(&(*rows_p)->columns);
+	free(*rows_p);
+	*rows_p = NULL;
 }
 
 const char *pl_seed_rows_columns(const struct pl_seed_rows *rows)
@@ -173,14 +182,15 @@ const struct pl_region *pl_seed_rows_region(const struct pl_config *config, int6
 
 static void add_string(struct pl_buf *out, uint64_t chance, int max_length)
 {
-	static const char *const words[] = { "amber", "birch", "cedar", "dune", "elm", "fern", "grove", "hazel", "iris", "juniper",
-	                                     "kelp", "linden", "maple", "north", "oak", "pine", "quartz", "river", "stone", "thyme" };
+	static const char *const words[] = { "amber", "birch", "cedar",   "dune",  "elm",    "fern",  "grove",
+		                             "hazel", "iris",  "juniper", "kelp",  "linden", "maple", "north",
+		                             "oak",   "pine",  "quartz",  "river", "stone",  "thyme" };
 	size_t from = out->len, most = max_length > 0 ? (size_t)max_length : 1;
 	for (int i = 0; i < 3; i++, chance /= 20)
 		pl_buf_printf(out, "%s%s", i ? " " : "", words[chance % 20]);
 	if (out->len - from > most)
 		out->len = from + most;
-	while (out->len > from && out->data[out->len - 1] == ' ') // a cut after a word
+	while (out->len > from && out->data[out->len - 1] == ' ') // end at a word boundary
 		out->len--;
 }
 
@@ -199,21 +209,18 @@ static void add_value(struct pl_seed_rows *rows, int i, int64_t id, struct pl_bu
 		rows->value.scale = field->type == PL_FIELD_DECIMAL ? field->scale : 0;
 		pl_decimal_print(out, &rows->value);
 		break;
-	case PL_FIELD_STRING:
-		add_string(out, chance, field->max_length);
-		break;
-	case PL_FIELD_BOOLEAN:
-		pl_buf_addc(out, chance & 1 ? 't' : 'f');
-		break;
+	case PL_FIELD_STRING: add_string(out, chance, field->max_length); break;
+	case PL_FIELD_BOOLEAN: pl_buf_addc(out, chance & 1 ? 't' : 'f'); break;
 	}
 }
 
-// Who wrote each field, and when: the row's one write.
-static void add_field_times(const struct pl_seed_rows *rows, int64_t at_us, const char *region, struct pl_buf *out)
+// Who wrote each field, and when: the row has only one write.
+static void add_field_times(const struct pl_seed_rows *rows, int64_t at_us, const char *region,
+                            struct pl_buf *out)
 {
 	for (int i = 0; i < rows->resource->nfields; i++)
-		pl_buf_printf(out, "%c\"%s\": {\"at\": %" PRId64 ", \"origin\": \"%s\"}", i ? ',' : '{', rows->resource->fields[i].name, at_us,
-		              region);
+		pl_buf_printf(out, "%c\"%s\": {\"at\": %" PRId64 ", \"origin\": \"%s\"}", i ? ',' : '{',
+		              rows->resource->fields[i].name, at_us, region);
 	pl_buf_adds(out, rows->resource->nfields ? "}" : "{}");
 }
 
@@ -227,7 +234,7 @@ void pl_seed_rows_add(struct pl_seed_rows *rows, int64_t id, struct pl_buf *out)
 		pl_buf_addc(out, '\t');
 		add_value(rows, i, id, out);
 	}
-	pl_buf_printf(out, "\t%s\t1\t%s\t{\"%s\": 1}", region, pl_time_format(at_us, time), region);
+	pl_buf_printf(out, "\t%s\t1\t%s\t{\"%s\": 1}", region, pl_clock_format_time(at_us, time), region);
 	if (rows->resource->track_fields) {
 		pl_buf_addc(out, '\t');
 		add_field_times(rows, at_us, region, out);

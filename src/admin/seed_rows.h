@@ -1,8 +1,9 @@
-// Rows made up for a resource: what `plist-admin seed --rows` fills a table with.
+// Generated rows of a resource: what `plist-admin seed --rows` writes into a table.
 //
-// A row is a function of its id, of the resource's fields and of the configured regions, and of nothing else: every region makes the
-// same bytes, and a run that was stopped goes on as if it had not been. Blocks of 500 ids belong to the regions in turn, as in seeds/:
-// 1-500 to the first, 501-1000 to the second, 1001-1500 to the first again (of two).
+// A row depends only on its id, the resource's fields and the configured regions, so
+// every region generates the same bytes, and a run that was stopped continues as if it
+// had not been. Blocks of 500 ids belong to the regions in turn, as in seeds/: with two
+// regions, 1-500 to the first, 501-1000 to the second, 1001-1500 to the first again.
 #pragma once
 
 #include "base/buf.h"
@@ -12,14 +13,15 @@
 
 struct pl_seed_rows;
 
-// NULL with err when a field can have no value (its min above its max).
-struct pl_seed_rows *pl_seed_rows_new(const struct pl_config *config, const struct pl_resource *resource, struct pl_error *err);
-void pl_seed_rows_free(struct pl_seed_rows **rows);
-// The columns of a row, quoted, with commas between.
+// NULL with err if a field cannot have any value (its min is above its max).
+struct pl_seed_rows *pl_seed_rows_new(const struct pl_config *config, const struct pl_resource *resource,
+                                      struct pl_error *err);
+void pl_seed_rows_free(struct pl_seed_rows **rows_p);
+// The columns of a row, quoted, separated by commas.
 const char *pl_seed_rows_columns(const struct pl_seed_rows *rows);
-// One line of COPY's text format.
+// One line in the text format of COPY.
 void pl_seed_rows_add(struct pl_seed_rows *rows, int64_t id, struct pl_buf *out);
 const struct pl_region *pl_seed_rows_region(const struct pl_config *config, int64_t id);
 
-// A name as SQL takes it: "price".
-void pl_buf_add_identifier(struct pl_buf *buf, const char *name);
+// A name quoted for SQL: "price".
+void pl_seed_rows_add_identifier(struct pl_buf *buf, const char *name);

@@ -1,7 +1,8 @@
 // Data for standard output: one definition of columns gives the table and the JSON.
 //
-// Rows are kept as text until they are printed, then handed to libsmartcols, because the same column is set up differently for people
-// and for programs. Threads: the tool has one.
+// Rows are kept as text until they are printed with libsmartcols, because a column is
+// set up differently for people and for programs.
+// Threads: the tool has one.
 #include "admin/table.h"
 
 #include <ctype.h>
@@ -13,23 +14,26 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "admin/talk.h"
+#include "admin/messages.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/utf8.h"
 
-struct cell { char *text; enum pl_tone tone; };
+struct cell {
+	char *text;
+	enum pl_tone tone;
+};
 
 struct pl_table {
 	const char *name;
-	const struct pl_column *columns;
+	const struct pl_table_column *columns;
 	int ncolumns, nrows;
 	struct cell *cells; // nrows * ncolumns
 };
 
-struct pl_table *pl_table_new(const char *name, const struct pl_column *columns)
+struct pl_table *pl_table_new(const char *name, const struct pl_table_column *columns)
 {
-	struct pl_table *table = pl_calloc(1, sizeof *table);
+	struct pl_table *table = pl_calloc(1, sizeof(*table));
 	table->name = name;
 	table->columns = columns;
 	while (columns[table->ncolumns].name)
@@ -37,15 +41,15 @@ struct pl_table *pl_table_new(const char *name, const struct pl_column *columns)
 	return table;
 }
 
-void pl_table_free(struct pl_table **table)
+void pl_table_free(struct pl_table **table_p)
 {
-	if (!*table)
+	if (!*table_p)
 		return;
-	for (int i = 0; i < (*table)->nrows * (*table)->ncolumns; i++)
-		free((*table)->cells[i].text);
-	free((*table)->cells);
-	free(*table);
-	*table = NULL;
+	for (int i = 0; i < (*table_p)->nrows * (*table_p)->ncolumns; i++)
+		free((*table_p)->cells[i].text);
+	free((*table_p)->cells);
+	free(*table_p);
+	*table_p = NULL;
 }
 
 int pl_table_rows(const struct pl_table *table)
@@ -56,15 +60,15 @@ int pl_table_rows(const struct pl_table *table)
 void pl_table_row(struct pl_table *table)
 {
 	size_t row = (size_t)table->ncolumns;
-	table->cells = pl_realloc(table->cells, (size_t)(table->nrows + 1) * row * sizeof *table->cells);
-	memset(table->cells + (size_t)table->nrows * row, 0, row * sizeof *table->cells);
+	table->cells = pl_realloc(table->cells, (size_t)(table->nrows + 1) * row * sizeof(*table->cells));
+	memset(table->cells + (size_t)table->nrows * row, 0, row * sizeof(*table->cells));
 	table->nrows++;
 }
 
 static struct cell *cell_of(struct pl_table *table, int column)
 {
 	if (table->nrows == 0 || column < 0 || column >= table->ncolumns)
-		abort(); // a command's own mistake: its first run shows it
+		abort(); // a bug of the command, which its first run shows
 	return &table->cells[(table->nrows - 1) * table->ncolumns + column];
 }
 
@@ -104,14 +108,14 @@ void pl_table_printf(struct pl_table *table, int column, const char *fmt, ...)
 void pl_table_number(struct pl_table *table, int column, int64_t number)
 {
 	char text[24];
-	snprintf(text, sizeof text, "%" PRId64, number);
+	snprintf(text, sizeof(text), "%" PRId64, number);
 	set(table, column, pl_strdup(text));
 }
 
 void pl_table_seconds(struct pl_table *table, int column, double seconds)
 {
 	char text[48];
-	snprintf(text, sizeof text, "%.3f", seconds);
+	snprintf(text, sizeof(text), "%.3f", seconds);
 	set(table, column, pl_strdup(text));
 }
 
@@ -123,7 +127,7 @@ void pl_table_bool(struct pl_table *table, int column, bool value)
 void pl_table_time(struct pl_table *table, int column, int64_t at_us)
 {
 	char text[PL_TIME_TEXT_MAX];
-	set(table, column, at_us ? pl_strdup(pl_time_format(at_us, text)) : NULL);
+	set(table, column, at_us ? pl_strdup(pl_clock_format_time(at_us, text)) : NULL);
 }
 
 void pl_table_json(struct pl_table *table, int column, const char *json)
@@ -150,7 +154,7 @@ static const char *colour_of(enum pl_tone tone)
 	return NULL;
 }
 
-// "last_heard" heads its column as LAST HEARD.
+// "last_heard" gets the heading LAST HEARD.
 static const char *heading(const char *name, bool as_is, char *text, size_t size)
 {
 	size_t i = 0;
@@ -160,7 +164,7 @@ static const char *heading(const char *name, bool as_is, char *text, size_t size
 	return text;
 }
 
-static void add_column(struct libscols_table *out, const struct pl_column *column, bool json)
+static void add_column(struct libscols_table *out, const struct pl_table_column *column, bool json)
 {
 	char name[64];
 	int flags = column->type == PL_CELL_NUMBER ? SCOLS_FL_RIGHT : 0;
@@ -168,13 +172,18 @@ static void add_column(struct libscols_table *out, const struct pl_column *colum
 		flags |= SCOLS_FL_HIDDEN;
 	if (column->flags & PL_COLUMN_CUT)
 		flags |= SCOLS_FL_TRUNC;
-	struct libscols_column *c = scols_table_new_column(out, heading(column->name, json || (column->flags & PL_COLUMN_AS_IS), name, sizeof name), 0, flags);
-	// A number is printed as it stands, so that is the type of all that is JSON already: null, true and whole values, too.
-	if (!c || scols_column_set_json_type(c, column->type == PL_CELL_TEXT ? SCOLS_JSON_STRING : SCOLS_JSON_NUMBER))
+	struct libscols_column *c = scols_table_new_column(
+		out, heading(column->name, json || (column->flags & PL_COLUMN_AS_IS), name, sizeof(name)), 0,
+		flags);
+	// Numbers are printed unquoted, so all values that are JSON already use this
+	// type, including null, true and composite values.
+	if (!c || scols_column_set_json_type(c, column->type == PL_CELL_TEXT ? SCOLS_JSON_STRING
+	                                                                     : SCOLS_JSON_NUMBER))
 		abort();
 }
 
-static void add_cell(struct libscols_line *line, int at, const struct pl_column *column, const struct cell *cell, bool json)
+static void add_cell(struct libscols_line *line, int at, const struct pl_table_column *column,
+                     const struct cell *cell, bool json)
 {
 	const char *text = cell->text;
 	if (!json && !text)
@@ -210,7 +219,7 @@ static char *table_text(const struct pl_table *table, bool json, bool colours, b
 	return text;
 }
 
-// What stands between the outermost braces of a table's own document.
+// The text between the outermost braces of a table's document.
 static void add_members(struct pl_buf *buf, char *document)
 {
 	char *from = strchr(document, '{'), *to = strrchr(document, '}');
@@ -235,7 +244,8 @@ char *pl_tables_text(bool json, bool colours, int n, struct pl_table *const *tab
 			add_members(&buf, text);
 			pl_buf_adds(&buf, i + 1 < n ? ",\n" : "\n}\n");
 		} else {
-			pl_buf_printf(&buf, "%s%s%s", buf.len ? "\n" : "", text, text[strlen(text) - 1] == '\n' ? "" : "\n");
+			pl_buf_printf(&buf, "%s%s%s", buf.len ? "\n" : "", text,
+			              text[strlen(text) - 1] == '\n' ? "" : "\n");
 		}
 		free(text);
 	}
@@ -244,23 +254,28 @@ char *pl_tables_text(bool json, bool colours, int n, struct pl_table *const *tab
 	return text;
 }
 
-void pl_tables_print(const struct pl_call *call, int n, struct pl_table *const *tables, const char *nothing)
+void pl_tables_print(const struct pl_invocation *invocation, int n, struct pl_table *const *tables,
+                     const char *nothing)
 {
 	int rows = 0;
 	for (int i = 0; i < n; i++)
 		rows += tables[i]->nrows;
 	if (rows == 0 && nothing)
 		pl_say("%s", nothing);
-	char *text = pl_tables_text(call->json, !call->json && pl_talk_colour(STDOUT_FILENO), n, tables);
+	char *text = pl_tables_text(invocation->json, !invocation->json && pl_messages_colour(STDOUT_FILENO),
+	                            n, tables);
 	fputs(text, stdout);
 	free(text);
 }
 
-void pl_table_print_cards(const struct pl_call *call, const struct pl_table *table, const char *nothing)
+void pl_table_print_cards(const struct pl_invocation *invocation, const struct pl_table *table,
+                          const char *nothing)
 {
-	static const struct pl_column columns[] = { { "what", PL_CELL_TEXT }, { "value", PL_CELL_TEXT }, { NULL } };
-	if (call->json || table->nrows == 0) {
-		pl_table_print(call, table, nothing);
+	static const struct pl_table_column columns[] = { { "what", PL_CELL_TEXT },
+		                                          { "value", PL_CELL_TEXT },
+		                                          { NULL } };
+	if (invocation->json || table->nrows == 0) {
+		pl_table_print(invocation, table, nothing);
 		return;
 	}
 	for (int row = 0; row < table->nrows; row++) {
@@ -271,19 +286,19 @@ void pl_table_print_cards(const struct pl_call *call, const struct pl_table *tab
 			if (!cell->text || (table->columns[i].flags & PL_COLUMN_DATA))
 				continue;
 			pl_table_row(card);
-			pl_table_text(card, 0, heading(table->columns[i].name, false, name, sizeof name));
+			pl_table_text(card, 0, heading(table->columns[i].name, false, name, sizeof(name)));
 			pl_table_text(card, 1, cell->text);
 			pl_table_tone(card, 1, cell->tone);
 		}
-		char *text = table_text(card, false, pl_talk_colour(STDOUT_FILENO), false);
+		char *text = table_text(card, false, pl_messages_colour(STDOUT_FILENO), false);
 		printf("%s%s%s", row ? "\n" : "", text, *text && text[strlen(text) - 1] == '\n' ? "" : "\n");
 		free(text);
 		pl_table_free(&card);
 	}
 }
 
-void pl_table_print(const struct pl_call *call, const struct pl_table *table, const char *nothing)
+void pl_table_print(const struct pl_invocation *invocation, const struct pl_table *table, const char *nothing)
 {
 	struct pl_table *const tables[] = { (struct pl_table *)table };
-	pl_tables_print(call, 1, tables, nothing);
+	pl_tables_print(invocation, 1, tables, nothing);
 }

@@ -1,34 +1,45 @@
-// The applier: its lanes, and what they say together.
+// Applying: the appliers together.
 //
-// Stands between the daemon, which starts and stops it, and replicate/lane, where the work is done.
-// Threads: one for each lane. These functions come from the main thread; stats and lag from any.
-#include "replicate/apply.h"
+// Between the daemon, which starts and stops it, and apply/applier, which does the work.
+// Threads: one for each applier, and that of the claims. These functions are called by
+// the main thread, statistics and lag by any.
+#include "apply/apply.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "apply/applier.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "replicate/consumer.h"
-#include "replicate/lane.h"
+#include "kafka/consumer.h"
 
 struct pl_apply {
-	struct pl_board *board;
+	struct pl_lag_tracker *tracker;
+	struct pl_claims *claims;
 	int n;
-	struct pl_lane *lanes[PL_LANES_MAX];
+	struct pl_applier *appliers[PL_APPLIERS_MAX];
 };
 
-struct pl_apply *pl_apply_start(const struct pl_config *config, const struct pl_region *region, struct pl_error *err)
+struct pl_apply *pl_apply_start(const struct pl_config *config, const struct pl_region *region,
+                                struct pl_error *err)
 {
+	int n = config->kafka.apply_connections < PL_APPLIERS_MAX ? config->kafka.apply_connections
+	                                                          : PL_APPLIERS_MAX;
 	struct pl_apply *apply;
 
 	if (pl_consumer_check(config, region, err) < 0)
 		return NULL;
-	apply = pl_calloc(1, sizeof *apply);
-	apply->board = pl_board_new(config, region);
-	while (apply->n < config->kafka.apply_connections && apply->n < PL_LANES_MAX) {
-		apply->lanes[apply->n] = pl_lane_start(config, region, apply->n, apply->board, err);
-		if (!apply->lanes[apply->n]) {
+	apply = pl_calloc(1, sizeof(*apply));
+	apply->tracker = pl_lag_tracker_new(config, region);
+	apply->claims = pl_claims_start(config, region, n, err);
+	if (!apply->claims) {
+		pl_apply_stop(&apply);
+		return NULL;
+	}
+	while (apply->n < n) {
+		apply->appliers[apply->n] =
+			pl_applier_start(config, region, apply->n, apply->tracker, apply->claims, err);
+		if (!apply->appliers[apply->n]) {
 			pl_apply_stop(&apply);
 			return NULL;
 		}
@@ -37,34 +48,59 @@ struct pl_apply *pl_apply_start(const struct pl_config *config, const struct pl_
 	return apply;
 }
 
-void pl_apply_reconfigure(struct pl_apply *apply, const struct pl_config *config, const struct pl_region *region)
+void pl_apply_reconfigure(struct pl_apply *apply, const struct pl_config *config,
+                          const struct pl_region *region)
 {
-	pl_board_regions(apply->board, config);
+	pl_lag_tracker_regions(apply->tracker, config);
+	pl_claims_reconfigure(apply->claims, config, region);
 	for (int i = 0; i < apply->n; i++)
-		pl_lane_reconfigure(apply->lanes[i], config, region);
+		pl_applier_reconfigure(apply->appliers[i], config, region);
 }
 
-void pl_apply_stop(struct pl_apply **at)
+void pl_apply_set_mail(struct pl_apply *apply, struct pl_audit_mail *mail)
 {
-	struct pl_apply *apply = *at;
+	pl_applier_set_mail(apply->appliers[0], mail); // it hears the heartbeats
+}
+
+void pl_apply_stop(struct pl_apply **apply_p)
+{
+	struct pl_apply *apply = *apply_p;
 
 	if (!apply)
 		return;
 	for (int i = 0; i < apply->n; i++)
-		pl_lane_ask_to_stop(apply->lanes[i]);
+		pl_applier_ask_to_stop(apply->appliers[i]);
 	for (int i = 0; i < apply->n; i++)
-		pl_lane_stop(&apply->lanes[i]);
-	pl_board_free(&apply->board);
+		pl_applier_stop(&apply->appliers[i]);
+	pl_claims_stop(&apply->claims);
+	pl_lag_tracker_free(&apply->tracker);
 	free(apply);
-	*at = NULL;
+	*apply_p = NULL;
+}
+
+void pl_apply_relay(struct pl_apply *apply, const _Atomic int *process)
+{
+	pl_claims_relay(apply->claims, process);
+}
+
+// Reports the applier that has failed for longest.
+static void add_trouble(struct pl_applier *applier, struct pl_apply_stats *stats)
+{
+	const struct pl_applier_stats *s = pl_applier_stats(applier);
+	int64_t since_us = s->failing_since_us, failing_us = since_us ? pl_mono_us() - since_us : 0;
+
+	if ((!s->assigned && !stats->trouble[0]) || failing_us > stats->failing_us)
+		pl_applier_trouble(applier, stats->trouble);
+	if (failing_us > stats->failing_us)
+		stats->failing_us = failing_us;
 }
 
 void pl_apply_stats(struct pl_apply *apply, struct pl_apply_stats *stats_r)
 {
-	memset(stats_r, 0, sizeof *stats_r);
+	memset(stats_r, 0, sizeof(*stats_r));
 	stats_r->assigned = stats_r->database_up = stats_r->broker_up = apply->n > 0;
 	for (int i = 0; i < apply->n; i++) {
-		const struct pl_lane_stats *s = pl_lane_stats(apply->lanes[i]);
+		const struct pl_applier_stats *s = pl_applier_stats(apply->appliers[i]);
 
 		stats_r->applied += s->applied;
 		stats_r->stale += s->stale;
@@ -79,27 +115,40 @@ void pl_apply_stats(struct pl_apply *apply, struct pl_apply_stats *stats_r)
 		stats_r->shadow_same += s->shadow_same;
 		stats_r->shadow_different += s->shadow_different;
 		stats_r->shadow_failed += s->shadow_failed;
+		stats_r->parked_total += s->parked_total;
+		stats_r->not_ours += s->not_ours;
+		stats_r->heartbeats_refused += s->heartbeats_refused;
+		stats_r->returned += s->returned;
 		stats_r->partitions += s->partitions;
+		stats_r->consumers_replaced += s->consumers_replaced;
+		stats_r->gaps_total += s->gaps_total;
+		add_trouble(apply->appliers[i], stats_r);
 		stats_r->assigned &= s->assigned;
 		stats_r->database_up &= s->database_up;
 		stats_r->broker_up &= s->broker_up;
 	}
+	if (!stats_r->assigned && !stats_r->trouble[0])
+		pl_claims_trouble(apply->claims, stats_r->trouble);
 	if (apply->n > 0) {
-		const struct pl_lane_stats *s = pl_lane_stats(apply->lanes[0]);
+		const struct pl_applier_stats *s = pl_applier_stats(apply->appliers[0]);
 
-		stats_r->anew_pending = s->shown != s->given;
-		stats_r->anew_total = s->anew_total;
-		stats_r->anew_seen = s->anew_seen;
-		stats_r->anew_changed = s->anew_changed;
+		stats_r->parked = s->parked;
+		stats_r->dead = s->dead;
+		stats_r->left_twice = s->left_twice;
+		stats_r->reresolve_pending = s->reresolved != s->given;
+		stats_r->reresolve_total = s->reresolve_total;
+		stats_r->reresolve_seen = s->reresolve_seen;
+		stats_r->reresolve_changed = s->reresolve_changed;
 	}
 }
 
 void pl_apply_lag(struct pl_apply *apply, struct pl_lag *lag_r)
 {
-	pl_board_read(apply->board, lag_r, pl_now_us());
+	pl_lag_tracker_read(apply->tracker, lag_r, pl_now_us());
 }
 
-int pl_apply_policies(struct pl_apply *apply, struct pl_arena *arena, struct pl_board_policies policies_r[PL_REGIONS_MAX])
+int pl_apply_policies(struct pl_apply *apply, struct pl_arena *arena,
+                      struct pl_lag_tracker_policies policies_r[PL_REGIONS_MAX])
 {
-	return pl_board_policies(apply->board, arena, policies_r);
+	return pl_lag_tracker_policies(apply->tracker, arena, policies_r);
 }

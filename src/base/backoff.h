@@ -1,7 +1,8 @@
-// How long to wait before trying again, and the random numbers that this needs.
+// How long to wait before a retry.
 //
-// Exponential with full jitter: the n-th wait is anywhere between min_us and min_us * 2^n (at most max_us), so that many who lost
-// the same service do not come back in step.
+// Exponential backoff with full jitter: the n-th wait is a random time between min_us and
+// min_us * 2^n, at most max_us, so that clients of a service that failed do not all
+// return at once.
 #pragma once
 
 #include <stdint.h>
@@ -11,9 +12,5 @@ struct pl_backoff {
 	int tries;              // failures since the last success
 };
 
-int64_t pl_backoff_next(struct pl_backoff *backoff); // the wait after one more failure, in µs
-void pl_backoff_reset(struct pl_backoff *backoff);   // it worked
-
-// Not for secrets. Each thread has its own generator, seeded by the system. Threads: any.
-uint64_t pl_rand(void);
-uint64_t pl_rand_below(uint64_t n); // 0 .. n-1; n > 0
+int64_t pl_backoff_next(struct pl_backoff *backoff); // counts a failure and returns the wait, in µs
+void pl_backoff_reset(struct pl_backoff *backoff);   // after a success

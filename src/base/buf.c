@@ -1,6 +1,7 @@
-// A growing byte buffer, and how plist writes text into it: as JSON strings.
+// A growing byte buffer, and writing JSON strings into it.
 //
-// Stands at the end of each answer, event and batch: they are written into one. Invariant: data is NULL or data[len] is NUL.
+// Every answer, event and batch is written into one.
+// Invariant: data is NULL or data[len] is NUL.
 // Threads: a buffer belongs to one thread at a time.
 #include "base/buf.h"
 
@@ -13,11 +14,12 @@
 #include "base/utf8.h"
 
 #define BUF_FIRST 256
+#define TRIM_MIN  65536 // unused bytes that are worth giving back
 
 void pl_buf_fini(struct pl_buf *buf)
 {
 	free(buf->data);
-	*buf = (struct pl_buf){0};
+	*buf = (struct pl_buf){ 0 };
 }
 
 void pl_buf_reset(struct pl_buf *buf)
@@ -39,11 +41,19 @@ static void grow(struct pl_buf *buf, size_t more)
 	buf->data[buf->len] = '\0';
 }
 
-// Nearly always there is room: this part is to be inlined.
+// There is nearly always room: this part should be inlined.
 static inline void reserve(struct pl_buf *buf, size_t more)
 {
 	if (more >= buf->cap - buf->len) // cap is over len, or both are 0
 		grow(buf, more);
+}
+
+void pl_buf_trim(struct pl_buf *buf)
+{
+	if (buf->cap - buf->len <= TRIM_MIN)
+		return;
+	buf->cap = buf->len + 1;
+	buf->data = pl_realloc(buf->data, buf->cap);
 }
 
 void pl_buf_reserve(struct pl_buf *buf, size_t more)
@@ -72,9 +82,9 @@ void pl_buf_addc(struct pl_buf *buf, char c)
 	buf->data[buf->len] = '\0';
 }
 
-const char *pl_digits(char text[PL_DIGITS_SIZE], uint64_t value)
+const char *pl_buf_digits(char text[PL_BUF_DIGITS_SIZE], uint64_t value)
 {
-	char *p = text + PL_DIGITS_SIZE - 1;
+	char *p = text + PL_BUF_DIGITS_SIZE - 1;
 	*p = '\0';
 	do
 		*--p = (char)('0' + value % 10);
@@ -82,9 +92,9 @@ const char *pl_digits(char text[PL_DIGITS_SIZE], uint64_t value)
 	return p;
 }
 
-const char *pl_digits_i64(char text[PL_DIGITS_SIZE], int64_t value)
+const char *pl_buf_digits_i64(char text[PL_BUF_DIGITS_SIZE], int64_t value)
 {
-	const char *digits = pl_digits(text, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+	const char *digits = pl_buf_digits(text, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 	if (value < 0)
 		text[--digits - text] = '-'; // the smallest has a digit less than the largest without a sign
 	return digits;
@@ -92,8 +102,8 @@ const char *pl_digits_i64(char text[PL_DIGITS_SIZE], int64_t value)
 
 void pl_buf_add_i64(struct pl_buf *buf, int64_t value)
 {
-	char text[PL_DIGITS_SIZE];
-	pl_buf_adds(buf, pl_digits_i64(text, value));
+	char text[PL_BUF_DIGITS_SIZE];
+	pl_buf_adds(buf, pl_buf_digits_i64(text, value));
 }
 
 void pl_buf_vprintf(struct pl_buf *buf, const char *fmt, va_list ap)
@@ -121,28 +131,25 @@ void pl_buf_printf(struct pl_buf *buf, const char *fmt, ...)
 	va_end(ap);
 }
 
-// A character that a JSON string may not hold as it is.
+// A character that must be escaped in a JSON string.
 static void add_json_escape(struct pl_buf *buf, unsigned char c)
 {
 	static const char short_names[] = "\"\"\\\\\bb\ff\nn\rr\tt"; // pairs: the character, its letter
 	for (const char *p = short_names; *p != '\0'; p += 2) {
 		if ((unsigned char)*p == c) {
-			char escape[2] = {'\\', p[1]};
+			char escape[2] = { '\\', p[1] };
 			pl_buf_add(buf, escape, 2);
 			return;
 		}
 	}
-	pl_buf_printf(buf, "\\u%04x", c);
+	const char escape[6] = {
+		'\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15]
+	};
+	pl_buf_add(buf, escape, sizeof(escape));
 }
 
-void pl_buf_add_json(struct pl_buf *buf, const char *s, size_t len)
+void pl_buf_add_json_part(struct pl_buf *buf, const char *s, size_t len)
 {
-	if (s == NULL) {
-		pl_buf_adds(buf, "null");
-		return;
-	}
-	pl_buf_reserve(buf, len + 2);
-	pl_buf_addc(buf, '"');
 	size_t done = 0; // what stands before it has been written
 	for (size_t i = 0; i < len;) {
 		unsigned char c = (unsigned char)s[i];
@@ -163,5 +170,16 @@ void pl_buf_add_json(struct pl_buf *buf, const char *s, size_t len)
 		done = ++i;
 	}
 	pl_buf_add(buf, s + done, len - done);
+}
+
+void pl_buf_add_json(struct pl_buf *buf, const char *s, size_t len)
+{
+	if (s == NULL) {
+		pl_buf_adds(buf, "null");
+		return;
+	}
+	pl_buf_reserve(buf, len + 2);
+	pl_buf_addc(buf, '"');
+	pl_buf_add_json_part(buf, s, len);
 	pl_buf_addc(buf, '"');
 }

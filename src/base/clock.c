@@ -1,16 +1,16 @@
 // Time: the two clocks, and RFC 3339 text for microseconds since 1970.
 //
-// Stands wherever a write gets its updated_at, an event its time and a request its deadline. All dates are of the proleptic
-// Gregorian calendar in UTC, as PostgreSQL's are. Threads: any; nothing is kept.
+// Used for updated_at, the time of events and deadlines. All dates are in the proleptic
+// Gregorian calendar in UTC, as in PostgreSQL. Threads: any; no state.
 #include "base/clock.h"
 
 #include <stdbool.h>
 #include <time.h>
 
-#define US_PER_SECOND 1000000LL
+#define US_PER_SECOND   1000000LL
 #define SECONDS_PER_DAY 86400LL
-#define YEAR_1_US (-62135596800 * US_PER_SECOND)
-#define YEAR_10000_US (253402300800 * US_PER_SECOND)
+#define YEAR_1_US       (-62135596800 * US_PER_SECOND)
+#define YEAR_10000_US   (253402300800 * US_PER_SECOND)
 
 static int64_t clock_us(clockid_t id)
 {
@@ -34,7 +34,8 @@ static int64_t floor_div(int64_t a, int64_t b)
 	return a / b - (a % b < 0);
 }
 
-// Days since 1970-01-01. Years begin in March here, so that the leap day is a year's last and needs no case of its own.
+// Days since 1970-01-01. Years begin in March here, so the leap day is the last day of a
+// year and needs no special case.
 static int64_t days_of_date(int64_t year, int month, int day)
 {
 	year -= month <= 2;
@@ -49,7 +50,8 @@ static void date_of_days(int64_t days, int64_t *year_r, int *month_r, int *day_r
 	days += 719468;
 	int64_t era = floor_div(days, 146097);
 	int64_t day_of_era = days - era * 146097;
-	int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+	int64_t year_of_era =
+		(day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
 	int day_of_year = (int)(day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100));
 	int march_month = (5 * day_of_year + 2) / 153;
 	*day_r = day_of_year - (153 * march_month + 2) / 5 + 1;
@@ -57,7 +59,8 @@ static void date_of_days(int64_t days, int64_t *year_r, int *month_r, int *day_r
 	*year_r = year_of_era + era * 400 + (*month_r <= 2);
 }
 
-// `value` in n digits and `after` behind them; returns where to go on. By hand: every record that is read or written passes here.
+// Writes `value` in n digits, followed by `after`; returns the position behind them. Not
+// with printf, because every record that is read or written passes here.
 static char *put_digits(char *p, int n, int64_t value, char after)
 {
 	for (int i = n - 1; i >= 0; i--, value /= 10)
@@ -66,7 +69,7 @@ static char *put_digits(char *p, int n, int64_t value, char after)
 	return p + n + 1;
 }
 
-char *pl_time_format(int64_t at_us, char text[PL_TIME_TEXT_MAX])
+char *pl_clock_format_time(int64_t at_us, char text[PL_TIME_TEXT_MAX])
 {
 	int64_t seconds = floor_div(at_us, US_PER_SECOND), fraction = at_us % US_PER_SECOND, year;
 	int month, day;
@@ -87,7 +90,7 @@ char *pl_time_format(int64_t at_us, char text[PL_TIME_TEXT_MAX])
 	return text;
 }
 
-// Exactly n digits at *p; moves *p behind them. -1 if there are not.
+// Parses exactly n digits at *p and advances *p. Returns -1 if there are fewer.
 static int digits(const char **p, const char *end, int n)
 {
 	int value = 0;
@@ -111,7 +114,7 @@ static int letter(const char **p, const char *end, char c)
 
 static int month_days(int year, int month)
 {
-	static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
 	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
 	return days[month - 1] + (month == 2 && leap);
 }
@@ -132,7 +135,8 @@ static int parse_date(const char **p, const char *end, int64_t *days_r)
 	return 0;
 }
 
-// "HH:MM:SS" and perhaps a fraction. A leap second (60) is the next minute's first, as in PostgreSQL.
+// "HH:MM:SS" with an optional fraction. A leap second (60) is the first second of the
+// next minute, as in PostgreSQL.
 static int parse_time(const char **p, const char *end, int64_t *us_r)
 {
 	int hour = digits(p, end, 2);
@@ -180,7 +184,7 @@ static int parse_offset(const char **p, const char *end, int64_t *us_r)
 	return 0;
 }
 
-int pl_time_parse(const char *text, size_t len, int64_t *at_us_r)
+int pl_clock_parse_time(const char *text, size_t len, int64_t *at_us_r)
 {
 	const char *p = text, *end = text + len;
 	int64_t days, of_day_us, offset_us;
@@ -191,7 +195,8 @@ int pl_time_parse(const char *text, size_t len, int64_t *at_us_r)
 	if (parse_time(&p, end, &of_day_us) != 0 || parse_offset(&p, end, &offset_us) != 0 || p != end)
 		return -1;
 	int64_t at_us = days * SECONDS_PER_DAY * US_PER_SECOND + of_day_us - offset_us;
-	// An offset can carry it out of the years that have four digits; PostgreSQL has no year 0.
+	// An offset can move it out of the years with four digits; PostgreSQL has no year
+	// 0.
 	if (at_us < YEAR_1_US || at_us >= YEAR_10000_US)
 		return -1;
 	*at_us_r = at_us;

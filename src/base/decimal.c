@@ -1,8 +1,9 @@
-// Exact decimal numbers: an integer of GMP and a scale.
+// Exact decimal numbers: a GMP integer and a scale.
 //
-// Stands where prices are compared and reckoned: record's bounds, the scripts' decimal.
-// Invariants: scale is 0 to PL_DECIMAL_DIGITS_MAX, the integer has at most that many digits; an operation whose result would not
-// fails and leaves r as it was. r may be one of the operands.
+// Used for the bounds of fields, and by the decimal module of scripts.
+// Invariants: the scale is 0 to PL_DECIMAL_DIGITS_MAX, and the integer has at most that
+// many digits; an operation whose result would not fit fails and leaves r unchanged. r
+// may be one of the operands.
 // Threads: a number belongs to one thread at a time.
 #include "base/decimal.h"
 
@@ -100,7 +101,7 @@ static int split_exponent(struct parts *parts, const char *p, const char *end)
 static int split(struct parts *parts, const char *text, size_t len)
 {
 	const char *p = text, *end = text + len;
-	*parts = (struct parts){0};
+	*parts = (struct parts){ 0 };
 	if (p < end && *p == '-') {
 		parts->negative = true;
 		p++;
@@ -124,7 +125,8 @@ static int split(struct parts *parts, const char *text, size_t len)
 	return split_exponent(parts, p + 1, end);
 }
 
-// What fits a machine's word: nearly every price. GMP would set up its general ways of reading and printing for it.
+// Numbers that fit a machine word, as nearly all prices do, without the general routines
+// of GMP.
 #define SMALL_DIGITS 18
 
 static bool is_small(const struct parts *parts)
@@ -156,7 +158,7 @@ int pl_decimal_parse(struct pl_decimal *d, const char *text, size_t len)
 		take_small(d, &parts);
 		return 0;
 	}
-	// Before GMP sees it: no text can make it reckon with more than this.
+	// Before GMP is used: no text can make it compute with larger numbers.
 	if (parts.nwhole > PL_DECIMAL_DIGITS_MAX || parts.nfraction > PL_DECIMAL_DIGITS_MAX)
 		return -1;
 	char digits[2 * PL_DECIMAL_DIGITS_MAX + 1];
@@ -197,8 +199,9 @@ bool pl_decimal_valid(const char *text, size_t len)
 void pl_decimal_print(struct pl_buf *buf, const struct pl_decimal *d)
 {
 	bool small = mpz_size(d->unscaled) <= 1;
-	char *text = small ? NULL : pl_malloc(mpz_sizeinbase(d->unscaled, 10) + 2), space[PL_DIGITS_SIZE];
-	const char *digits = small ? pl_digits(space, mpz_getlimbn(d->unscaled, 0)) : mpz_get_str(text, 10, d->unscaled);
+	char *text = small ? NULL : pl_malloc(mpz_sizeinbase(d->unscaled, 10) + 2), space[PL_BUF_DIGITS_SIZE];
+	const char *digits = small ? pl_buf_digits(space, mpz_getlimbn(d->unscaled, 0))
+	                           : mpz_get_str(text, 10, d->unscaled);
 	digits += digits[0] == '-';
 	size_t n = strlen(digits), scale = (size_t)d->scale;
 	if (mpz_sgn(d->unscaled) < 0)
@@ -217,7 +220,7 @@ void pl_decimal_print(struct pl_buf *buf, const struct pl_decimal *d)
 	free(text);
 }
 
-// Both integers at the larger scale, which is returned.
+// Brings both integers to the larger scale, which is returned.
 static int align(mpz_t x, mpz_t y, const struct pl_decimal *a, const struct pl_decimal *b)
 {
 	int scale = a->scale > b->scale ? a->scale : b->scale;
@@ -295,7 +298,8 @@ int pl_decimal_div(struct pl_decimal *r, const struct pl_decimal *a, const struc
 		return -1;
 	mpz_t numerator, denominator;
 	mpz_inits(numerator, denominator, NULL);
-	// a / b = (A / 10^sa) / (B / 10^sb); at the asked scale: A * 10^(scale + sb - sa) / B
+	// a / b = (A / 10^sa) / (B / 10^sb); at the asked scale: A * 10^(scale + sb - sa)
+	// / B
 	long power = (long)scale + b->scale - a->scale;
 	shift(numerator, a->unscaled, power > 0 ? (unsigned long)power : 0);
 	shift(denominator, b->unscaled, power < 0 ? (unsigned long)-power : 0);
@@ -328,7 +332,7 @@ static int digit(const struct parts *parts, size_t i)
 	return i < parts->nfraction ? parts->fraction[i] : '0';
 }
 
-// Without exponents: digit by digit, as they stand.
+// Without exponents: compares digit by digit, as written.
 static int compare_magnitudes(const struct parts *a, const struct parts *b)
 {
 	if (a->nwhole != b->nwhole) // none begins with a zero, except the zero
@@ -341,7 +345,7 @@ static int compare_magnitudes(const struct parts *a, const struct parts *b)
 
 static bool is_below_zero(const struct parts *parts)
 {
-	static const struct parts zero = {.whole = "0", .nwhole = 1};
+	static const struct parts zero = { .whole = "0", .nwhole = 1 };
 	return parts->negative && compare_magnitudes(parts, &zero) > 0;
 }
 
@@ -357,13 +361,15 @@ int pl_decimal_cmp_text(const char *a, const char *b, int *sign_r)
 	struct parts of_a, of_b;
 	struct pl_decimal x, y;
 
-	if (split(&of_a, a, strlen(a)) == 0 && split(&of_b, b, strlen(b)) == 0 && is_small(&of_a) && is_small(&of_b)) {
+	if (split(&of_a, a, strlen(a)) == 0 && split(&of_b, b, strlen(b)) == 0 && is_small(&of_a) &&
+	    is_small(&of_b)) {
 		*sign_r = compare_small(&of_a, &of_b);
 		return 0;
 	}
 	pl_decimal_init(&x);
 	pl_decimal_init(&y);
-	int code = pl_decimal_parse(&x, a, strlen(a)) == 0 && pl_decimal_parse(&y, b, strlen(b)) == 0 ? 0 : -1;
+	int code =
+		pl_decimal_parse(&x, a, strlen(a)) == 0 && pl_decimal_parse(&y, b, strlen(b)) == 0 ? 0 : -1;
 	if (code == 0)
 		*sign_r = pl_decimal_cmp(&x, &y);
 	pl_decimal_fini(&x);

@@ -1,7 +1,8 @@
 // Errors: filling, prefixing and naming them.
 //
-// Stands under everything: whatever fails on the way of the data says so through a struct pl_error.
-// Invariant: err->text is always NUL-ended, and a text that is too long is cut between two UTF-8 characters.
+// Every function that fails reports it in a struct pl_error.
+// Invariant: err->text always ends with a NUL; a text that is too long is cut between two
+// UTF-8 characters.
 // Threads: any; an error belongs to its caller.
 #include "base/error.h"
 
@@ -11,7 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-// Drops a UTF-8 character that vsnprintf cut in two, so that the text stays valid in logs and JSON.
+// Drops a UTF-8 character that vsnprintf cut in two, so that the text stays valid in logs
+// and JSON.
 static void trim_cut_character(char *text)
 {
 	size_t len = strlen(text), back = 0;
@@ -25,9 +27,9 @@ static void trim_cut_character(char *text)
 		text[len - 1 - back] = '\0';
 }
 
-// Formats apart and copies then, because an argument may be err->text itself.
-__attribute__((format(printf, 2, 0)))
-static void format_text(char text[PL_ERROR_TEXT_MAX], const char *fmt, va_list ap)
+// Formats into a copy first, because an argument may be err->text itself.
+__attribute__((format(printf, 2, 0))) static void format_text(char text[PL_ERROR_TEXT_MAX], const char *fmt,
+                                                              va_list ap)
 {
 	int n = vsnprintf(text, PL_ERROR_TEXT_MAX, fmt, ap);
 	if (n < 0)
@@ -46,8 +48,9 @@ int pl_error_set(struct pl_error *err, int code, const char *fmt, ...)
 	format_text(text, fmt, ap);
 	va_end(ap);
 	err->code = code;
-	err->retryable = code == PL_EBUSY || code == PL_EUNAVAIL || code == PL_ETIMEOUT;
-	err->sqlstate[0] = '\0';
+	err->retryable = code == PL_EBUSY || code == PL_EUNAVAIL || code == PL_ETIMEOUT || code == PL_EBEHIND;
+	err->nested = false;
+	err->sqlstate[0] = err->constraint[0] = err->columns[0] = '\0';
 	memcpy(err->text, text, sizeof(text));
 	return code;
 }
@@ -61,7 +64,7 @@ int pl_error_prefix(struct pl_error *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	format_text(context, fmt, ap);
 	va_end(ap);
-	// The two together may be longer than the room; what is lost is the end.
+	// Together they may be too long; the end is cut off.
 	size_t head = strlen(context);
 	int n = snprintf(text, sizeof(text), "%.*s: %s", (int)head, context, err->text);
 	if (n >= (int)sizeof(text))
@@ -70,22 +73,23 @@ int pl_error_prefix(struct pl_error *err, const char *fmt, ...)
 	return err->code;
 }
 
-const char *pl_code_name(int code)
+const char *pl_error_code_name(int code)
 {
 	switch (code) {
-	case PL_OK:        return "ok";
-	case PL_EINVAL:    return "invalid";
+	case PL_OK: return "ok";
+	case PL_EINVAL: return "invalid";
 	case PL_ENOTFOUND: return "not_found";
 	case PL_ECONFLICT: return "conflict";
-	case PL_EBUSY:     return "busy";
-	case PL_EUNAVAIL:  return "unavailable";
-	case PL_EUNKNOWN:  return "unknown_outcome";
-	case PL_ETIMEOUT:  return "timeout";
-	case PL_EBUDGET:   return "budget";
-	case PL_ESCRIPT:   return "script_error";
-	case PL_ESTOPPED:  return "stopped";
+	case PL_EBUSY: return "busy";
+	case PL_EUNAVAIL: return "unavailable";
+	case PL_EUNKNOWN: return "unknown_outcome";
+	case PL_ETIMEOUT: return "timeout";
+	case PL_EBUDGET: return "budget";
+	case PL_ESCRIPT: return "script_error";
+	case PL_ESTOPPED: return "stopped";
 	case PL_EINTERNAL: return "internal";
-	default:           return "undefined";
+	case PL_EBEHIND: return "behind";
+	default: return "undefined";
 	}
 }
 

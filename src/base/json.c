@@ -1,8 +1,10 @@
-// JSON in: the scan, cJSON, then numbers back to their text and a look for duplicate keys. And the few ways to read an item.
+// JSON input: the scan, cJSON, then numbers back to their text and a check for duplicate
+// keys. Also the accessors of items.
 //
-// Stands where bodies, events and headers come in; json_print.c stands where they go out. cJSON's numbers are not used at all:
-// a number is a cJSON_Raw item whose valuestring is its text.
-// Invariants: a tree from here holds no cJSON_Number, no string with a NUL in it, and no object with two equal keys.
+// Bodies, events and headers are parsed here; json_print.c writes them. Numbers of cJSON
+// are not used: a number is a cJSON_Raw item whose valuestring is its text.
+// Invariants: a parsed tree contains no cJSON_Number, no string with a NUL, and no object
+// with duplicate keys.
 // Threads: any; a tree belongs to one thread at a time.
 #include "base/json.h"
 
@@ -13,9 +15,9 @@
 #include "base/json_scan.h"
 #include "base/mem.h"
 
-const struct pl_json_limits pl_json_default_limits = {.bytes = 64 * 1024, .depth = 16, .nodes = 4096};
+const struct pl_json_limits pl_json_default_limits = { .bytes = 64 * 1024, .depth = 16, .nodes = 4096 };
 
-// A key of an object, where it stood.
+// A key of an object, and its position.
 struct key {
 	int object;
 	int order; // in the text
@@ -27,7 +29,8 @@ struct keys {
 	int n, objects;
 };
 
-// Undoes the marking of numbers, and collects keys in the order in which the scan met them.
+// Removes the marks of numbers, and collects keys in the order in which the scan met
+// them.
 static void settle(cJSON *item, struct keys *keys)
 {
 	if (cJSON_IsString(item) && item->valuestring[0] == PL_JSON_MARK) {
@@ -38,9 +41,10 @@ static void settle(cJSON *item, struct keys *keys)
 	bool object = cJSON_IsObject(item);
 	int number = object ? keys->objects++ : 0;
 	cJSON *child;
-	cJSON_ArrayForEach(child, item) {
+	cJSON_ArrayForEach (child, item) {
 		if (object) {
-			keys->list[keys->n] = (struct key){.object = number, .order = keys->n, .name = child->string};
+			keys->list[keys->n] =
+				(struct key){ .object = number, .order = keys->n, .name = child->string };
 			keys->n++;
 		}
 		settle(child, keys);
@@ -56,7 +60,8 @@ static int compare_keys(const void *a, const void *b)
 	return order != 0 ? order : x->order < y->order ? -1 : 1;
 }
 
-// The first key in the text that its object had before; NULL if there is none. Sorts the list.
+// The first key of the text that its object already had; NULL if there is none. Sorts the
+// list.
 static const struct key *find_duplicate(struct keys *keys)
 {
 	const struct key *first = NULL;
@@ -71,21 +76,21 @@ static const struct key *find_duplicate(struct keys *keys)
 	return first;
 }
 
-// cJSON's reading of what the scan let through, settled.
+// Parses with cJSON what the scan accepted.
 static cJSON *read_scanned(const struct pl_json_scan *scan, const char *text, struct pl_error *err)
 {
 	cJSON *json = cJSON_ParseWithLength(scan->text.data, scan->text.len);
 	if (json == NULL) {
-		pl_error_set(err, PL_EINTERNAL, "cJSON does not read what was found to be JSON");
+		pl_error_set(err, PL_EINTERNAL, "cJSON refused text that passed the check");
 		return NULL;
 	}
-	struct keys keys = {.list = pl_calloc((size_t)scan->nkeys, sizeof(struct key))};
+	struct keys keys = { .list = pl_calloc((size_t)scan->nkeys, sizeof(struct key)) };
 	settle(json, &keys);
 	const struct key *duplicate = find_duplicate(&keys);
 	if (duplicate != NULL) {
 		char place[PL_JSON_PLACE_MAX];
-		pl_error_set(err, PL_EINVAL, "%s: \"%.64s\" stands twice in one object",
-		             pl_json_place(text, scan->keys[duplicate->order], place), duplicate->name);
+		pl_error_set(err, PL_EINVAL, "%s: duplicate key \"%.64s\"",
+		             pl_json_scan_place(text, scan->keys[duplicate->order], place), duplicate->name);
 		cJSON_Delete(json);
 		json = NULL;
 	}
@@ -106,7 +111,7 @@ cJSON *pl_json_parse(const char *text, size_t len, const struct pl_json_limits *
 static bool is_number_text(const char *text)
 {
 	size_t len = strlen(text);
-	return len > 0 && pl_json_number_len(text, text + len) == len;
+	return len > 0 && pl_json_scan_number_len(text, text + len) == len;
 }
 
 bool pl_json_is_number(const cJSON *item)
@@ -124,8 +129,9 @@ int pl_json_int64(const cJSON *item, int64_t *value_r)
 	const char *text = pl_json_number_text(item);
 	if (text == NULL)
 		return -1;
-	// 5.0 and 5e2 are integers, too: what has one canonical spelling is treated in one way.
-	struct pl_buf canonical = {0};
+	// 5.0 and 5e2 are integers, too: numbers with the same canonical spelling are
+	// treated the same.
+	struct pl_buf canonical = { 0 };
 	if (strpbrk(text, ".eE") != NULL) {
 		pl_json_canonical_number(&canonical, text);
 		text = canonical.data;
@@ -160,7 +166,7 @@ static cJSON *made(cJSON *item)
 
 cJSON *pl_json_new_int64(int64_t value)
 {
-	struct pl_buf text = {0};
+	struct pl_buf text = { 0 };
 	pl_buf_add_i64(&text, value);
 	cJSON *item = made(cJSON_CreateRaw(text.data));
 	pl_buf_fini(&text);

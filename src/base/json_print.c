@@ -1,7 +1,7 @@
-// JSON out: compact text, and canonical text for fingerprints.
+// JSON output: compact text, and canonical text for fingerprints.
 //
-// Stands where answers and events are written and where requests are compared. Canonical text is the same for two JSON texts that
-// mean the same: keys sorted by bytes, one spelling of a number, one escape of a character, no blanks.
+// Canonical text is the same for JSON texts with the same meaning: sorted keys, one
+// spelling per number, one escape per character, no whitespace.
 // Threads: any; nothing is kept.
 #include "base/json.h"
 
@@ -11,12 +11,14 @@
 
 #include "base/mem.h"
 
-// A plain spelling longer than this is written with an exponent, so that 1e999999999 does not become a gigabyte.
+// Numbers longer than this are written with an exponent, so that 1e999999999 does not
+// become a gigabyte.
 #define PLAIN_DIGITS_MAX 1000
 
 // ---- numbers
 
-// A number taken apart: value = ±digits * 10^exponent, digits without zeros at either end.
+// The parts of a number: value = ±digits * 10^exponent, digits without leading and
+// trailing zeros.
 struct parts {
 	bool negative;
 	struct pl_buf digits;
@@ -79,14 +81,15 @@ static void add_plain(struct pl_buf *buf, const struct pl_buf *digits, int64_t e
 
 void pl_json_canonical_number(struct pl_buf *buf, const char *text)
 {
-	struct parts parts = {0};
+	struct parts parts = { 0 };
 	take_apart(&parts, text);
 	if (parts.digits.len == 0) {
 		pl_buf_addc(buf, '0');
 	} else {
 		if (parts.negative)
 			pl_buf_addc(buf, '-');
-		if (parts.exponent > PLAIN_DIGITS_MAX || parts.exponent < -(int64_t)parts.digits.len - PLAIN_DIGITS_MAX) {
+		if (parts.exponent > PLAIN_DIGITS_MAX ||
+		    parts.exponent < -(int64_t)parts.digits.len - PLAIN_DIGITS_MAX) {
 			pl_buf_add(buf, parts.digits.data, parts.digits.len);
 			pl_buf_printf(buf, "e%lld", (long long)parts.exponent);
 		} else {
@@ -96,7 +99,8 @@ void pl_json_canonical_number(struct pl_buf *buf, const char *text)
 	pl_buf_fini(&parts.digits);
 }
 
-// A cJSON_Number: none comes from pl_json_parse, but a tree that other code built may hold one.
+// A cJSON_Number: pl_json_parse never returns one, but a tree built by other code may
+// contain it.
 static void add_double(struct pl_buf *buf, double value)
 {
 	if (!isfinite(value))
@@ -122,7 +126,7 @@ static void add_number(struct pl_buf *buf, const cJSON *item, bool canonical)
 		pl_buf_adds(buf, item->valuestring ? item->valuestring : "null");
 }
 
-// `members` is also what says whether the text is to be canonical.
+// A non-NULL `members` also means that the text must be canonical.
 static void add_value(struct pl_buf *buf, const cJSON *item, members_fn *members)
 {
 	const cJSON *child;
@@ -132,7 +136,7 @@ static void add_value(struct pl_buf *buf, const cJSON *item, members_fn *members
 		pl_buf_addc(buf, '}');
 	} else if (cJSON_IsArray(item)) {
 		pl_buf_addc(buf, '[');
-		cJSON_ArrayForEach(child, item) {
+		cJSON_ArrayForEach (child, item) {
 			if (child != item->child)
 				pl_buf_addc(buf, ',');
 			add_value(buf, child, members);
@@ -159,7 +163,7 @@ static void add_member(struct pl_buf *buf, const cJSON *member, bool first, memb
 static void add_members(struct pl_buf *buf, const cJSON *object)
 {
 	const cJSON *member;
-	cJSON_ArrayForEach(member, object)
+	cJSON_ArrayForEach (member, object)
 		add_member(buf, member, member == object->child, add_members);
 }
 
@@ -173,7 +177,7 @@ static void add_members_sorted(struct pl_buf *buf, const cJSON *object)
 {
 	size_t n = (size_t)cJSON_GetArraySize(object), i = 0;
 	const cJSON **sorted = pl_calloc(n, sizeof(*sorted)), *member;
-	cJSON_ArrayForEach(member, object)
+	cJSON_ArrayForEach (member, object)
 		sorted[i++] = member;
 	qsort(sorted, n, sizeof(*sorted), compare_members);
 	for (i = 0; i < n; i++)

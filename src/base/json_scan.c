@@ -1,9 +1,11 @@
 // The strict scan of JSON text, before cJSON sees it.
 //
-// Stands where bodies, events and headers come in. It checks what cJSON would let through (RFC 8259 to the letter, UTF-8, limits
-// on bytes, depth and nodes, no NUL, no lone surrogate, nothing after the value) and copies the text with each number made a
-// marked string, because cJSON would read it into a double. Duplicate keys are found afterwards (json.c), when escapes are undone.
-// Invariants: never reads past len; recursion is bounded by limits->depth, itself at most SCAN_DEPTH_MAX.
+// Rejects what cJSON would accept (strict RFC 8259, UTF-8, limits on bytes, depth and
+// nodes, no NUL, no unpaired surrogate, nothing after the value), and copies the text
+// with each number turned into a marked string, because cJSON would convert it to a
+// double. Duplicate keys are found afterwards (json.c), when escapes have been decoded.
+// Invariants: never reads past len; recursion is bounded by limits->depth, itself at most
+// SCAN_DEPTH_MAX.
 // Threads: any; nothing is kept.
 #include "base/json_scan.h"
 
@@ -11,11 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
-#define SCAN_DEPTH_MAX 512 // of this recursion and of cJSON's, whatever a caller asks for
-#define EXPONENT_DIGITS 9  // larger exponents are refused: nothing of ours can hold such a number
+#define SCAN_DEPTH_MAX  512 // of this recursion and of cJSON's, whatever a caller asks for
+#define EXPONENT_DIGITS 9   // larger exponents are refused: nothing of ours can hold such a number
 
 struct scanner {
 	struct pl_json_scan *out;
@@ -26,7 +29,7 @@ struct scanner {
 	struct pl_error *err;
 };
 
-char *pl_json_place(const char *text, size_t offset, char place[PL_JSON_PLACE_MAX])
+char *pl_json_scan_place(const char *text, size_t offset, char place[PL_JSON_PLACE_MAX])
 {
 	size_t line = 1, column = 1;
 	for (size_t i = 0; i < offset; i++) {
@@ -44,7 +47,8 @@ char *pl_json_place(const char *text, size_t offset, char place[PL_JSON_PLACE_MA
 static int fault(struct scanner *s, const char *at, const char *what)
 {
 	char place[PL_JSON_PLACE_MAX];
-	return pl_error_set(s->err, PL_EINVAL, "%s: %s", pl_json_place(s->start, (size_t)(at - s->start), place), what);
+	return pl_error_set(s->err, PL_EINVAL, "%s: %s",
+	                    pl_json_scan_place(s->start, (size_t)(at - s->start), place), what);
 }
 
 static void skip_blanks(struct scanner *s)
@@ -66,7 +70,7 @@ static size_t digits_len(const char *p, const char *end)
 	return (size_t)(p - from);
 }
 
-size_t pl_json_number_len(const char *p, const char *end)
+size_t pl_json_scan_number_len(const char *p, const char *end)
 {
 	const char *from = p;
 	size_t n;
@@ -105,14 +109,14 @@ static bool exponent_too_large(const char *number, size_t len)
 
 static int scan_number(struct scanner *s)
 {
-	size_t len = pl_json_number_len(s->p, s->end);
+	size_t len = pl_json_scan_number_len(s->p, s->end);
 	if (len == 0)
-		return fault(s, s->p, "a number that is not one in JSON");
+		return fault(s, s->p, "not a valid JSON number");
 	if (*(s->p + (*s->p == '-')) == '0' && s->p + len < s->end && s->p[len] >= '0' && s->p[len] <= '9')
-		return fault(s, s->p, "a number with a leading zero");
+		return fault(s, s->p, "number with a leading zero");
 	if (exponent_too_large(s->p, len))
-		return fault(s, s->p, "a number that is out of range");
-	static const char mark[2] = {'"', PL_JSON_MARK};
+		return fault(s, s->p, "number out of range");
+	static const char mark[2] = { '"', PL_JSON_MARK };
 	pl_buf_add(&s->out->text, s->copied, (size_t)(s->p - s->copied));
 	pl_buf_add(&s->out->text, mark, sizeof(mark));
 	pl_buf_add(&s->out->text, s->p, len);
@@ -122,14 +126,6 @@ static int scan_number(struct scanner *s)
 	return 0;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20; // lower case
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 // The four digits at p, -1 if they are not.
 static int hex4(const char *p, const char *end)
 {
@@ -137,7 +133,7 @@ static int hex4(const char *p, const char *end)
 	if (end - p < 4)
 		return -1;
 	for (int i = 0; i < 4; i++) {
-		int digit = hex_digit(p[i]);
+		int digit = pl_hex_digit(p[i]);
 		if (digit < 0)
 			return -1;
 		value = value * 16 + digit;
@@ -151,15 +147,17 @@ static int scan_unicode_escape(struct scanner *s)
 	const char *from = s->p - 1;
 	int unit = hex4(s->p + 1, s->end);
 	if (unit < 0)
-		return fault(s, from, "\\u without four hexadecimal digits");
+		return fault(s, from, "\\u must be followed by four hexadecimal digits");
 	if (unit == 0)
-		return fault(s, from, "a NUL character in a string");
+		return fault(s, from, "NUL character in a string");
 	s->p += 5;
 	if (unit < 0xD800 || unit > 0xDFFF)
 		return 0;
-	int low = unit < 0xDC00 && at(s, '\\') && s->end - s->p >= 6 && s->p[1] == 'u' ? hex4(s->p + 2, s->end) : -1;
+	int low = unit < 0xDC00 && at(s, '\\') && s->end - s->p >= 6 && s->p[1] == 'u'
+	                  ? hex4(s->p + 2, s->end)
+	                  : -1;
 	if (low < 0xDC00 || low > 0xDFFF)
-		return fault(s, from, "half of a surrogate pair");
+		return fault(s, from, "unpaired surrogate");
 	s->p += 6;
 	return 0;
 }
@@ -170,7 +168,7 @@ static int scan_escape(struct scanner *s)
 	if (at(s, 'u'))
 		return scan_unicode_escape(s);
 	if (s->p == s->end || *s->p == '\0' || strchr("\"\\/bfnrt", *s->p) == NULL)
-		return fault(s, s->p - 1, "an escape that JSON does not have");
+		return fault(s, s->p - 1, "unknown escape");
 	s->p++;
 	return 0;
 }
@@ -186,14 +184,14 @@ static int scan_string(struct scanner *s)
 			continue;
 		}
 		if (c < 0x20)
-			return fault(s, s->p, "a control character in a string");
+			return fault(s, s->p, "unescaped control character in a string");
 		int n = pl_utf8_char(s->p, (size_t)(s->end - s->p));
 		if (n == 0)
-			return fault(s, s->p, "a byte that is not UTF-8");
+			return fault(s, s->p, "invalid UTF-8");
 		s->p += n;
 	}
 	if (s->p == s->end)
-		return fault(s, from, "a string without an end");
+		return fault(s, from, "unterminated string");
 	s->p++;
 	return 0;
 }
@@ -222,19 +220,20 @@ static int scan_member(struct scanner *s)
 {
 	skip_blanks(s);
 	if (!at(s, '"'))
-		return fault(s, s->p, "a member's name expected, in double quotes");
+		return fault(s, s->p, "expected a member name in double quotes");
 	note_key(s);
 	if (scan_string(s) != 0)
 		return -1;
 	skip_blanks(s);
 	if (!at(s, ':'))
-		return fault(s, s->p, "a colon expected");
+		return fault(s, s->p, "expected a colon");
 	s->p++;
 	return scan_value(s);
 }
 
-// What stands between `[` and `]`, or `{` and `}`: items, with commas between them.
-static int scan_items(struct scanner *s, char close, int (*scan_item)(struct scanner *s), const char *expected)
+// The content of `[…]` or `{…}`: items separated by commas.
+static int scan_items(struct scanner *s, char close, int (*scan_item)(struct scanner *s),
+                      const char *expected)
 {
 	const char *from = s->p;
 	if (enter(s) != 0)
@@ -248,7 +247,7 @@ static int scan_items(struct scanner *s, char close, int (*scan_item)(struct sca
 		s->p += more;
 	}
 	if (!at(s, close))
-		return s->p == s->end ? fault(s, from, "opened and not closed") : fault(s, s->p, expected);
+		return s->p == s->end ? fault(s, from, "not closed") : fault(s, s->p, expected);
 	s->p++;
 	s->depth--;
 	return 0;
@@ -256,7 +255,7 @@ static int scan_items(struct scanner *s, char close, int (*scan_item)(struct sca
 
 static int scan_word(struct scanner *s)
 {
-	static const char *const words[] = {"true", "false", "null"};
+	static const char *const words[] = { "true", "false", "null" };
 	for (int i = 0; i < 3; i++) {
 		size_t len = strlen(words[i]);
 		if ((size_t)(s->end - s->p) >= len && memcmp(s->p, words[i], len) == 0) {
@@ -264,46 +263,57 @@ static int scan_word(struct scanner *s)
 			return 0;
 		}
 	}
-	return fault(s, s->p, "a value expected");
+	return fault(s, s->p, "expected a value");
 }
 
 static int scan_value(struct scanner *s)
 {
 	skip_blanks(s);
 	if (s->p == s->end)
-		return fault(s, s->p, "the text ends where a value is expected");
+		return fault(s, s->p, "unexpected end of text; expected a value");
 	if (++s->nodes > s->limits->nodes)
 		return fault(s, s->p, "too many values");
 	switch (*s->p) {
-	case '{':
-		return scan_items(s, '}', scan_member, "a comma or } expected");
-	case '[':
-		return scan_items(s, ']', scan_value, "a comma or ] expected");
-	case '"':
-		return scan_string(s);
-	case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
-		return scan_number(s);
-	default:
-		return scan_word(s);
+	case '{': return scan_items(s, '}', scan_member, "expected a comma or }");
+	case '[': return scan_items(s, ']', scan_value, "expected a comma or ]");
+	case '"': return scan_string(s);
+	case '-':
+	case '0':
+	case '1':
+	case '2':
+	case '3':
+	case '4':
+	case '5':
+	case '6':
+	case '7':
+	case '8':
+	case '9': return scan_number(s);
+	default: return scan_word(s);
 	}
 }
 
 int pl_json_scan(struct pl_json_scan *scan, const char *text, size_t len, const struct pl_json_limits *limits,
                  struct pl_error *err)
 {
-	*scan = (struct pl_json_scan){0};
+	*scan = (struct pl_json_scan){ 0 };
 	struct scanner s = {
-		.out = scan, .start = text, .p = text, .end = text + len, .copied = text, .limits = limits, .err = err,
+		.out = scan,
+		.start = text,
+		.p = text,
+		.end = text + len,
+		.copied = text,
+		.limits = limits,
+		.err = err,
 	};
 	if (len > limits->bytes) {
-		pl_error_set(err, PL_EINVAL, "%zu bytes; at most %zu are taken", len, limits->bytes);
+		pl_error_set(err, PL_EINVAL, "%zu bytes; the maximum is %zu", len, limits->bytes);
 		return -1;
 	}
 	if (scan_value(&s) != 0)
 		return -1;
 	skip_blanks(&s);
 	if (s.p != s.end) {
-		fault(&s, s.p, "text after the value");
+		fault(&s, s.p, "unexpected text after the value");
 		return -1;
 	}
 	pl_buf_add(&scan->text, s.copied, (size_t)(s.end - s.copied));
@@ -314,5 +324,5 @@ void pl_json_scan_fini(struct pl_json_scan *scan)
 {
 	pl_buf_fini(&scan->text);
 	free(scan->keys);
-	*scan = (struct pl_json_scan){0};
+	*scan = (struct pl_json_scan){ 0 };
 }

@@ -1,10 +1,12 @@
-// Logs: one line an event, to standard error.
+// Logging: one line per event, to standard error.
 //
-// Stands at the top of every way: what failed is logged once, where it is not passed on any more.
-// Invariants: a line is written by one write(2) and is at most LINE_MAX_BYTES long (PIPE_BUF, so that a pipe does not split it);
-// control characters of the message are escaped, so that what a client sent cannot forge a line.
-// Threads: any. Level and format are atomic; the region is copied under a lock; the thread's name and the count of held lines
-// belong to the thread.
+// A failure is logged once, where it is not passed on any further.
+// Invariants: a line is written by one write(2) and has at most LINE_MAX_BYTES (PIPE_BUF,
+// so that a pipe does not split it); control characters in the message are escaped, so
+// that a client cannot forge a line; a reader that stands still costs lines, not threads.
+// Threads: any. Level and format are atomic; the region is copied under a lock; the
+// thread name and the count of suppressed lines belong to the thread.
+#define _GNU_SOURCE // pthread_setname_np, gettid
 #include "base/log.h"
 
 #include <errno.h>
@@ -22,14 +24,17 @@
 #include "base/utf8.h"
 
 #define LINE_MAX_BYTES 4096
-#define MESSAGE_MAX 3000
+#define MESSAGE_MAX    3000
 #define NAME_MAX_BYTES 48
+#define STALLED_MS     100 // a reader that takes nothing for so long stands still
 
 static _Atomic int log_level = PL_LOG_INFO;
 static _Atomic int log_format = PL_LOG_TEXT;
-static pthread_mutex_t region_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t region_lock = PTHREAD_MUTEX_INITIALIZER, write_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long dropped; // lines since the reader stood still; guarded by write_lock
 static char region[NAME_MAX_BYTES];
 static _Thread_local char thread_name[NAME_MAX_BYTES];
+static _Thread_local const struct pl_log_request *in_request;
 static _Thread_local unsigned long held_before; // lines held back before the next one of this thread
 
 struct line {
@@ -37,7 +42,7 @@ struct line {
 	size_t len;
 };
 
-static const char *const level_names[] = {"debug", "info", "notice", "warning", "error"};
+static const char *const level_names[] = { "debug", "info", "notice", "warning", "error" };
 
 void pl_log_init(enum pl_log_level level, enum pl_log_format format)
 {
@@ -54,7 +59,18 @@ void pl_log_set_region(const char *name)
 
 void pl_log_set_thread(const char *name)
 {
+	char short_name[16]; // what the kernel keeps, and top -H and /proc/PID/task show
 	snprintf(thread_name, sizeof(thread_name), "%s", name);
+	snprintf(short_name, sizeof(short_name), "%.15s", name);
+	if (gettid() != getpid()) // the first thread's name is the process's
+		pthread_setname_np(pthread_self(), short_name);
+}
+
+const struct pl_log_request *pl_log_set_request(const struct pl_log_request *request)
+{
+	const struct pl_log_request *before = in_request;
+	in_request = request;
+	return before;
 }
 
 bool pl_log_enabled(enum pl_log_level level)
@@ -77,8 +93,9 @@ static void puts_line(struct line *line, const char *s)
 	put(line, s, strlen(s));
 }
 
-// The text with control characters escaped; for JSON also quotes and backslashes, and bytes that are not UTF-8 replaced.
-// In JSON an escape that has no room is left out whole: half of one would make the line unreadable.
+// Appends text with control characters escaped; for JSON, also quotes and backslashes,
+// and invalid UTF-8 replaced. In JSON, an escape that does not fit is left out
+// completely: half of one would make the line invalid.
 static void put_escaped(struct line *line, const char *s, bool json)
 {
 	size_t len = strlen(s);
@@ -113,7 +130,8 @@ static void put_member(struct line *line, const char *name, const char *value)
 	puts_line(line, "\"");
 }
 
-static void line_as_json(struct line *line, const char *time, const char *level, const char *in_region, const char *message)
+static void line_as_json(struct line *line, const char *time, const char *level, const char *in_region,
+                         const char *message)
 {
 	put_member(line, "time", time);
 	put_member(line, "level", level);
@@ -121,13 +139,43 @@ static void line_as_json(struct line *line, const char *time, const char *level,
 		put_member(line, "region", in_region);
 	if (thread_name[0] != '\0')
 		put_member(line, "thread", thread_name);
+	if (in_request) {
+		char route[NAME_MAX_BYTES + 256];
+		snprintf(route, sizeof(route), "%s %s", in_request->method, in_request->path);
+		put_member(line, "request", in_request->id);
+		put_member(line, "route", route);
+		if (in_request->key[0] != '\0')
+			put_member(line, "request_key", in_request->key);
+		if (in_request->principal[0] != '\0')
+			put_member(line, "principal", in_request->principal);
+	}
 	put_member(line, "message", message);
 	line->data[line->len++] = '}';
 }
 
-static void line_as_text(struct line *line, const char *time, const char *level, const char *in_region, const char *message)
+// " [request R, PUT /:region/items/:id, key K, principal P]"
+static void put_request(struct line *line)
 {
-	const char *words[] = {time, level, in_region, thread_name};
+	const char *parts[] = {
+		" [request ", in_request->id, ", ", in_request->method, " ", in_request->path
+	};
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		put_escaped(line, parts[i], false);
+	if (in_request->key[0] != '\0') {
+		puts_line(line, ", key ");
+		put_escaped(line, in_request->key, false);
+	}
+	if (in_request->principal[0] != '\0') {
+		puts_line(line, ", principal ");
+		put_escaped(line, in_request->principal, false);
+	}
+	puts_line(line, "]");
+}
+
+static void line_as_text(struct line *line, const char *time, const char *level, const char *in_region,
+                         const char *message)
+{
+	const char *words[] = { time, level, in_region, thread_name };
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		if (words[i][0] == '\0')
 			continue;
@@ -137,24 +185,45 @@ static void line_as_text(struct line *line, const char *time, const char *level,
 	}
 	puts_line(line, ": ");
 	put_escaped(line, message, false);
+	if (in_request)
+		put_request(line);
 }
 
-static void write_line(const struct line *line)
+static bool takes_more(int wait_ms)
+{
+	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+	return poll(&pfd, 1, wait_ms) != 0;
+}
+
+static void write_all(const struct line *line)
 {
 	size_t done = 0;
 	while (done < line->len) {
 		ssize_t n = write(STDERR_FILENO, line->data + done, line->len - done);
-		if (n > 0) {
+		if (n > 0)
 			done += (size_t)n;
-		} else if (n < 0 && errno == EAGAIN) {
-			// Somebody made the terminal non-blocking. Wait a little, then rather lose a line than stand still.
-			struct pollfd pfd = {.fd = STDERR_FILENO, .events = POLLOUT};
-			if (poll(&pfd, 1, 100) <= 0)
-				return;
-		} else if (n == 0 || errno != EINTR) {
+		else if (n == 0 || (errno != EINTR && (errno != EAGAIN || !takes_more(STALLED_MS))))
 			return;
-		}
 	}
+}
+
+// What reads standard error may be stopped, and a pipe holds 64 KiB: after that, write(2)
+// would take one thread after the other away, with the requests that they serve. A pipe
+// that takes anything takes a whole line, so a thread asks first, and only the first one
+// waits. Returns how many lines were dropped before this one.
+static unsigned long write_line(const struct line *line)
+{
+	unsigned long lost = 0;
+	pthread_mutex_lock(&write_lock);
+	if (!takes_more(dropped > 0 ? 0 : STALLED_MS)) {
+		dropped++;
+	} else {
+		lost = dropped;
+		dropped = 0;
+		write_all(line);
+	}
+	pthread_mutex_unlock(&write_lock);
+	return lost;
 }
 
 void pl_log(enum pl_log_level level, const char *fmt, ...)
@@ -174,20 +243,23 @@ void pl_log(enum pl_log_level level, const char *fmt, ...)
 	else if (n >= (int)sizeof(message))
 		memcpy(message + sizeof(message) - 4, "...", 4);
 	if (held > 0 && n >= 0 && n < (int)sizeof(message))
-		snprintf(message + n, sizeof(message) - (size_t)n, " (and %lu more like it held back)", held);
+		snprintf(message + n, sizeof(message) - (size_t)n, " (and %lu similar lines suppressed)",
+		         held);
 	pthread_mutex_lock(&region_lock);
 	memcpy(in_region, region, sizeof(in_region));
 	pthread_mutex_unlock(&region_lock);
 
 	struct line line;
 	line.len = 0;
-	pl_time_format(pl_now_us(), time);
+	pl_clock_format_time(pl_now_us(), time);
 	if (log_format == PL_LOG_JSON)
 		line_as_json(&line, time, level_names[level], in_region, message);
 	else
 		line_as_text(&line, time, level_names[level], in_region, message);
 	line.data[line.len++] = '\n';
-	write_line(&line);
+	unsigned long lost = write_line(&line);
+	if (lost > 0)
+		pl_warning("log: %lu lines before the last one were dropped, since nothing read them", lost);
 	errno = saved;
 }
 
@@ -195,9 +267,9 @@ bool pl_log_limit_ok(struct pl_log_limit *limit, long long every_us)
 {
 	long long now = pl_mono_us();
 	long long next = __atomic_load_n(&limit->next_us, __ATOMIC_RELAXED);
-	// Of the threads that come at the same moment, one may.
-	if (now < next || !__atomic_compare_exchange_n(&limit->next_us, &next, now + every_us, false, __ATOMIC_RELAXED,
-	                                               __ATOMIC_RELAXED)) {
+	// Of threads that arrive at the same moment, one succeeds.
+	if (now < next || !__atomic_compare_exchange_n(&limit->next_us, &next, now + every_us, false,
+	                                               __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
 		__atomic_add_fetch(&limit->held, 1, __ATOMIC_RELAXED);
 		return false;
 	}
@@ -205,7 +277,24 @@ bool pl_log_limit_ok(struct pl_log_limit *limit, long long every_us)
 	return true;
 }
 
-// Where a password's value ends: at '&' in a URI; else a word's end, or the closing quote of 'it\'s'.
+bool pl_log_burst_ok(struct pl_log_burst *burst)
+{
+	const long long window_us = 10000000;
+	long long now = pl_mono_us(), until = __atomic_load_n(&burst->until_us, __ATOMIC_RELAXED);
+
+	if (now >= until && __atomic_compare_exchange_n(&burst->until_us, &until, now + window_us, false,
+	                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		__atomic_store_n(&burst->lines, 0, __ATOMIC_RELAXED);
+	if (__atomic_fetch_add(&burst->lines, 1, __ATOMIC_RELAXED) >= PL_LOG_BURST) {
+		__atomic_add_fetch(&burst->limit.held, 1, __ATOMIC_RELAXED);
+		return false;
+	}
+	held_before = __atomic_exchange_n(&burst->limit.held, 0, __ATOMIC_RELAXED);
+	return true;
+}
+
+// The end of the value of a password: at "&" in a URI; otherwise at the end of the word,
+// or at the closing quote.
 static const char *value_end(const char *p, bool uri)
 {
 	if (uri)
@@ -217,7 +306,8 @@ static const char *value_end(const char *p, bool uri)
 	return p + (quoted && *p == '\'');
 }
 
-// If p stands at "password", blanks, "=", blanks: where the value begins; else NULL. Also the end of "sslpassword".
+// If p is at "password", optional blanks, "=", optional blanks: returns the start of the
+// value; otherwise NULL. Also matches the end of "sslpassword".
 static const char *password_value(const char *p)
 {
 	if (strncasecmp(p, "password", 8) != 0)
@@ -229,8 +319,9 @@ static const char *password_value(const char *p)
 	return p + 1 + strspn(p + 1, " \t\n\r\f\v");
 }
 
-// The password of "scheme://user:password@…": *end_r is its '@'. NULL if there is none. It ends at the last '@', so that a
-// password with an unescaped '@' or '/' in it, which libpq would misread, is hidden whole, too.
+// The password of "scheme://user:password@…": *end_r is its "@". NULL if there is none.
+// It ends at the last "@", so that a password with an unescaped "@" or "/", which libpq
+// would misparse, is hidden completely, too.
 static const char *uri_password(const char *dsn, const char **end_r)
 {
 	const char *user = strstr(dsn, "://");

@@ -1,11 +1,12 @@
 // The event loop of a worker: epoll, a heap of timers, and posts from other threads.
 //
-// Stands under http/listener, db/conn and record/store: all that a worker waits for, it waits for here.
-// A turn is: wait; callbacks of descriptors; timers that are due, by time and then in the order they were set; posts, in order;
-// `turn`.
-// Invariants: a watch or timer that is freed is never called again, also when it is freed by a callback of the same turn; what is
-// set or posted in a turn's timers or posts runs in the next turn at the earliest, so that none can starve the others.
-// Threads: the loop's own; the list of posts is under a lock.
+// All waiting of a worker happens here (http/listener, db/conn, store/store). A turn:
+// wait; callbacks of descriptors; timers that are due, by time and then in the order in
+// which they were set; posts, in order; `turn`.
+// Invariants: a freed watch or timer is never called again, even if a callback of the
+// same turn frees it; timers set and posts made in a turn run in the next turn at the
+// earliest, so that none can starve the others.
+// Threads: that of the loop; the list of posts is under a lock.
 #include "base/loop.h"
 
 #include <errno.h>
@@ -60,7 +61,7 @@ struct pl_loop {
 	uint64_t orders;
 	bool dispatching;
 	atomic_bool stop;
-	struct pl_wake *wake;     // rung by post and stop
+	struct pl_wake *wake; // rung by post and stop
 	pthread_mutex_t posts_lock;
 	struct post *posts, **posts_end;
 };
@@ -101,7 +102,7 @@ static void heap_down(struct pl_loop *loop, struct pl_timer *timer)
 	heap_put(loop, place, timer);
 }
 
-struct pl_timer *pl_timer_new(struct pl_loop *loop, pl_timer_fn *fn, void *arg)
+struct pl_timer *pl_loop_timer_new(struct pl_loop *loop, pl_timer_fn *fn, void *arg)
 {
 	struct pl_timer *timer = pl_calloc(1, sizeof(*timer));
 	timer->loop = loop;
@@ -115,7 +116,7 @@ struct pl_timer *pl_timer_new(struct pl_loop *loop, pl_timer_fn *fn, void *arg)
 	return timer;
 }
 
-void pl_timer_set(struct pl_timer *timer, int64_t in_us)
+void pl_loop_timer_set(struct pl_timer *timer, int64_t in_us)
 {
 	struct pl_loop *loop = timer->loop;
 	int64_t now = pl_mono_us();
@@ -134,7 +135,7 @@ void pl_timer_set(struct pl_timer *timer, int64_t in_us)
 	heap_down(loop, timer);
 }
 
-void pl_timer_stop(struct pl_timer *timer)
+void pl_loop_timer_stop(struct pl_timer *timer)
 {
 	struct pl_loop *loop = timer->loop;
 	if (timer->place < 0)
@@ -148,12 +149,12 @@ void pl_timer_stop(struct pl_timer *timer)
 	timer->place = -1;
 }
 
-void pl_timer_free(struct pl_timer **timer_r)
+void pl_loop_timer_free(struct pl_timer **timer_p)
 {
-	struct pl_timer *timer = *timer_r;
+	struct pl_timer *timer = *timer_p;
 	if (timer == NULL)
 		return;
-	pl_timer_stop(timer);
+	pl_loop_timer_stop(timer);
 	if (timer->next != NULL)
 		timer->next->prev = timer->prev;
 	if (timer->prev != NULL)
@@ -161,18 +162,19 @@ void pl_timer_free(struct pl_timer **timer_r)
 	else
 		timer->loop->timers = timer->next;
 	free(timer);
-	*timer_r = NULL;
+	*timer_p = NULL;
 }
 
 static void run_timers(struct pl_loop *loop)
 {
 	int64_t now = pl_mono_us();
-	uint64_t orders = loop->orders; // what a callback sets is for the next turn, even if it is due at once
+	uint64_t orders =
+		loop->orders; // what a callback sets is for the next turn, even if it is due at once
 	while (loop->npending > 0) {
 		struct pl_timer *timer = loop->heap[0];
 		if (timer->due_us > now || timer->order >= orders)
 			return;
-		pl_timer_stop(timer);
+		pl_loop_timer_stop(timer);
 		timer->fn(timer->arg); // may free the timer
 	}
 }
@@ -181,12 +183,12 @@ static void run_timers(struct pl_loop *loop)
 
 static void epoll_change(struct pl_watch *watch, int op)
 {
-	struct epoll_event event = {.events = watch->events, .data.ptr = watch};
+	struct epoll_event event = { .events = watch->events, .data.ptr = watch };
 	if (epoll_ctl(watch->loop->epoll_fd, op, watch->fd, &event) != 0 && op != EPOLL_CTL_DEL)
 		pl_die("epoll_ctl of descriptor %d: %s", watch->fd, strerror(errno));
 }
 
-struct pl_watch *pl_watch_new(struct pl_loop *loop, int fd, uint32_t events, pl_watch_fn *fn, void *arg)
+struct pl_watch *pl_loop_watch_new(struct pl_loop *loop, int fd, uint32_t events, pl_watch_fn *fn, void *arg)
 {
 	struct pl_watch *watch = pl_calloc(1, sizeof(*watch));
 	watch->loop = loop;
@@ -197,11 +199,11 @@ struct pl_watch *pl_watch_new(struct pl_loop *loop, int fd, uint32_t events, pl_
 	if (watch->next != NULL)
 		watch->next->prev = watch;
 	loop->watches = watch;
-	pl_watch_set(watch, events);
+	pl_loop_watch_set(watch, events);
 	return watch;
 }
 
-void pl_watch_set(struct pl_watch *watch, uint32_t events)
+void pl_loop_watch_set(struct pl_watch *watch, uint32_t events)
 {
 	uint32_t old = watch->events;
 	if (events == old)
@@ -210,25 +212,26 @@ void pl_watch_set(struct pl_watch *watch, uint32_t events)
 	epoll_change(watch, events == 0 ? EPOLL_CTL_DEL : old == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD);
 }
 
-void pl_watch_free(struct pl_watch **watch_r)
+void pl_loop_watch_free(struct pl_watch **watch_p)
 {
-	struct pl_watch *watch = *watch_r;
+	struct pl_watch *watch = *watch_p;
 	if (watch == NULL)
 		return;
 	struct pl_loop *loop = watch->loop;
-	pl_watch_set(watch, 0);
+	pl_loop_watch_set(watch, 0);
 	if (watch->next != NULL)
 		watch->next->prev = watch->prev;
 	if (watch->prev != NULL)
 		watch->prev->next = watch->next;
 	else
 		loop->watches = watch->next;
-	*watch_r = NULL;
+	*watch_p = NULL;
 	if (!loop->dispatching) {
 		free(watch);
 		return;
 	}
-	// An event that was fetched in this turn may still point here. It finds a watch that asks for nothing.
+	// An event fetched in this turn may still refer to it. Such a watch asks for no
+	// events.
 	watch->next = loop->dead;
 	loop->dead = watch;
 }
@@ -250,7 +253,7 @@ static void run_watches(struct pl_loop *loop, const struct epoll_event *events, 
 			pl_wake_drain(loop->wake);
 			continue;
 		}
-		// What the watch asks for may have changed since the event was fetched.
+		// The watch may ask for other events since this one was fetched.
 		uint32_t ready = events[i].events & (watch->events | EPOLLERR | EPOLLHUP);
 		if (watch->events != 0 && ready != 0) // 0 also when it was freed
 			watch->fn(watch->arg, ready);
@@ -264,7 +267,7 @@ static void run_watches(struct pl_loop *loop, const struct epoll_event *events, 
 void pl_loop_post(struct pl_loop *loop, void (*fn)(void *arg), void *arg)
 {
 	struct post *post = pl_malloc(sizeof(*post));
-	*post = (struct post){.fn = fn, .arg = arg};
+	*post = (struct post){ .fn = fn, .arg = arg };
 	pthread_mutex_lock(&loop->posts_lock);
 	*loop->posts_end = post;
 	loop->posts_end = &post->next;
@@ -302,21 +305,21 @@ struct pl_loop *pl_loop_new(void)
 	loop->wake = pl_wake_new();
 	loop->posts_end = &loop->posts;
 	pthread_mutex_init(&loop->posts_lock, NULL);
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, pl_wake_fd(loop->wake), &event) != 0)
 		pl_die("epoll_ctl: %s", strerror(errno));
 	return loop;
 }
 
-void pl_loop_free(struct pl_loop **loop_r)
+void pl_loop_free(struct pl_loop **loop_p)
 {
-	struct pl_loop *loop = *loop_r;
+	struct pl_loop *loop = *loop_p;
 	if (loop == NULL)
 		return;
 	for (struct pl_watch *watch; (watch = loop->watches) != NULL;)
-		pl_watch_free(&watch);
+		pl_loop_watch_free(&watch);
 	for (struct pl_timer *timer; (timer = loop->timers) != NULL;)
-		pl_timer_free(&timer);
+		pl_loop_timer_free(&timer);
 	for (struct post *post = take_posts(loop), *next; post != NULL; post = next) {
 		next = post->next;
 		free(post);
@@ -326,10 +329,11 @@ void pl_loop_free(struct pl_loop **loop_r)
 	close(loop->epoll_fd);
 	free(loop->heap);
 	free(loop);
-	*loop_r = NULL;
+	*loop_p = NULL;
 }
 
-// How long epoll may wait: until the first timer, rounded up (waking early would mean waking twice), at most `most_ms`.
+// How long epoll may wait: until the first timer, rounded up (waking early would mean
+// waking twice), at most `most_ms`.
 static int wait_ms(const struct pl_loop *loop, int most_ms)
 {
 	if (loop->npending == 0)
@@ -341,7 +345,8 @@ static int wait_ms(const struct pl_loop *loop, int most_ms)
 	return most_ms >= 0 && most_ms < ms ? most_ms : (int)ms;
 }
 
-// Waits for so long at most, and runs what there is; how many descriptors were ready.
+// Waits at most that long and runs what is ready; returns the number of ready
+// descriptors.
 static int run_once(struct pl_loop *loop, int ms)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
@@ -376,13 +381,14 @@ void pl_loop_run(struct pl_loop *loop, pl_loop_turn_fn *turn, void *arg)
 		run_once(loop, wait_ms(loop, most_ms));
 		most_ms = turn ? turn(arg) : -1;
 	}
-	// Not at the beginning: a stop that comes before the loop runs must not be lost.
+	// Not at the beginning: a stop before the loop runs must not be lost.
 	atomic_store(&loop->stop, false);
 }
 
 void pl_loop_stop(struct pl_loop *loop)
 {
-	// Under the posts' lock, which _free takes, too: the loop's owner, having seen the stop, cannot free what we still ring.
+	// Under the lock of the posts, which _free takes as well: the owner of the loop,
+	// having seen the stop, cannot free what we are still signalling.
 	pthread_mutex_lock(&loop->posts_lock);
 	atomic_store(&loop->stop, true);
 	pl_wake_ring(loop->wake);

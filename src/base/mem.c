@@ -1,14 +1,18 @@
-// Memory: the one place where an allocation's failure is noticed (it aborts), and arenas.
+// Memory: the one place that checks allocations (failure aborts), and arenas.
 //
-// Stands under everything. An arena is a list of blocks, the newest first; pieces are cut from the newest one, and a piece
-// that is bigger than a block gets a block of its own behind it, so that the rest of the newest block is not lost.
-// Blocks of the usual size that were freed are kept by their thread for its next arenas, up to SPARE_MAX of them: every request has an arena, and
-// a block is larger than what malloc keeps at hand.
-// Invariants: pieces are zeroed and aligned for any type; a block's `used` is a multiple of that alignment.
-// Under AddressSanitizer the unused part of each block is poisoned and pieces stand apart, so that writing past one is seen.
+// An arena is a list of blocks, newest first. Memory is cut from the newest block; an
+// allocation larger than a block gets its own block behind it, so that the rest of the
+// newest one is not wasted. Freed blocks of the usual size are kept by the thread for its
+// next arenas, up to SPARE_MAX: every request has an arena, and a block is larger than
+// what malloc caches.
+// Invariants: allocations are zeroed and aligned for any type; `used` of a block is a
+// multiple of that alignment. Under AddressSanitizer, the unused part of each block is
+// poisoned and allocations are separated, so that overflows are detected.
 // Threads: an arena belongs to one thread at a time.
 #include "base/mem.h"
 
+#include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdalign.h>
 #include <stdbool.h>
@@ -17,24 +21,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 
 #if PL_MEM_CHECKED
 #include <sanitizer/asan_interface.h>
-#define ARENA_GAP 16
+#define ARENA_GAP            16
 #define arena_poison(p, n)   ASAN_POISON_MEMORY_REGION(p, n)
 #define arena_unpoison(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
 #else
-#define ARENA_GAP 0
+#define ARENA_GAP            0
 #define arena_poison(p, n)   ((void)0)
 #define arena_unpoison(p, n) ((void)0)
 #endif
 
-#define ARENA_ALIGN alignof(max_align_t)
+#define ARENA_ALIGN         alignof(max_align_t)
 #define ARENA_BLOCK_DEFAULT 4096
-#define AT_HAND_MAX 1024 // bytes; malloc has freed pieces of up to this at hand, which calloc does not take (glibc 2.36)
-#define SPARE_MAX 256 // blocks of a thread: 1 MiB
+// bytes; malloc has freed pieces of up to this at hand, which calloc does not take (glibc
+// 2.36)
+#define AT_HAND_MAX         1024
+#define SPARE_MAX           256 // blocks of a thread: 1 MiB
+#define TRIM_GROWTH         ((size_t)8 << 20)
 
 struct pl_arena {
 	struct block *blocks; // the newest first: the one that pieces are cut from
@@ -91,6 +99,47 @@ char *pl_strndup(const char *s, size_t n)
 	return copy;
 }
 
+// ---- giving back
+
+// Resident pages of the process; 0: unknown.
+static size_t resident(void)
+{
+	char text[128];
+	size_t pages = 0;
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	const char *blank = strchr(text, ' '); // before it: all pages, also those not resident
+	if (blank != NULL)
+		pages = strtoull(blank + 1, NULL, 10);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void pl_mem_trim(void)
+{
+#ifdef __GLIBC__
+	static size_t least; // after the last time, or smaller if it has shrunk since
+	size_t now = resident();
+	if (now < least || least == 0)
+		least = now;
+	if (now < least + TRIM_GROWTH)
+		return;
+	malloc_trim(0);
+	least = resident();
+#endif
+}
+
+void pl_mem_give_back(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+}
+
 // ---- spare blocks, of each thread its own
 
 struct spares {
@@ -111,13 +160,13 @@ static void spares_free(void *arg)
 		arena_unpoison(block->data, block->size);
 		free(block);
 	}
-	*own = (struct spares){.n = SPARE_MAX}; // whatever else ends in this thread keeps nothing
+	*own = (struct spares){ .n = SPARE_MAX }; // whatever else ends in this thread keeps nothing
 }
 
 static void spares_begin(void)
 {
 	if (pthread_key_create(&spares_key, spares_free) != 0)
-		pl_die("no thread-specific key is left");
+		pl_die("no thread-specific keys left");
 }
 
 static struct block *spare_take(void)
@@ -176,13 +225,21 @@ struct pl_arena *pl_arena_new(size_t block)
 	if (size < 8 * ARENA_ALIGN)
 		size = 8 * ARENA_ALIGN;
 	struct block *first = block_new(size);
-	first->arena = (struct pl_arena){.blocks = first, .block_size = size};
+	first->arena = (struct pl_arena){ .blocks = first, .block_size = size };
 	return &first->arena;
 }
 
 static struct block *first_block(struct pl_arena *arena)
 {
 	return (struct block *)((char *)arena - offsetof(struct block, arena));
+}
+
+size_t pl_arena_size(const struct pl_arena *arena)
+{
+	size_t bytes = 0;
+	for (const struct block *block = arena->blocks; block != NULL; block = block->next)
+		bytes += block->size;
+	return bytes;
 }
 
 static void free_others(const struct pl_arena *arena, const struct block *first)
@@ -194,14 +251,14 @@ static void free_others(const struct pl_arena *arena, const struct block *first)
 	}
 }
 
-void pl_arena_free(struct pl_arena **arena)
+void pl_arena_free(struct pl_arena **arena_p)
 {
-	if (*arena == NULL)
+	if (*arena_p == NULL)
 		return;
-	struct block *first = first_block(*arena);
-	free_others(*arena, first);
+	struct block *first = first_block(*arena_p);
+	free_others(*arena_p, first);
 	block_free(first); // and the arena with it
-	*arena = NULL;
+	*arena_p = NULL;
 }
 
 void pl_arena_reset(struct pl_arena *arena)
@@ -214,7 +271,7 @@ void pl_arena_reset(struct pl_arena *arena)
 	arena_poison(first->data, first->size);
 }
 
-// A piece with a block of its own, put behind the newest one.
+// An allocation with its own block, inserted behind the newest one.
 static void *alloc_big(struct pl_arena *arena, size_t size)
 {
 	struct block *block = block_new(size);
@@ -228,7 +285,8 @@ static void *cut(struct pl_arena *arena, size_t room)
 {
 	struct block *block = arena->blocks;
 	if (room > block->size - block->used) {
-		// A piece of over a quarter of a block would waste too much of it.
+		// An allocation larger than a quarter of a block would waste too much of
+		// it.
 		if (room > arena->block_size / 4)
 			return alloc_big(arena, room);
 		block = block_new(arena->block_size);

@@ -1,13 +1,16 @@
-// Memory: allocation that never returns NULL (a failure aborts, in this one place), and arenas.
+// Memory: allocation that never returns NULL (a failure aborts, in this one place), and
+// arenas.
 //
-// Each request, each event and each configuration owns an arena; all that belongs to it is freed with it, in one place.
+// Each request, event and configuration owns an arena; everything that belongs to it is
+// freed together.
 // Threads: an arena belongs to one thread at a time.
 #pragma once
 
 #include <stdarg.h>
 #include <stddef.h>
 
-// Whether AddressSanitizer looks on: what we keep for later use is then hidden from it no more than must be.
+// Whether AddressSanitizer is in use: memory that is kept for reuse is then poisoned as
+// far as possible.
 #if defined(__SANITIZE_ADDRESS__)
 #define PL_MEM_CHECKED 1
 #elif defined(__has_feature)
@@ -25,17 +28,26 @@ void *pl_realloc(void *p, size_t size);
 char *pl_strdup(const char *s);
 char *pl_strndup(const char *s, size_t n);
 
+// Gives memory that malloc keeps without need back to the system, if the process has
+// grown by more than a few MiB since the last time. Takes milliseconds then.
+// Threads: one, whichever.
+void pl_mem_trim(void);
+// The same at once, after work that has used much more memory than is needed now.
+void pl_mem_give_back(void);
+
 struct pl_arena;
 
-// `block` is the size in bytes of the pieces that it asks of malloc; 0 means 4096.
+// `block` is the size in bytes of each allocation from malloc; 0 means 4096.
 struct pl_arena *pl_arena_new(size_t block);
-void pl_arena_free(struct pl_arena **arena);
-// Forgets all that was allocated but keeps one block, for the next request.
+void pl_arena_free(struct pl_arena **arena_p);
+// Frees all allocations but keeps one block for reuse.
 void pl_arena_reset(struct pl_arena *arena);
+
+size_t pl_arena_size(const struct pl_arena *arena); // bytes of its blocks
 
 // Zeroed, aligned for any type.
 void *pl_arena_alloc(struct pl_arena *arena, size_t size);
-// The same for n things of `size` bytes; a product that overflows aborts like memory that is not there.
+// The same for n items of `size` bytes; aborts if the product overflows.
 void *pl_arena_array(struct pl_arena *arena, size_t n, size_t size);
 char *pl_arena_strdup(struct pl_arena *arena, const char *s);
 char *pl_arena_strndup(struct pl_arena *arena, const char *s, size_t n);

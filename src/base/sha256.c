@@ -1,7 +1,8 @@
 // SHA-256, by OpenSSL's EVP.
 //
-// Stands where fingerprints of requests and hashes of policies are made. The algorithm is fetched once: fetching it for every
-// digest costs more than a small digest itself. Threads: any.
+// For fingerprints of requests and hashes of policies. The algorithm is fetched once:
+// fetching it for each digest costs more than a small digest.
+// Threads: any.
 #include "base/sha256.h"
 
 #include <openssl/evp.h>
@@ -21,7 +22,7 @@ void pl_sha256(const void *data, size_t len, uint8_t digest[PL_SHA256_SIZE])
 {
 	pthread_once(&algorithm_once, fetch_algorithm);
 	if (algorithm == NULL || EVP_Digest(data, len, digest, NULL, algorithm, NULL) != 1)
-		pl_die("OpenSSL gives no SHA-256");
+		pl_die("OpenSSL does not provide SHA-256");
 }
 
 char *pl_sha256_hex(const uint8_t digest[PL_SHA256_SIZE], char text[PL_SHA256_HEX])

@@ -1,4 +1,4 @@
-// See sockfile.h. Invariant: the file that is removed at the end is the one that was made here.
+// See sockfile.h. Invariant: only the file that was created here is removed at the end.
 #include "base/sockfile.h"
 
 #include <errno.h>
@@ -21,32 +21,34 @@ struct pl_sockfile {
 
 int pl_sockfile_address(const char *path, struct sockaddr_un *addr_r, struct pl_error *err)
 {
-	*addr_r = (struct sockaddr_un){.sun_family = AF_UNIX};
+	*addr_r = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	if (strlen(path) > PL_SOCKFILE_PATH_MAX)
-		return pl_error_set(err, PL_EINVAL, "the path is longer than the %d bytes that a socket's may have", PL_SOCKFILE_PATH_MAX);
+		return pl_error_set(err, PL_EINVAL, "the path of a socket may have at most %d bytes",
+		                    PL_SOCKFILE_PATH_MAX);
 	strcpy(addr_r->sun_path, path);
 	return 0;
 }
 
-// Whether somebody answers at the path; if nobody does, what is left there is removed.
+// Whether a process listens on the path; if not, the leftover socket is removed.
 static int clear_path(const struct sockaddr_un *addr, struct pl_error *err)
 {
 	struct stat there;
 	if (lstat(addr->sun_path, &there) != 0)
 		return errno == ENOENT ? 0 : pl_error_set(err, PL_EUNAVAIL, "%s", strerror(errno));
 	if (!S_ISSOCK(there.st_mode))
-		return pl_error_set(err, PL_EINVAL, "something is there that is no socket");
+		return pl_error_set(err, PL_EINVAL, "the file exists and is not a socket");
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return pl_error_set(err, PL_EINTERNAL, "socket: %s", strerror(errno));
 	int failed = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) != 0 ? errno : 0;
 	close(fd);
 	if (failed != ECONNREFUSED)
-		return pl_error_set(err, PL_EBUSY, "another daemon answers there");
+		return pl_error_set(err, PL_EBUSY, "another daemon is listening on it");
 	return unlink(addr->sun_path) == 0 ? 0 : pl_error_set(err, PL_EUNAVAIL, "%s", strerror(errno));
 }
 
-// The directory of the socket may be one that only exists while the machine runs (/run/plist): made if its parent is there.
+// The directory of the socket may be a temporary one (/run/plist): it is created if its
+// parent exists.
 static void make_directory(const char *path)
 {
 	char *directory = pl_strdup(path);
@@ -70,8 +72,10 @@ static int bind_path(struct pl_sockfile *sockfile, mode_t mode, int backlog, str
 	sockfile->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (sockfile->fd < 0)
 		return pl_error_set(err, PL_EINTERNAL, "socket: %s", strerror(errno));
-	// The mode of the descriptor, less the umask, is what bind gives the file: there is no moment at which more may connect.
-	if (fchmod(sockfile->fd, mode) != 0 || bind(sockfile->fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
+	// bind applies the mode of the descriptor, minus the umask, to the file: at no
+	// moment do more users have access.
+	if (fchmod(sockfile->fd, mode) != 0 ||
+	    bind(sockfile->fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
 		return pl_error_set(err, PL_EUNAVAIL, "%s", strerror(errno));
 	sockfile->visible = lstat(sockfile->path, &sockfile->made) == 0;
 	if (!sockfile->visible || chmod(sockfile->path, mode) != 0 || listen(sockfile->fd, backlog) != 0)
@@ -99,18 +103,18 @@ int pl_sockfile_fd(const struct pl_sockfile *sockfile)
 void pl_sockfile_hide(struct pl_sockfile *sockfile)
 {
 	struct stat there;
-	if (sockfile->visible && lstat(sockfile->path, &there) == 0 && there.st_dev == sockfile->made.st_dev &&
-	    there.st_ino == sockfile->made.st_ino)
+	if (sockfile->visible && lstat(sockfile->path, &there) == 0 &&
+	    there.st_dev == sockfile->made.st_dev && there.st_ino == sockfile->made.st_ino)
 		unlink(sockfile->path);
 	sockfile->visible = false;
 }
 
-void pl_sockfile_free(struct pl_sockfile **sockfile_r)
+void pl_sockfile_free(struct pl_sockfile **sockfile_p)
 {
-	struct pl_sockfile *sockfile = *sockfile_r;
+	struct pl_sockfile *sockfile = *sockfile_p;
 	if (!sockfile)
 		return;
-	*sockfile_r = NULL;
+	*sockfile_p = NULL;
 	pl_sockfile_hide(sockfile);
 	if (sockfile->fd >= 0)
 		close(sockfile->fd);

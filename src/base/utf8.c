@@ -1,6 +1,6 @@
 // UTF-8: which bytes are a character (Unicode, table 3-7).
 //
-// Stands where text comes in (base/json) and where it goes out (base/buf). Threads: any; nothing is kept.
+// Used for all input (base/json) and output (base/buf). Threads: any; no state.
 #include "base/utf8.h"
 
 #include <stdint.h>
@@ -16,7 +16,8 @@ int pl_utf8_char(const char *s, size_t len)
 	int n = p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
 	if ((size_t)n > len)
 		return 0;
-	// The second byte's range is what keeps out overlong forms, surrogates and what lies above U+10FFFF.
+	// The range of the second byte excludes overlong forms, surrogates and values
+	// above U+10FFFF.
 	uint8_t low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80;
 	uint8_t high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : 0xBF;
 	if (p[1] < low || p[1] > high)
@@ -27,13 +28,13 @@ int pl_utf8_char(const char *s, size_t len)
 	return n;
 }
 
-// Eight at a time: most text is nothing else.
+// Eight bytes at a time: most text is ASCII.
 static size_t ascii_prefix(const char *s, size_t len)
 {
 	size_t n = 0;
 
-	for (uint64_t eight; n + sizeof eight <= len; n += sizeof eight) {
-		memcpy(&eight, s + n, sizeof eight);
+	for (uint64_t eight; n + sizeof(eight) <= len; n += sizeof(eight)) {
+		memcpy(&eight, s + n, sizeof(eight));
 		if (eight & UINT64_C(0x8080808080808080))
 			break;
 	}

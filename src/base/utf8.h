@@ -1,12 +1,13 @@
-// UTF-8: the one check that all of plist's text goes through.
+// UTF-8: the validation that all text goes through.
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
-// Bytes of the character at s (1 to 4), 0 if it is none: overlong, a surrogate, over U+10FFFF, cut short. len >= 1.
+// Length in bytes of the character at s (1 to 4), or 0 if it is not valid: overlong, a
+// surrogate, above U+10FFFF, or truncated. len >= 1.
 int pl_utf8_char(const char *s, size_t len);
 bool pl_utf8_valid(const char *s, size_t len);
-// Makes a text of any bytes one that a database can hold and a terminal can show: what is no character becomes '?', a control character a
-// blank (newlines and tabs stay). As long as before.
+// Makes arbitrary bytes safe to store and display: an invalid byte becomes '?', a control
+// character becomes a space (newlines and tabs stay). The length does not change.
 void pl_utf8_clean(char *text);

@@ -1,7 +1,8 @@
-// A bell: an eventfd.
+// A wake-up: an eventfd.
 //
-// Stands beside the way of the data: the worker's commit rings the relay's bell, a stop rings those of the relay, the applier and
-// their sessions. A stop is rung and never drained, so that every later wait sees it too.
+// A commit of a worker signals the relay; a stop signals the relay, the applier and their
+// sessions. A stop is signalled and never drained, so that every later wait sees it as
+// well.
 // Threads: any (see the header).
 #include "base/wake.h"
 
@@ -28,18 +29,19 @@ struct pl_wake *pl_wake_new(void)
 	return wake;
 }
 
-void pl_wake_free(struct pl_wake **wake)
+void pl_wake_free(struct pl_wake **wake_p)
 {
-	if (*wake == NULL)
+	if (*wake_p == NULL)
 		return;
-	close((*wake)->fd);
-	free(*wake);
-	*wake = NULL;
+	close((*wake_p)->fd);
+	free(*wake_p);
+	*wake_p = NULL;
 }
 
 void pl_wake_ring(struct pl_wake *wake)
 {
-	// EAGAIN means that the counter is full: then it is readable already. errno is kept for signal handlers.
+	// EAGAIN means that the counter is full, so the descriptor is readable already.
+	// errno is preserved for signal handlers.
 	int saved = errno;
 	uint64_t one = 1;
 	while (write(wake->fd, &one, sizeof(one)) < 0 && errno == EINTR)

@@ -1,16 +1,17 @@
-// A configuration as the other rooms see it: counting, looking things up, and the list of problems.
+// A configuration as other rooms see it: reference counting and look-ups.
 //
-// Made by config/load.c. Invariant: nothing changes after loading, only the count.
-// Threads: any; the count is atomic. A list of problems belongs to its caller.
+// Created by config/load.c. Invariant: after loading, only the reference count changes.
+// Threads: any; the count is atomic.
 #include "config/config.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "config/config_private.h"
 #include "config/derive.h"
-#include "config/holder.h"
 
 struct pl_config *pl_config_new(void)
 {
@@ -35,11 +36,11 @@ struct pl_config *pl_config_ref(const struct pl_config *config)
 	return &holder->config;
 }
 
-void pl_config_unref(struct pl_config **config_r)
+void pl_config_unref(struct pl_config **config_p)
 {
-	struct pl_config *config = *config_r;
+	struct pl_config *config = *config_p;
 
-	*config_r = NULL;
+	*config_p = NULL;
 	while (config != NULL) { // and then the one that it was derived from
 		struct pl_config_holder *holder = holder_of(config);
 		struct pl_arena *arena = holder->config.arena; // holds the holder, too
@@ -83,7 +84,7 @@ const struct pl_resource *pl_config_resource_of_topic(const struct pl_config *co
 	return NULL;
 }
 
-bool pl_source_is_handlers(const char *path)
+bool pl_config_source_is_handler(const char *path)
 {
 	return strncmp(path, "handlers/", strlen("handlers/")) == 0;
 }
@@ -105,73 +106,97 @@ const struct pl_script_source *pl_config_source(const struct pl_config *config, 
 	return NULL;
 }
 
-int pl_resource_field(const struct pl_resource *resource, const char *name, size_t len)
+const char *pl_config_field_type(const struct pl_field *field, char text[PL_FIELD_TYPE_MAX])
+{
+	static const char *const names[] = {
+		[PL_FIELD_INTEGER] = "integer", [PL_FIELD_STRING] = "string", [PL_FIELD_BOOLEAN] = "boolean"
+	};
+
+	if (field->type == PL_FIELD_DECIMAL)
+		snprintf(text, PL_FIELD_TYPE_MAX, "decimal(%d,%d)", field->precision, field->scale);
+	else
+		snprintf(text, PL_FIELD_TYPE_MAX, "%s", names[field->type]);
+	return text;
+}
+
+static void sort_fields(struct pl_resource *resource)
+{
+	struct pl_field retired[PL_FIELDS_MAX];
+	int n = 0, nretired = 0;
+
+	for (int i = 0; i < resource->nall; i++) {
+		if (resource->fields[i].retired)
+			retired[nretired++] = resource->fields[i];
+		else
+			resource->fields[n++] = resource->fields[i];
+	}
+	memcpy(resource->fields + n, retired, sizeof(retired[0]) * (size_t)nretired);
+	resource->nfields = n;
+}
+
+// A name that is no field is left out; loading has reported it.
+static void find_unique(struct pl_resource *resource, int i)
+{
+	struct pl_unique *unique = &resource->uniques[i];
+
+	unique->n = 0;
+	for (const char *name = resource->unique[i]; *name != '\0'; name += *name == ',') {
+		size_t len = strcspn(name, ",");
+		int field = pl_config_field(resource, name, len);
+
+		if (field >= 0 && unique->n < PL_UNIQUE_FIELDS_MAX)
+			unique->fields[unique->n++] = field;
+		name += len;
+	}
+}
+
+void pl_config_sort_fields(struct pl_config *config)
+{
+	for (int i = 0; i < config->nresources; i++) {
+		struct pl_resource *resource = &config->resources[i];
+
+		sort_fields(resource);
+		for (int k = 0; k < resource->nunique; k++)
+			find_unique(resource, k);
+		resource->referenced = false;
+	}
+	for (int i = 0; i < config->nresources; i++)
+		for (int k = 0; k < config->resources[i].nfields; k++) {
+			const char *name = config->resources[i].fields[k].references;
+			struct pl_resource *to =
+				name ? (struct pl_resource *)pl_config_resource(config, name) : NULL;
+
+			if (to)
+				to->referenced = true;
+		}
+}
+
+bool pl_config_is_guarded(const struct pl_resource *resource)
+{
+	if (resource->nunique > 0 || resource->referenced)
+		return true;
+	for (int i = 0; i < resource->nfields; i++)
+		if (resource->fields[i].references)
+			return true;
+	return false;
+}
+
+int pl_config_field(const struct pl_resource *resource, const char *name, size_t len)
 {
 	for (int i = 0; i < resource->nfields; i++)
-		if (strlen(resource->fields[i].name) == len && memcmp(resource->fields[i].name, name, len) == 0)
+		if (strlen(resource->fields[i].name) == len &&
+		    memcmp(resource->fields[i].name, name, len) == 0)
 			return i;
 	return -1;
 }
 
-void pl_problems_vadd(struct pl_problems *problems, bool warning, const char *file, int line, int column, const char *fmt, va_list ap)
+bool pl_config_authenticates(const struct pl_config *config)
 {
-	struct pl_buf text = { 0 };
-
-	if (problems->arena == NULL)
-		problems->arena = pl_arena_new(0);
-	pl_buf_adds(&text, file);
-	if (line > 0)
-		pl_buf_printf(&text, ":%d", line);
-	if (line > 0 && column > 0) // Lua knows lines only
-		pl_buf_printf(&text, ":%d", column);
-	pl_buf_printf(&text, ": %s", warning ? "warning: " : "");
-	pl_buf_vprintf(&text, fmt, ap);
-	problems->lines = pl_realloc(problems->lines, sizeof(*problems->lines) * (size_t)(problems->n + 1));
-	problems->lines[problems->n++] = (struct pl_problem_line){
-		.text = pl_arena_strdup(problems->arena, text.data),
-		.warning = warning,
-		.file = pl_arena_strdup(problems->arena, file),
-		.line = line,
-		.column = column,
-	};
-	problems->warnings += warning;
-	pl_buf_fini(&text);
+	return pl_config_takes_tokens(config) || config->http.principal_header != NULL ||
+	       config->auth.nclient_certs > 0;
 }
 
-void pl_problems_add(struct pl_problems *problems, bool warning, const char *file, int line, int column, const char *fmt, ...)
+bool pl_config_takes_tokens(const struct pl_config *config)
 {
-	va_list ap;
-
-	va_start(ap, fmt);
-	pl_problems_vadd(problems, warning, file, line, column, fmt, ap);
-	va_end(ap);
-}
-
-// Whether `a` belongs before `b`: problems of `file` first, those of other files after it, each by line and column.
-static bool is_before(const struct pl_problem_line *a, const struct pl_problem_line *b, const char *file)
-{
-	bool a_other = strcmp(a->file, file) != 0, b_other = strcmp(b->file, file) != 0;
-
-	if (a_other || b_other)
-		return !a_other && b_other;
-	return a->line != b->line ? a->line < b->line : a->column < b->column;
-}
-
-void pl_problems_sort(struct pl_problems *problems, int from, const char *file)
-{
-	for (int i = from + 1; i < problems->n; i++) { // by insertion: they are few, and equals keep their order
-		struct pl_problem_line line = problems->lines[i];
-		int j = i;
-		for (; j > from && is_before(&line, &problems->lines[j - 1], file); j--)
-			problems->lines[j] = problems->lines[j - 1];
-		problems->lines[j] = line;
-	}
-}
-
-void pl_problems_fini(struct pl_problems *problems)
-{
-	free(problems->lines);
-	if (problems->arena != NULL)
-		pl_arena_free(&problems->arena);
-	memset(problems, 0, sizeof(*problems));
+	return config->auth.api_keys != NULL || config->auth.has_jwt;
 }

@@ -1,6 +1,7 @@
-// Expansion of ${VAR}: after parsing and in scalars only, so that no variable's value can add keys to the file.
+// Expands ${VAR}, after parsing and in scalars only, so that the value of a variable
+// cannot add keys to the file.
 //
-// Used by config/load.c. Threads: reads the environment, which nobody changes after start.
+// Threads: reads the environment, which does not change after the start.
 #include "config/expand.h"
 
 #include <ctype.h>
@@ -9,9 +10,10 @@
 
 #include "base/buf.h"
 
-#define DEPTH_MAX 4 // of defaults in defaults
+#define DEPTH_MAX 4 // nesting of defaults
 
-// The '}' that ends the form whose inside begins at `p`; NULL if there is none before `end`.
+// The closing brace of the form whose content begins at `p`; NULL if there is none before
+// `end`.
 static const char *closing(const char *p, const char *end)
 {
 	int open = 1;
@@ -27,7 +29,7 @@ static const char *closing(const char *p, const char *end)
 
 static int expand(struct pl_buf *out, const char *p, const char *end, int depth, struct pl_error *err);
 
-// The form whose inside is p..end.
+// Expands the form whose content is p..end.
 static int form(struct pl_buf *out, const char *p, const char *end, int depth, struct pl_error *err)
 {
 	char name[128];
@@ -36,7 +38,9 @@ static int form(struct pl_buf *out, const char *p, const char *end, int depth, s
 	while (p + len < end && (isalnum((unsigned char)p[len]) || p[len] == '_'))
 		len++;
 	if (len == 0 || len >= sizeof(name) || isdigit((unsigned char)p[0]))
-		return pl_error_set(err, PL_EINVAL, "\"${%.*s}\" names no variable (write $$ for a dollar sign)", (int)(end - p > 40 ? 40 : end - p), p);
+		return pl_error_set(err, PL_EINVAL,
+		                    "\"${%.*s}\" does not name a variable (write $$ for a dollar sign)",
+		                    (int)(end - p > 40 ? 40 : end - p), p);
 	memcpy(name, p, len);
 	name[len] = '\0';
 	p += len;
@@ -44,12 +48,16 @@ static int form(struct pl_buf *out, const char *p, const char *end, int depth, s
 	const char *found = getenv(name);
 	if (p == end) {
 		if (found == NULL)
-			return pl_error_set(err, PL_ENOTFOUND, "the environment variable %s is not set (${%s:-} if it may be empty)", name, name);
+			return pl_error_set(
+				err, PL_ENOTFOUND,
+				"the environment variable %s is not set (${%s:-} if it may be empty)", name,
+				name);
 		pl_buf_adds(out, found);
 		return 0;
 	}
 	if (end - p < 2 || p[0] != ':' || (p[1] != '-' && p[1] != '?'))
-		return pl_error_set(err, PL_EINVAL, "after ${%s there may stand }, :-default} or :?message}", name);
+		return pl_error_set(err, PL_EINVAL, "${%s must be followed by }, :-default} or :?message}",
+		                    name);
 	if (found != NULL && *found != '\0') {
 		pl_buf_adds(out, found);
 		return 0;
@@ -75,7 +83,8 @@ static int expand(struct pl_buf *out, const char *p, const char *end, int depth,
 		} else {
 			const char *close = closing(p + 2, end);
 			if (close == NULL)
-				return pl_error_set(err, PL_EINVAL, "\"${\" without its \"}\" (write $$ for a dollar sign)");
+				return pl_error_set(err, PL_EINVAL,
+				                    "\"${\" without its \"}\" (write $$ for a dollar sign)");
 			int rc = form(out, p + 2, close, depth, err);
 			if (rc < 0)
 				return rc;

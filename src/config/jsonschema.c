@@ -1,7 +1,8 @@
 // The table of keys as JSON Schema (2020-12), for editors and for checks elsewhere.
 //
-// Called by `plist-admin config schema`. It accepts whatever config/load accepts value by value; that two values contradict each other
-// only config/check knows. Any scalar may be a string with ${…} instead.
+// Called by `plist-admin config schema`. It accepts every single value that config/load
+// accepts; contradictions between values are found by config/load_check only. Any scalar
+// may be a string with ${…} instead.
 // Threads: any.
 #include "config/schema.h"
 
@@ -25,7 +26,7 @@ static void add_words(cJSON *array, const char *choices)
 	}
 }
 
-// Whether a bare number of the YAML can be such a string ("8080").
+// Whether an unquoted number in YAML can be such a string ("8080").
 static bool takes_number(const char *pattern)
 {
 	regex_t regex;
@@ -96,14 +97,15 @@ static cJSON *scalar_schema(const struct pl_key *key)
 	case PL_KEY_SIZE:
 		schema = cJSON_CreateObject();
 		cJSON_AddStringToObject(schema, "type", "string");
-		cJSON_AddStringToObject(schema, "pattern", key->type == PL_KEY_SIZE ? "^[0-9]+(B|KiB|MiB|GiB)$" : "^[0-9]+(us|ms|s|m|h|d)$");
+		cJSON_AddStringToObject(schema, "pattern",
+		                        key->type == PL_KEY_SIZE ? "^[0-9]+(B|KiB|MiB|GiB)$"
+		                                                 : "^[0-9]+(us|ms|s|m|h|d)$");
 		return schema;
-	default:
-		return string_schema(key);
+	default: return string_schema(key);
 	}
 }
 
-// The value itself, one that ${…} stands for, and the word that stands for 0.
+// The value itself, a string with ${…}, or the word that means 0.
 static cJSON *leaf_schema(const struct pl_key *key)
 {
 	cJSON *schema = cJSON_CreateObject();
@@ -140,6 +142,20 @@ static cJSON *pairs_schema(void)
 	return schema;
 }
 
+static cJSON *lists_schema(const struct pl_key *key)
+{
+	cJSON *schema = cJSON_CreateObject(), *inner = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(inner, "type", "array");
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(inner, "items"), "type", "string");
+	cJSON_AddItemToObject(inner, "minItems", pl_json_new_int64(1));
+	cJSON_AddStringToObject(schema, "type", "array");
+	cJSON_AddItemToObject(schema, "items", inner);
+	cJSON_AddItemToObject(schema, "minItems", pl_json_new_int64(1));
+	cJSON_AddItemToObject(schema, "maxItems", pl_json_new_int64(key->max));
+	return schema;
+}
+
 static cJSON *key_schema(const struct pl_key *key)
 {
 	cJSON *schema;
@@ -150,7 +166,8 @@ static cJSON *key_schema(const struct pl_key *key)
 	} else if (key->type == PL_KEY_NAMED) {
 		schema = cJSON_CreateObject();
 		cJSON_AddStringToObject(schema, "type", "object");
-		cJSON_AddStringToObject(cJSON_AddObjectToObject(schema, "propertyNames"), "pattern", key->pattern);
+		cJSON_AddStringToObject(cJSON_AddObjectToObject(schema, "propertyNames"), "pattern",
+		                        key->pattern);
 		cJSON_AddItemToObject(schema, "minProperties", pl_json_new_int64(key->min));
 		cJSON_AddItemToObject(schema, "maxProperties", pl_json_new_int64(key->max));
 		cJSON_AddItemToObject(schema, "additionalProperties", object_schema(key));
@@ -162,18 +179,21 @@ static cJSON *key_schema(const struct pl_key *key)
 		cJSON_AddItemToObject(schema, "items", object_schema(key));
 	} else if (key->type == PL_KEY_PAIRS) {
 		schema = pairs_schema();
+	} else if (key->type == PL_KEY_LISTS) {
+		schema = lists_schema(key);
 	} else {
 		schema = leaf_schema(key);
 	}
 	cJSON_AddStringToObject(schema, "description", key->doc);
 	if (key->def != NULL && key->type != PL_KEY_STRINGS) {
 		bool bare = key->type == PL_KEY_BOOLEAN || (key->type == PL_KEY_INTEGER && key->word == NULL);
-		cJSON_AddItemToObject(schema, "default", bare ? cJSON_CreateRaw(key->def) : cJSON_CreateString(key->def));
+		cJSON_AddItemToObject(schema, "default",
+		                      bare ? cJSON_CreateRaw(key->def) : cJSON_CreateString(key->def));
 	}
 	return schema;
 }
 
-// "database_file" beside "database", but not both.
+// Either "database" or "database_file", but not both.
 static void add_twin(cJSON *schema, cJSON *properties, const struct pl_key *key)
 {
 	char name[64];
@@ -181,7 +201,9 @@ static void add_twin(cJSON *schema, cJSON *properties, const struct pl_key *key)
 
 	snprintf(name, sizeof(name), "%s_file", pl_schema_leaf(key));
 	cJSON_AddStringToObject(twin, "type", "string");
-	cJSON_AddStringToObject(twin, "description", "A file that holds the value, relative to the directory of the YAML.");
+	cJSON_AddStringToObject(twin, "description",
+	                        "A file that contains the value, relative to the directory of the YAML "
+	                        "file.");
 	cJSON_AddItemToObject(properties, name, twin);
 	cJSON_AddItemToArray(both, cJSON_CreateString(pl_schema_leaf(key)));
 	cJSON_AddItemToArray(both, cJSON_CreateString(name));
@@ -210,7 +232,7 @@ static cJSON *object_schema(const struct pl_key *parent)
 	return schema;
 }
 
-void pl_schema_json(struct pl_buf *buf)
+void pl_jsonschema_print(struct pl_buf *buf)
 {
 	cJSON *schema = object_schema(NULL);
 	cJSON *whole = cJSON_CreateObject();
@@ -227,7 +249,8 @@ void pl_schema_json(struct pl_buf *buf)
 	cJSON *expansion = cJSON_AddObjectToObject(cJSON_AddObjectToObject(whole, "$defs"), "expansion");
 	cJSON_AddStringToObject(expansion, "type", "string");
 	cJSON_AddStringToObject(expansion, "pattern", "\\$\\{");
-	cJSON_AddStringToObject(expansion, "description", "A value that the environment gives: ${VAR}, ${VAR:-default}, ${VAR:?message}.");
+	cJSON_AddStringToObject(expansion, "description",
+	                        "A value from the environment: ${VAR}, ${VAR:-default} or ${VAR:?message}.");
 	char *text = cJSON_Print(whole);
 	pl_buf_adds(buf, text);
 	pl_buf_addc(buf, '\n');

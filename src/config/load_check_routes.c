@@ -1,13 +1,14 @@
 // Routes: that each can be served, and that no request can mean two of them.
 //
-// The last step of loading. The router's rule, which this makes unambiguous: of the routes whose path matches, the one with the most
-// literal segments answers. Two routes that match a common path and of which neither is the narrower one are refused.
+// The last step of loading. The router's rule, which this makes unambiguous: of the
+// routes whose path matches, the one with the most literal segments answers. Two routes
+// that match a common path and of which neither is the narrower one are refused.
 // Threads: any.
-#include "config/load.h"
+#include "config/load_private.h"
 
 #include <string.h>
 
-#define SEGMENTS_MAX 16
+#define SEGMENTS_MAX   16
 #define PATH_MAX_BYTES 256
 
 struct path {
@@ -60,56 +61,73 @@ static enum relation compare(const struct path *a, const struct path *b)
 static void check_pair(struct pl_load *load, int i, int j)
 {
 	const struct pl_route *a = &load->config->routes[j], *b = &load->config->routes[i];
-	const struct pl_node *node = pl_load_route(load, i), *first = pl_load_route(load, j);
+	const struct pl_yaml_node *node = pl_load_route(load, i), *first = pl_load_route(load, j);
 	struct path pa, pb;
 
-	if (a->method == NULL || b->method == NULL || a->path == NULL || b->path == NULL || strcmp(a->method, b->method) != 0)
+	if (a->method == NULL || b->method == NULL || a->path == NULL || b->path == NULL ||
+	    strcmp(a->method, b->method) != 0)
 		return;
 	if (split(a->path, &pa) < 0 || split(b->path, &pb) < 0)
 		return;
 	enum relation relation = compare(&pa, &pb);
 	if (relation == SAME)
-		pl_load_fault(load, node, "path", "routes[%d].path: %s %s is the route of line %d", i, b->method, b->path, first->line);
+		pl_load_fault(load, node, "path", "routes[%d].path: %s %s is already the route of line %d", i,
+		              b->method, b->path, first->line);
 	else if (relation == CROSSING)
-		pl_load_fault(load, node, "path", "routes[%d].path: some requests match %s as well as %s of line %d, and neither is the narrower one", i,
-		              b->path, a->path, first->line);
+		pl_load_fault(
+			load, node, "path",
+			"routes[%d].path: some requests match both %s and %s of line %d, and neither is more "
+			"specific",
+			i, b->path, a->path, first->line);
 }
 
-static void check_path(struct pl_load *load, const struct pl_route *route, const struct pl_node *node)
+static void check_path(struct pl_load *load, const struct pl_route *route, const struct pl_yaml_node *node)
 {
 	struct path path, other;
 
 	if (split(route->path, &path) < 0) {
-		pl_load_fault(load, node, "path", "routes[%d].path: has more than %d segments", route->index, SEGMENTS_MAX);
+		pl_load_fault(load, node, "path", "routes[%d].path: has more than %d segments", route->index,
+		              SEGMENTS_MAX);
 		return;
 	}
 	for (int i = 0; i < path.n; i++)
 		for (int j = 0; j < i; j++)
 			if (path.segments[i][0] == ':' && strcmp(path.segments[i], path.segments[j]) == 0)
-				pl_load_fault(load, node, "path", "routes[%d].path: %s stands twice", route->index, path.segments[i]);
+				pl_load_fault(load, node, "path", "routes[%d].path: %s occurs twice",
+				              route->index, path.segments[i]);
 	for (int i = 0; built_in[i] != NULL; i++)
-		if (route->method != NULL && strcmp(route->method, "GET") == 0 && split(built_in[i], &other) == 0 && compare(&path, &other) == SAME)
-			pl_load_fault(load, node, "path", "routes[%d].path: %s is answered by the daemon itself", route->index, built_in[i]);
+		if (route->method != NULL && strcmp(route->method, "GET") == 0 &&
+		    split(built_in[i], &other) == 0 && compare(&path, &other) == SAME)
+			pl_load_fault(load, node, "path", "routes[%d].path: the daemon itself answers %s",
+			              route->index, built_in[i]);
 }
 
-static void check_write_rules(struct pl_load *load, const struct pl_route *route, const struct pl_node *node)
+static void check_write_rules(struct pl_load *load, const struct pl_route *route,
+                              const struct pl_yaml_node *node)
 {
 	bool get = strcmp(route->method, "GET") == 0;
 
 	if (route->lock != PL_LOCK_NONE && (get || strcmp(route->method, "POST") == 0))
-		pl_load_fault(load, node, "lock", "routes[%d].lock: only PUT, PATCH and DELETE replace a version; %s does not", route->index, route->method);
+		pl_load_fault(load, node, "lock",
+		              "routes[%d].lock: only PUT, PATCH and DELETE replace a version; %s does not",
+		              route->index, route->method);
 	else if (route->lock != PL_LOCK_NONE && route->resource == NULL)
-		pl_load_fault(load, node, "lock", "routes[%d].lock: needs a resource, and %s names none", route->index, route->path != NULL ? route->path : "the path");
+		pl_load_fault(load, node, "lock",
+		              "routes[%d].lock: requires a resource, and %s does not "
+		              "name one",
+		              route->index, route->path != NULL ? route->path : "the path");
 	if (get && route->idempotent)
-		pl_load_fault(load, node, "idempotency", "routes[%d].idempotency: a GET has nothing to remember", route->index);
-	else if (!get && !route->idempotent && pl_node_member(node, "idempotency") == NULL)
-		pl_load_warn(load, node, NULL, "routes[%d]: %s %s has no idempotency, so a retry is executed again", route->index, route->method,
-		             route->path != NULL ? route->path : "");
+		pl_load_fault(load, node, "idempotency", "routes[%d].idempotency: does not apply to GET",
+		              route->index);
+	else if (!get && !route->idempotent && pl_yaml_member(node, "idempotency") == NULL)
+		pl_load_warn(load, node, NULL,
+		             "routes[%d]: %s %s has no idempotency, so a retry is executed again",
+		             route->index, route->method, route->path != NULL ? route->path : "");
 }
 
 static void check_route(struct pl_load *load, const struct pl_route *route)
 {
-	const struct pl_node *node = pl_load_route(load, route->index);
+	const struct pl_yaml_node *node = pl_load_route(load, route->index);
 	const char *label = pl_arena_printf(load->arena, "routes[%d]", route->index);
 
 	if (route->path != NULL)
@@ -117,7 +135,8 @@ static void check_route(struct pl_load *load, const struct pl_route *route)
 	if (route->method != NULL)
 		check_write_rules(load, route, node);
 	if (route->resource != NULL && pl_config_resource(load->config, route->resource) == NULL)
-		pl_load_fault(load, node, "resource", "%s.resource: there is no resource \"%.64s\"", label, route->resource);
+		pl_load_fault(load, node, "resource", "%s.resource: there is no resource \"%.64s\"", label,
+		              route->resource);
 	pl_load_check_script(load, node, "handler", label, route->handler);
 }
 

@@ -1,6 +1,7 @@
-// The table of keys as mdoc: the part of plist.yaml(5) that says what each key is.
+// The table of keys as mdoc: the section of plist.yaml(5) that describes each key.
 //
-// Called by the check that keeps man/plist.yaml.5 equal to the table (tests/unit/config/test_manual.c), which also writes it.
+// Called by tests/unit/config/test_manual.c, which compares man/plist.yaml.5 with the
+// table, and writes the section (`make update-man`).
 // Threads: any.
 #include <ctype.h>
 #include <inttypes.h>
@@ -8,7 +9,7 @@
 
 #include "config/schema.h"
 
-// Prose, one sentence a line, as mdoc wants it.
+// Prose in mdoc: each sentence begins on a line of its own.
 static void sentences(struct pl_buf *buf, const char *text)
 {
 	if (*text == '.' || *text == '\'')
@@ -45,7 +46,8 @@ static void head(struct pl_buf *buf, const struct pl_key *key)
 	case PL_KEY_DURATION: pl_buf_adds(buf, " Ar duration"); break;
 	case PL_KEY_SIZE: pl_buf_adds(buf, " Ar size"); break;
 	case PL_KEY_STRING: pl_buf_adds(buf, " Ar string"); break;
-	case PL_KEY_STRINGS: pl_buf_adds(buf, " Ar list"); break;
+	case PL_KEY_STRINGS:
+	case PL_KEY_LISTS: pl_buf_adds(buf, " Ar list"); break;
 	default: pl_buf_adds(buf, " Ar map"); break;
 	}
 	pl_buf_addc(buf, '\n');
@@ -57,12 +59,13 @@ static void bounds(struct pl_buf *buf, const struct pl_key *key)
 		return;
 	if (key->type == PL_KEY_INTEGER || key->type == PL_KEY_DURATION || key->type == PL_KEY_SIZE) {
 		pl_buf_adds(buf, "From ");
-		pl_key_print_int(key, key->min, buf);
+		pl_config_value_print_int(key, key->min, buf);
 		pl_buf_adds(buf, " to ");
-		pl_key_print_int(key, key->max, buf);
+		pl_config_value_print_int(key, key->max, buf);
 		pl_buf_adds(buf, ".\n");
 	} else if (key->type == PL_KEY_NAMED) {
-		pl_buf_printf(buf, "From %" PRId64 " to %" PRId64 "; a name is %s.\n", key->min, key->max, key->form);
+		pl_buf_printf(buf, "From %" PRId64 " to %" PRId64 "; a name is %s.\n", key->min, key->max,
+		              key->form);
 	} else if (key->type == PL_KEY_SEQUENCE) {
 		pl_buf_printf(buf, "From %" PRId64 " to %" PRId64 ".\n", key->min, key->max);
 	}
@@ -71,7 +74,7 @@ static void bounds(struct pl_buf *buf, const struct pl_key *key)
 static void details(struct pl_buf *buf, const struct pl_key *key)
 {
 	if (key->type == PL_KEY_STRINGS && key->choices != NULL) {
-		pl_buf_adds(buf, "Of\n.");
+		pl_buf_adds(buf, "One or more of\n.");
 		words(buf, key->choices);
 		pl_buf_adds(buf, " .\n");
 	}
@@ -81,9 +84,13 @@ static void details(struct pl_buf *buf, const struct pl_key *key)
 	if (key->word != NULL && key->def != NULL && strcmp(key->def, key->word) != 0)
 		pl_buf_printf(buf, "Or\n.Cm %s .\n", key->word);
 	if (key->flags & PL_KEY_SECRET)
-		pl_buf_printf(buf, "In its place,\n.Ic %s_file\nmay name a file that holds it.\nIt is never shown.\n", pl_schema_leaf(key));
+		pl_buf_printf(
+			buf,
+			"Alternatively,\n.Ic %s_file\nnames a file that contains the value; its mode is "
+			"0600, or 0640 if root owns it.\nThe value is never shown.\n",
+			pl_schema_leaf(key));
 	if (key->env != NULL)
-		pl_buf_printf(buf, "The environment variable\n.Ev %s\ncomes before it.\n", key->env);
+		pl_buf_printf(buf, "The environment variable\n.Ev %s\ntakes precedence.\n", key->env);
 	if (key->def != NULL)
 		pl_buf_printf(buf, "Default:\n.Cm %s .\n", key->def);
 	if (key->derived != NULL)
@@ -91,9 +98,9 @@ static void details(struct pl_buf *buf, const struct pl_key *key)
 	if (key->flags & PL_KEY_REQUIRED)
 		pl_buf_adds(buf, "Required.\n");
 	if ((key->flags & PL_KEY_RESTART) && key->type != PL_KEY_NAMED)
-		pl_buf_adds(buf, "A change needs a restart.\n");
+		pl_buf_adds(buf, "A change requires a restart.\n");
 	if ((key->flags & PL_KEY_RESTART) && key->type == PL_KEY_NAMED)
-		pl_buf_adds(buf, "A new name, or one that goes, needs a restart.\n");
+		pl_buf_adds(buf, "Adding or removing a name requires a restart.\n");
 }
 
 static void list(struct pl_buf *buf, const struct pl_key *parent)
@@ -107,12 +114,14 @@ static void list(struct pl_buf *buf, const struct pl_key *parent)
 	}
 }
 
-void pl_schema_mdoc(struct pl_buf *buf)
+void pl_manual_print(struct pl_buf *buf)
 {
 	for (const struct pl_key *key = NULL; (key = pl_schema_next(NULL, key)) != NULL;) {
 		pl_buf_printf(buf, ".Ss %s\n", key->path);
 		sentences(buf, key->doc);
 		details(buf, key);
+		if (pl_schema_is_leaf(key)) // a key that is not a map
+			continue;
 		pl_buf_adds(buf, ".Bl -tag -width Ds\n");
 		list(buf, key);
 		pl_buf_adds(buf, ".El\n");

@@ -1,10 +1,14 @@
-// The configuration for NGINX: from the YAML's regions to the values that nginx/plist.conf.template has places for.
+// Generates the NGINX configuration: computes the values for nginx/plist.conf.template
+// from the regions of the YAML.
 //
-// Called by plist-admin. The rules of failover, and the reasons, stand in the template; here is decided which servers are asked in which
-// order. For reads, regions go in pairs: one group of servers with the second region as backup (so that a region that is away is left
-// alone for a while), and after that group the next pair. For writes each step is a group that tries once; a region with several
-// daemons has one step that takes them in turn and then one for each, so that none is left out.
-// Invariant: every value is quoted, and a character that could end an argument or begin a variable is refused.
+// Called by plist-admin. The template contains the rules of failover and their reasons;
+// this file decides which servers are tried in which order. For reads, each step is a
+// group of servers: a region with the next one as backup, so that an unreachable region
+// is skipped for a while. For writes, each step is a group that tries once; a region with
+// several daemons has one step that uses them in turn and then one per daemon, so that
+// all are tried.
+// Invariant: every value is quoted, and characters that could end an argument or begin a
+// variable are refused.
 // Threads: any.
 #include "config/nginx.h"
 
@@ -13,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/json.h"
 #include "config/template.h"
 
@@ -24,12 +29,12 @@ static const char template_text[] =
 
 struct render {
 	const struct pl_config *config;
-	bool check_variant;
+	struct pl_nginx_options options;
 	struct pl_error *err;
 	int rc;
 };
 
-// Adds a value as one quoted argument.
+// Adds a value as a quoted argument.
 static void put(struct render *r, cJSON *object, const char *name, const char *value)
 {
 	struct pl_buf text = { 0 };
@@ -37,7 +42,9 @@ static void put(struct render *r, cJSON *object, const char *name, const char *v
 	for (const char *p = value; *p != '\0'; p++)
 		if (strchr(";{}\"'\\$#", *p) != NULL || (unsigned char)*p < 0x20 || *p == 0x7f) {
 			if (r->rc == 0)
-				r->rc = pl_error_set(r->err, PL_EINVAL, "\"%.60s\" cannot stand in a configuration of NGINX", value);
+				r->rc = pl_error_set(
+					r->err, PL_EINVAL,
+					"\"%.60s\" cannot be written into an NGINX configuration", value);
 			return;
 		}
 	pl_buf_printf(&text, "\"%s\"", value);
@@ -45,7 +52,8 @@ static void put(struct render *r, cJSON *object, const char *name, const char *v
 	pl_buf_fini(&text);
 }
 
-static void putf(struct render *r, cJSON *object, const char *name, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static void putf(struct render *r, cJSON *object, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
 static void putf(struct render *r, cJSON *object, const char *name, const char *fmt, ...)
 {
@@ -59,7 +67,7 @@ static void putf(struct render *r, cJSON *object, const char *name, const char *
 	pl_buf_fini(&text);
 }
 
-// Adds words of our own making, which need no quotes.
+// Adds words that need no quotes.
 static void put_words(cJSON *object, const char *name, const char *words)
 {
 	cJSON_AddStringToObject(object, name, words);
@@ -81,27 +89,28 @@ static cJSON *add_object(cJSON *array)
 	return object;
 }
 
-static bool is_literal(const char *host, size_t len)
+static bool is_literal(const struct pl_address_parts *parts)
 {
 	char text[64];
 	unsigned char address[16];
 
-	if (len > 1 && host[0] == '[')
+	if (memchr(parts->host, ':', parts->host_len) != NULL) // IPv6
 		return true;
-	if (len >= sizeof(text))
+	if (parts->host_len >= sizeof(text))
 		return false;
-	memcpy(text, host, len);
-	text[len] = '\0';
+	memcpy(text, parts->host, parts->host_len);
+	text[parts->host_len] = '\0';
 	return inet_pton(AF_INET, text, address) == 1;
 }
 
-// An address; in the variant for `nginx -t` a name that may not resolve is replaced.
+// Adds an address; in the variant for `nginx -t`, a name that may not resolve is
+// replaced.
 static void put_address(struct render *r, cJSON *object, const char *name, const char *address)
 {
-	const char *colon = strrchr(address, ':');
+	struct pl_address_parts parts;
 
-	if (r->check_variant && colon != NULL && !is_literal(address, (size_t)(colon - address)))
-		putf(r, object, name, "127.0.0.1%s", colon);
+	if (r->options.check_variant && pl_address_split(address, &parts) == 0 && !is_literal(&parts))
+		putf(r, object, name, "127.0.0.1:%s", parts.port);
 	else
 		put(r, object, name, address);
 }
@@ -121,13 +130,15 @@ static bool is_in(const char **list, int n, const char *word)
 	return false;
 }
 
-// Whether the region's first daemon is on NGINX's own machine and reached by its socket.
+// Whether the first daemon of the region runs on the machine of NGINX and is reached by
+// its socket.
 static bool is_beside(const struct pl_config *config, const struct pl_region *region)
 {
-	return is_in(config->nginx.beside, config->nginx.nbeside, region->name);
+	return is_in(config->nginx.local_regions, config->nginx.nlocal_regions, region->name);
 }
 
-static void add_servers(struct render *r, cJSON *servers, const struct pl_region *region, int only, bool backup, bool read)
+static void add_servers(struct render *r, cJSON *servers, const struct pl_region *region, int only,
+                        bool backup, bool read)
 {
 	const struct pl_config *config = r->config;
 
@@ -136,11 +147,12 @@ static void add_servers(struct render *r, cJSON *servers, const struct pl_region
 			continue;
 		cJSON *server = add_object(servers);
 		if (i == 0 && is_beside(config, region))
-			putf(r, server, "address", "unix:%s", region->socket);
+			putf(r, server, "address", "unix:%s", region->unix_socket);
 		else
 			put_address(r, server, "address", region->upstream[i]);
 		put_number(server, "max_fails", read ? config->nginx.max_fails : 0, "");
-		put_number(server, "fail_timeout", (config->nginx.fail_timeout_us + 999999) / 1000000, "s"); // NGINX takes no part of a second here
+		put_number(server, "fail_timeout", (config->nginx.fail_timeout_us + 999999) / 1000000,
+		           "s"); // NGINX takes no part of a second here
 		put_words(server, "backup", backup ? " backup" : "");
 	}
 }
@@ -154,6 +166,12 @@ static cJSON *add_group(struct render *r, cJSON *context, const char *name, bool
 	return cJSON_AddArrayToObject(group, "servers");
 }
 
+// How all daemons are spoken to.
+static const char *scheme(const struct pl_config *config)
+{
+	return config->nginx.upstream_tls.certificate != NULL ? "https" : "http";
+}
+
 // ---- reads
 
 static bool has_condition(const struct pl_config *config, const char *condition)
@@ -161,7 +179,13 @@ static bool has_condition(const struct pl_config *config, const char *condition)
 	return is_in(config->nginx.reads, config->nginx.nreads, condition);
 }
 
-// Statuses after which a read goes on to the next group: NGINX's own 502 and 504, and those of daemons that the YAML names.
+static bool is_status(const char *condition)
+{
+	return strncmp(condition, "http_", 5) == 0;
+}
+
+// Statuses after which a read goes to the next group: 502 and 504 of NGINX, and those of
+// daemons that the YAML lists.
 static void put_read_errors(cJSON *step, const struct pl_config *config, bool last)
 {
 	struct pl_buf errors = { 0 };
@@ -170,7 +194,7 @@ static void put_read_errors(cJSON *step, const struct pl_config *config, bool la
 	pl_buf_adds(&errors, "502 504");
 	for (int i = 0; i < config->nginx.nreads && !last; i++) {
 		const char *condition = config->nginx.reads[i];
-		if (strncmp(condition, "http_", 5) != 0)
+		if (!is_status(condition))
 			continue;
 		intercept = true;
 		if (strcmp(condition, "http_502") != 0 && strcmp(condition, "http_504") != 0)
@@ -181,46 +205,82 @@ static void put_read_errors(cJSON *step, const struct pl_config *config, bool la
 	pl_buf_fini(&errors);
 }
 
+// What counts as a failure of a server. Statuses do not: a client could provoke one.
 static void put_conditions(struct render *r, cJSON *step)
 {
 	struct pl_buf conditions = { 0 };
 
 	for (int i = 0; i < r->config->nginx.nreads; i++)
-		pl_buf_printf(&conditions, "%s%s", i > 0 ? " " : "", r->config->nginx.reads[i]);
+		if (!is_status(r->config->nginx.reads[i]))
+			pl_buf_printf(&conditions, "%s%s", conditions.len > 0 ? " " : "",
+			              r->config->nginx.reads[i]);
 	put_words(step, "conditions", conditions.data != NULL ? conditions.data : "off");
 	pl_buf_fini(&conditions);
 }
 
-// The groups that a read for region `first` goes through.
+// The location where a request continues, and its name as passed to a daemon (empty if no
+// other region may get the request).
+static void put_next(struct render *r, cJSON *step, const char *home, const char *kind, int number,
+                     bool alone)
+{
+	putf(r, step, "next", "@%s.%s.%d", home, kind, number);
+	if (alone)
+		put(r, step, "next_word", "");
+	else
+		putf(r, step, "next_word", "@%s.%s.%d", home, kind, number);
+}
+
+// With `alone`, there is no other region, so no status sends a read on: it would reach
+// the same daemons.
+static void add_read_step(struct render *r, cJSON *step, const char *home, int number, bool last, bool alone)
+{
+	putf(r, step, "name", "@%s.read.%d", home, number);
+	putf(r, step, "pass", "%s://plist.%s.read.%d", scheme(r->config), home, number);
+	if (last) {
+		put(r, step, "next", "@unavailable");
+		put(r, step, "next_word", "");
+	} else {
+		put_next(r, step, home, "read", number + 1, alone);
+	}
+	put_read_errors(step, r->config, last || alone);
+	put_conditions(r, step);
+}
+
+// The groups for reads that start in region `first`: one per region, with the next region
+// as backup, and a last one that does not count failures, for when NGINX skips all
+// regions although one has recovered.
 static void add_reads(struct render *r, cJSON *context, cJSON *place, int first)
 {
 	const struct pl_config *config = r->config;
 	const char *home = config->regions[first].name;
-	int n = has_condition(config, "off") ? 1 : config->nregions, steps = (n + 1) / 2;
-	cJSON *lists[2] = { cJSON_AddArrayToObject(place, "reads_first"), cJSON_AddArrayToObject(place, "reads_more") };
+	int n = has_condition(config, "off") ? 1 : config->nregions;
+	int steps = has_condition(config, "off") ? 1 : n < 2 ? 2 : n < STEPS_MAX ? n : STEPS_MAX;
+	cJSON *lists[2] = { cJSON_AddArrayToObject(place, "reads_first"),
+		            cJSON_AddArrayToObject(place, "reads_more") };
 
 	for (int i = 0; i < steps; i++) {
-		cJSON *step = add_object(lists[i > 0]);
+		bool last = i + 1 == steps;
+		int primary = last ? n - 1 : i, backups = last && i > 0 ? n : i + 2;
 		struct pl_buf name = { 0 };
 		pl_buf_printf(&name, "plist.%s.read.%d", home, i + 1);
 		cJSON *servers = add_group(r, context, name.data, true);
-		for (int j = 2 * i; j < n && j < 2 * i + 2; j++)
-			add_servers(r, servers, &config->regions[(first + j) % config->nregions], -1, j > 2 * i, true);
-		putf(r, step, "name", "@%s.read.%d", home, i + 1);
-		putf(r, step, "pass", "http://%s", name.data);
-		if (i + 1 < steps)
-			putf(r, step, "next", "@%s.read.%d", home, i + 2);
-		else
-			put(r, step, "next", "@unavailable");
-		put_read_errors(step, config, i + 1 == steps);
-		put_conditions(r, step);
+		add_servers(r, servers, &config->regions[(first + primary) % config->nregions], -1, false,
+		            !last || i == 0);
+		for (int j = last ? 0 : i + 1; j < n && j < backups; j++)
+			if (j != primary)
+				add_servers(r, servers, &config->regions[(first + j) % config->nregions], -1,
+				            true, !last);
+		add_read_step(r, add_object(lists[i > 0]), home, i + 1, last, n < 2);
 		pl_buf_fini(&name);
 	}
 }
 
 // ---- writes
 
-struct step { const struct pl_region *region; int only; }; // only: one daemon of the region, or -1 for them in turn
+struct step {
+	const struct pl_region *region;
+	int only;
+}; // only: one daemon of the region, or -1 for them in turn
 
 static int plan_writes(const struct pl_config *config, int first, struct step steps[STEPS_MAX])
 {
@@ -240,49 +300,48 @@ static int plan_writes(const struct pl_config *config, int first, struct step st
 	return n;
 }
 
-// What $upstream_bytes_sent says when nothing left NGINX in `n` tries.
-static void put_unsent(struct render *r, cJSON *object, int n)
+static void add_write_step(struct render *r, cJSON *step, const char *home, int number, bool last)
 {
-	struct pl_buf text = { 0 };
+	bool always = r->config->nginx.writes == PL_WRITES_ALWAYS;
 
-	for (int i = 0; i < n; i++)
-		pl_buf_adds(&text, i > 0 ? " : 0" : "0");
-	put(r, object, "unsent", text.data);
-	pl_buf_fini(&text);
+	putf(r, step, "name", "@%s.write.%d", home, number);
+	putf(r, step, "pass", "%s://plist.%s.write.%d", scheme(r->config), home, number);
+	if (last) {
+		putf(r, step, "next", "@%s.write.failed", home);
+		put(r, step, "next_word", "");
+	} else {
+		put_next(r, step, home, "write", number + 1, false);
+	}
+	put_words(step, "errors", always && !last ? "502 503 504" : "502 504");
+	put_words(step, "intercept", always && !last ? "on" : "off");
+	cJSON_AddBoolToObject(step, "guard", number > 1 && !always);
+	cJSON_AddBoolToObject(step, "doubtful", number > 1 && always);
+	// The value of $upstream_bytes_sent if nothing was sent in this step; with
+	// "always", if nothing was sent in any.
+	put_words(step, "unsent",
+	          number == 1 ? "\"0\""
+	          : always    ? "\"$plist_unsent : 0\""
+	                      : "\"$upstream_bytes_sent : 0\"");
 }
 
 static void add_writes(struct render *r, cJSON *context, cJSON *place, int first)
 {
 	const struct pl_config *config = r->config;
 	const char *home = config->regions[first].name;
-	bool always = config->nginx.writes == PL_WRITES_ALWAYS;
 	cJSON *list = cJSON_AddArrayToObject(place, "writes");
 	struct step steps[STEPS_MAX];
 	int n = plan_writes(config, first, steps);
 
 	for (int i = 0; i < n; i++) {
-		cJSON *step = add_object(list);
 		struct pl_buf name = { 0 };
-		bool last = i + 1 == n;
 		pl_buf_printf(&name, "plist.%s.write.%d", home, i + 1);
-		add_servers(r, add_group(r, context, name.data, false), steps[i].region, steps[i].only, false, false);
-		putf(r, step, "name", "@%s.write.%d", home, i + 1);
-		putf(r, step, "pass", "http://%s", name.data);
-		if (last)
-			putf(r, step, "next", "@%s.write.failed", home);
-		else
-			putf(r, step, "next", "@%s.write.%d", home, i + 2);
-		put_words(step, "errors", always && !last ? "502 503 504" : "502 504");
-		put_words(step, "intercept", always && !last ? "on" : "off");
-		if (i > 0 && !always) {
-			cJSON_AddBoolToObject(step, "guard", true);
-			put_unsent(r, step, i);
-		} else {
-			cJSON_AddBoolToObject(step, "guard", false);
-		}
+		add_servers(r, add_group(r, context, name.data, false), steps[i].region, steps[i].only, false,
+		            false);
+		add_write_step(r, add_object(list), home, i + 1, i + 1 == n);
 		pl_buf_fini(&name);
 	}
-	put_unsent(r, place, n);
+	put_words(place, "nothing",
+	          config->nginx.writes == PL_WRITES_ALWAYS ? "$plist_unsent" : "$plist_nothing_executed");
 	putf(r, place, "name", "@%s.write.failed", home);
 	putf(r, place, "first_write", "@%s.write.1", home);
 }
@@ -300,16 +359,103 @@ static void add_region(struct render *r, cJSON *context, int i)
 	add_writes(r, context, place, i);
 }
 
+// The comment at the head of the file, and what depends on where it is used.
+static void put_usage(struct render *r, cJSON *context)
+{
+	static const char *const usage[][2] = {
+		[PL_NGINX_RELATIVE] = { "nginx -p DIRECTORY/ -c THIS-FILE -g 'daemon off;'",
+		                        "All paths are relative to DIRECTORY, so an unprivileged user can "
+		                        "run it." },
+		[PL_NGINX_SYSTEM] = { "The whole configuration of the system's own NGINX: "
+		                      "/etc/nginx/nginx.conf.",
+		                      "Its paths are those of Debian's package." },
+		[PL_NGINX_SITE] = { "A site of an NGINX that has a configuration already: a file in "
+		                    "/etc/nginx/conf.d or sites-enabled.",
+		                    "It is included in the block http { } and sets nothing outside of its "
+		                    "own server." },
+	};
+	enum pl_nginx_place place = r->options.place;
+	cJSON *lines = cJSON_AddArrayToObject(context, "usage");
+
+	for (int i = 0; i < 2; i++)
+		put_words(add_object(lines), "line", usage[place][i]);
+	cJSON_AddBoolToObject(context, "whole", place != PL_NGINX_SITE);
+	cJSON_AddBoolToObject(context, "system", place == PL_NGINX_SYSTEM);
+	cJSON_AddBoolToObject(context, "relative", place == PL_NGINX_RELATIVE);
+	put(r, context, "access_log", place == PL_NGINX_RELATIVE ? "access.log" : "/var/log/nginx/plist.log");
+}
+
 static void put_comments(struct render *r, cJSON *context)
 {
 	static const char *const writes[] = {
-		[PL_WRITES_UNSENT] = "the next region is asked only if nothing of the request was sent (\"unsent\")",
-		[PL_WRITES_ALWAYS] = "the next region is asked in any case (\"always\"), so a write may be executed twice",
+		[PL_WRITES_UNSENT] =
+			"the next region is asked only if nothing was sent, or if the daemon says that it "
+			"executed nothing (\"unsent\")",
+		[PL_WRITES_ALWAYS] =
+			"the next region is asked in any case (\"always\"), so a write may be executed twice",
 		[PL_WRITES_NEVER] = "no other region is asked (\"never\")",
 	};
 
+	put_usage(r, context);
 	put_words(context, "example", r->config->regions[0].name);
 	put_words(context, "writes", writes[r->config->nginx.writes]);
+}
+
+// NGINX limits addresses as a daemon does. Only a daemon knows principals.
+static void put_limits(cJSON *context, const struct pl_config *config)
+{
+	int rate = config->limits.per_address.rate, burst = config->limits.per_address.burst;
+
+	burst = burst ? burst : rate;
+	cJSON_AddBoolToObject(context, "limited", rate > 0);
+	put_number(context, "limit_rate", rate, "r/s");
+	put_number(context, "limit_burst", burst, "");
+	cJSON_AddBoolToObject(context, "limit_more", burst > 1);
+	cJSON_AddBoolToObject(context, "limit_one", burst == 1);
+	put_number(context, "limit_further", burst - 1, ""); // beyond the first one
+}
+
+static const char *port_of(const char *address)
+{
+	const char *colon = strrchr(address, ':');
+
+	return colon != NULL ? colon + 1 : address;
+}
+
+// TLS towards clients, and towards daemons.
+static void put_tls(struct render *r, cJSON *context)
+{
+	const struct pl_config *config = r->config;
+	const struct pl_upstream_tls *upstream = &config->nginx.upstream_tls;
+	bool tls = config->nginx.tls.certificate != NULL;
+	const char *port = port_of(config->nginx.listen);
+
+	cJSON_AddBoolToObject(context, "tls", tls);
+	cJSON_AddBoolToObject(context, "client_certificates", tls && config->nginx.tls.client_ca != NULL);
+	cJSON_AddBoolToObject(context, "pass_certificates",
+	                      tls && config->nginx.tls.client_ca != NULL && config->auth.nclient_certs > 0);
+	put_words(context, "client_verify", config->auth.nclient_certs > 0 ? "optional" : "on");
+	put_words(context, "head_buffer", config->auth.nclient_certs > 0 ? "5k" : "7k");
+	cJSON_AddBoolToObject(context, "upstream_tls", upstream->certificate != NULL);
+	if (tls) {
+		put(r, context, "certificate", config->nginx.tls.certificate);
+		put(r, context, "key", config->nginx.tls.key);
+	}
+	if (tls && config->nginx.tls.client_ca != NULL)
+		put(r, context, "client_ca", config->nginx.tls.client_ca);
+	if (tls && config->nginx.tls.hsts_us > 0)
+		putf(r, context, "hsts", "max-age=%" PRId64, config->nginx.tls.hsts_us / 1000000);
+	if (tls && config->nginx.tls.redirect != NULL) {
+		put_address(r, context, "redirect", config->nginx.tls.redirect);
+		cJSON_AddBoolToObject(context, "other_port", strcmp(port, "443") != 0);
+		put_words(context, "https_port", port);
+	}
+	if (upstream->certificate != NULL) {
+		put(r, context, "upstream_certificate", upstream->certificate);
+		put(r, context, "upstream_key", upstream->key);
+		put(r, context, "upstream_ca", upstream->ca);
+		put(r, context, "upstream_name", upstream->name);
+	}
 }
 
 static cJSON *context_new(struct render *r)
@@ -319,11 +465,18 @@ static cJSON *context_new(struct render *r)
 	int64_t keep_us = config->http.idle_timeout_us / 2;
 
 	put_comments(r, context);
+	put_number(context, "max_fails", config->nginx.max_fails, "");
 	put_address(r, context, "listen", config->nginx.listen);
+	put_limits(context, config);
+	cJSON_AddBoolToObject(context, "principal", config->http.principal_header != NULL);
+	if (config->http.principal_header != NULL)
+		put_words(context, "principal_header", config->http.principal_header);
+	put_tls(r, context);
 	put_number(context, "max_body", (int64_t)config->http.max_body, "");
+	put_duration(context, "receive_timeout", config->http.receive_timeout_us);
 	put_duration(context, "connect_timeout", config->nginx.connect_timeout_us);
 	put_duration(context, "read_timeout", config->nginx.read_timeout_us);
-	// NGINX lets go of an idle connection before the daemon does.
+	// NGINX closes an idle connection before the daemon does.
 	put_duration(context, "keepalive_timeout", keep_us < 60000000 ? keep_us : 60000000);
 	cJSON_AddArrayToObject(context, "upstreams");
 	cJSON_AddArrayToObject(context, "regions");
@@ -332,9 +485,10 @@ static cJSON *context_new(struct render *r)
 	return context;
 }
 
-int pl_nginx_render(const struct pl_config *config, struct pl_buf *buf, bool check_variant, struct pl_error *err)
+int pl_nginx_render(const struct pl_config *config, struct pl_buf *buf,
+                    const struct pl_nginx_options *options, struct pl_error *err)
 {
-	struct render r = { .config = config, .check_variant = check_variant, .err = err };
+	struct render r = { .config = config, .options = *options, .err = err };
 	cJSON *context = context_new(&r);
 
 	if (r.rc == 0)

@@ -1,4 +1,4 @@
-// `plist-admin nginx`: the configuration for NGINX that belongs to the YAML.
+// `plist-admin nginx`: generates the NGINX configuration.
 #pragma once
 
 #include <stdbool.h>
@@ -7,7 +7,21 @@
 #include "base/error.h"
 #include "config/config.h"
 
-// Appends it, from nginx/plist.conf.template (which is built into the program). `check_variant`: host names of upstreams become addresses, so that `nginx -t`
-// passes where they do not resolve. The result is a whole nginx.conf; run it with `nginx -p DIRECTORY -c FILE`: its paths are relative.
-// 0; PL_EINVAL: a value cannot stand in a configuration of NGINX.
-int pl_nginx_render(const struct pl_config *config, struct pl_buf *buf, bool check_variant, struct pl_error *err);
+// Where the file will be used.
+enum pl_nginx_place {
+	PL_NGINX_RELATIVE, // a whole nginx.conf with relative paths: `nginx -p DIRECTORY/ -c FILE`
+	PL_NGINX_SYSTEM,   // a whole nginx.conf with the paths of Debian's package
+	PL_NGINX_SITE,     // a file that another nginx.conf includes in its http block
+};
+
+struct pl_nginx_options {
+	enum pl_nginx_place place;
+	// replace host names by addresses, so that `nginx -t` passes where they do not
+	// resolve
+	bool check_variant;
+};
+
+// Appends it, made from nginx/plist.conf.template (which is built into the program).
+// Returns 0, or PL_EINVAL if a value cannot be written into an NGINX configuration.
+int pl_nginx_render(const struct pl_config *config, struct pl_buf *buf,
+                    const struct pl_nginx_options *options, struct pl_error *err);

@@ -1,10 +1,12 @@
 // The effective configuration, for people and machines.
 //
-// Called by plist-admin. A walk over the table makes one tree, which is then written as JSON or as YAML. Invariant: nothing of a secret
-// gets into the tree. The YAML is accepted again by config/load (a dollar sign is doubled for that).
+// Called by plist-admin. A walk over the table makes a tree, which is then written as
+// JSON or YAML. Invariant: no secret gets into the tree. config/load accepts the YAML
+// (dollar signs are doubled for that).
 // Threads: any.
 #include "config/show.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -22,18 +24,44 @@ static cJSON *redacted(const char *dsn)
 
 static cJSON *strings(const struct pl_key *key, const void *base)
 {
-	const char *const *list = *(const char *const *const *)(const void *)((const char *)base + key->offset);
+	const char *const *list =
+		*(const char *const *const *)(const void *)((const char *)base + key->offset);
 
 	return cJSON_CreateStringArray(list, pl_schema_count(key, base));
 }
 
+// Of texts such as "a,b".
+static cJSON *lists(const struct pl_key *key, const void *base)
+{
+	const char *const *list =
+		*(const char *const *const *)(const void *)((const char *)base + key->offset);
+	cJSON *array = cJSON_CreateArray();
+
+	for (int i = 0; i < pl_schema_count(key, base); i++) {
+		cJSON *inner = cJSON_CreateArray();
+
+		for (const char *at = list[i]; *at != '\0'; at += *at == ',') {
+			char name[256];
+			size_t len = strcspn(at, ",");
+
+			snprintf(name, sizeof(name), "%.*s", (int)len, at);
+			cJSON_AddItemToArray(inner, cJSON_CreateString(name));
+			at += len;
+		}
+		cJSON_AddItemToArray(array, inner);
+	}
+	return array;
+}
+
 static cJSON *pairs(const struct pl_key *key, const void *base)
 {
-	const struct pl_pair *list = *(struct pl_pair *const *)(const void *)((const char *)base + key->offset);
+	const struct pl_pair *list =
+		*(struct pl_pair *const *)(const void *)((const char *)base + key->offset);
 	cJSON *object = cJSON_CreateObject();
 
 	for (int i = 0; i < pl_schema_count(key, base); i++)
-		cJSON_AddStringToObject(object, list[i].key, pl_key_is_secret_setting(list[i].key) ? "***" : list[i].value);
+		cJSON_AddStringToObject(object, list[i].key,
+		                        pl_schema_is_secret_setting(list[i].key) ? "***" : list[i].value);
 	return object;
 }
 
@@ -42,12 +70,14 @@ static cJSON *scalar(const struct pl_key *key, const void *base)
 	struct pl_buf text = { 0 };
 	cJSON *item = NULL;
 
-	if (pl_key_print(key, base, &text)) {
+	if (pl_config_value_print(key, base, &text)) {
 		if (key->flags & PL_KEY_SECRET)
 			item = redacted(text.data);
 		else if (key->type == PL_KEY_BOOLEAN)
-			item = cJSON_CreateBool(pl_value_int(key, base) != 0);
-		else if (key->type == PL_KEY_NUMBER || (key->type == PL_KEY_INTEGER && (key->word == NULL || pl_value_int(key, base) != 0)))
+			item = cJSON_CreateBool(pl_config_value_int(key, base) != 0);
+		else if (key->type == PL_KEY_NUMBER ||
+		         (key->type == PL_KEY_INTEGER &&
+		          (key->word == NULL || pl_config_value_int(key, base) != 0)))
 			item = pl_json_new_number(text.data);
 		else
 			item = cJSON_CreateString(text.data);
@@ -76,7 +106,7 @@ static cJSON *sequence(const struct pl_key *key, const void *base)
 	return array;
 }
 
-// What would be refused if it were loaded again: a number's limits where the field is none.
+// Values that config/load would refuse: the limits of a number if the field is not one.
 static bool is_idle(const struct pl_key *parent, const char *leaf, const void *base)
 {
 	if (parent == NULL || strcmp(parent->path, "resources.<name>.fields") != 0)
@@ -87,16 +117,28 @@ static bool is_idle(const struct pl_key *parent, const char *leaf, const void *b
 	return strcmp(leaf, "max_length") == 0 && type != PL_FIELD_STRING;
 }
 
+// A map of which nothing is set says nothing.
+static cJSON *map(const struct pl_key *key, const void *base)
+{
+	cJSON *object = members(key, base);
+
+	if (object->child)
+		return object;
+	cJSON_Delete(object);
+	return NULL;
+}
+
 static cJSON *member(const struct pl_key *key, const void *base)
 {
 	switch (key->type) {
 	case PL_KEY_MAP:
 		if (key->size == sizeof(bool) && !*(const bool *)((const char *)base + key->offset))
 			return NULL; // such a map was not given
-		return members(key, base);
+		return map(key, base);
 	case PL_KEY_NAMED: return named(key, base);
 	case PL_KEY_SEQUENCE: return sequence(key, base);
 	case PL_KEY_STRINGS: return strings(key, base);
+	case PL_KEY_LISTS: return pl_schema_count(key, base) > 0 ? lists(key, base) : NULL;
 	case PL_KEY_PAIRS: return pl_schema_count(key, base) > 0 ? pairs(key, base) : NULL;
 	default: return scalar(key, base);
 	}
@@ -107,7 +149,8 @@ static cJSON *members(const struct pl_key *parent, const void *base)
 	cJSON *object = cJSON_CreateObject();
 
 	for (const struct pl_key *key = NULL; (key = pl_schema_next(parent, key)) != NULL;) {
-		cJSON *item = is_idle(parent, pl_schema_leaf(key), base) ? NULL : member(key, base);
+		bool hidden = is_idle(parent, pl_schema_leaf(key), base) || !pl_schema_is_given(key, base);
+		cJSON *item = hidden ? NULL : member(key, base);
 		if (item != NULL)
 			cJSON_AddItemToObject(object, pl_schema_leaf(key), item);
 	}
@@ -156,33 +199,46 @@ static void indent(struct pl_buf *buf, int depth)
 
 static void yaml_members(struct pl_buf *buf, const cJSON *object, int depth, bool first_indented);
 
+// ["a", ["b", "c"]] on one line.
+static void yaml_flow(struct pl_buf *buf, const cJSON *array)
+{
+	const cJSON *item;
+
+	pl_buf_addc(buf, '[');
+	cJSON_ArrayForEach (item, array) {
+		if (item != array->child)
+			pl_buf_adds(buf, ", ");
+		if (cJSON_IsArray(item))
+			yaml_flow(buf, item);
+		else
+			yaml_scalar(buf, item);
+	}
+	pl_buf_addc(buf, ']');
+}
+
 static void yaml_list(struct pl_buf *buf, const cJSON *array, int depth)
 {
 	const cJSON *item;
 
 	if (cJSON_IsObject(array->child)) {
 		pl_buf_addc(buf, '\n');
-		cJSON_ArrayForEach(item, array) {
+		cJSON_ArrayForEach (item, array) {
 			indent(buf, depth);
 			pl_buf_adds(buf, "- ");
 			yaml_members(buf, item, depth + 1, true);
 		}
 		return;
 	}
-	pl_buf_adds(buf, " [");
-	cJSON_ArrayForEach(item, array) {
-		if (item != array->child)
-			pl_buf_adds(buf, ", ");
-		yaml_scalar(buf, item);
-	}
-	pl_buf_adds(buf, "]\n");
+	pl_buf_addc(buf, ' ');
+	yaml_flow(buf, array);
+	pl_buf_addc(buf, '\n');
 }
 
 static void yaml_members(struct pl_buf *buf, const cJSON *object, int depth, bool first_indented)
 {
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, object) {
+	cJSON_ArrayForEach (item, object) {
 		if (!(first_indented && item == object->child))
 			indent(buf, depth);
 		pl_buf_adds(buf, item->string);

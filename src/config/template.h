@@ -1,7 +1,9 @@
-// Text with places to fill in: what the configuration for NGINX is made with.
+// Text templates, for the NGINX configuration.
 //
-// {{name}} is a value of the context. Lines of their own: "#@for name" … "#@end" once for each object of a list, in whose reach names are
-// looked up first there, then outside; "#@if name" … "#@end" when the value is there and not false. Blocks nest.
+// {{name}} is replaced by a value. On lines of their own: "#@for name" … "#@end" repeats
+// for each object of a list, in which names are looked up before the outer ones; "#@if
+// name" … "#@end" if the value exists and is not false, "#@else" between them if not.
+// Blocks nest.
 #pragma once
 
 #include <cjson/cJSON.h>
@@ -9,5 +11,5 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-// Appends the text filled in. PL_EINVAL: a name that the context does not have, or a block without its end.
+// Appends the filled-in text. PL_EINVAL: an unknown name, or a block without its end.
 int pl_template_render(struct pl_buf *buf, const char *text, const cJSON *context, struct pl_error *err);

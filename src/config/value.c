@@ -1,32 +1,45 @@
-// One value of the YAML: from its text into pl_config by its row in the table, and back into text.
+// One value of the YAML: from text into pl_config according to its row in the table, and
+// back to text.
 //
-// Stands between config/load.c (and show.c, diff.c, which print) and the table. What is printed is accepted again.
+// Used by the loader, and by show.c and diff.c, which print. Printed values can be read
+// again.
 // Threads: any.
 #include "config/schema.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/decimal.h"
 
-struct unit { const char *name; int64_t size; };
-
-// The largest first: printing takes the first that divides.
-static const struct unit durations[] = {
-	{ "d", INT64_C(86400000000) }, { "h", INT64_C(3600000000) }, { "m", 60000000 }, { "s", 1000000 }, { "ms", 1000 }, { "us", 1 }, { NULL, 0 },
+struct unit {
+	const char *name;
+	int64_t size;
 };
-static const struct unit sizes[] = { { "GiB", 1 << 30 }, { "MiB", 1 << 20 }, { "KiB", 1 << 10 }, { "B", 1 }, { NULL, 0 } };
+
+// Largest first: printing uses the first unit that divides the value.
+static const struct unit durations[] = {
+	{ "d", INT64_C(86400000000) },
+	{ "h", INT64_C(3600000000) },
+	{ "m", 60000000 },
+	{ "s", 1000000 },
+	{ "ms", 1000 },
+	{ "us", 1 },
+	{ NULL, 0 },
+};
+static const struct unit sizes[] = {
+	{ "GiB", 1 << 30 }, { "MiB", 1 << 20 }, { "KiB", 1 << 10 }, { "B", 1 }, { NULL, 0 }
+};
 
 static const struct unit *units(const struct pl_key *key)
 {
 	return key->type == PL_KEY_DURATION ? durations : sizes;
 }
 
-void pl_key_print_int(const struct pl_key *key, int64_t value, struct pl_buf *buf)
+void pl_config_value_print_int(const struct pl_key *key, int64_t value, struct pl_buf *buf)
 {
 	if (key->type == PL_KEY_INTEGER) {
 		if (value == 0 && key->word != NULL)
@@ -58,14 +71,15 @@ static int parse_i64(const char *text, int64_t *value_r, const char **end_r)
 	return 0;
 }
 
-// Where the range ends, in the key's own spelling.
+// The end of the range, as written in YAML.
 static int range_error(const struct pl_key *key, const char *text, struct pl_error *err)
 {
 	struct pl_buf min = { 0 }, max = { 0 };
 
-	pl_key_print_int(key, key->min, &min);
-	pl_key_print_int(key, key->max, &max);
-	int rc = pl_error_set(err, PL_EINVAL, "must be from %s to %s, not \"%.60s\"", min.data, max.data, text);
+	pl_config_value_print_int(key, key->min, &min);
+	pl_config_value_print_int(key, key->max, &max);
+	int rc = pl_error_set(err, PL_EINVAL, "must be from %s to %s, not \"%.60s\"", min.data, max.data,
+	                      text);
 	pl_buf_fini(&min);
 	pl_buf_fini(&max);
 	return rc;
@@ -75,12 +89,18 @@ static int form_error(const struct pl_key *key, const char *text, struct pl_erro
 {
 	switch (key->type) {
 	case PL_KEY_DURATION:
-		return pl_error_set(err, PL_EINVAL, "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"%.60s\"", text);
+		return pl_error_set(
+			err, PL_EINVAL,
+			"must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"%.60s\"",
+			text);
 	case PL_KEY_SIZE:
-		return pl_error_set(err, PL_EINVAL, "must be a number with a unit (B, KiB, MiB, GiB) such as 64KiB, not \"%.60s\"", text);
+		return pl_error_set(
+			err, PL_EINVAL,
+			"must be a number with a unit (B, KiB, MiB, GiB) such as 64KiB, not \"%.60s\"", text);
 	default:
 		if (key->word != NULL)
-			return pl_error_set(err, PL_EINVAL, "must be a whole number or \"%s\", not \"%.60s\"", key->word, text);
+			return pl_error_set(err, PL_EINVAL, "must be a whole number or \"%s\", not \"%.60s\"",
+			                    key->word, text);
 		return pl_error_set(err, PL_EINVAL, "must be a whole number, not \"%.60s\"", text);
 	}
 }
@@ -146,7 +166,8 @@ static int choice_error(const struct pl_key *key, const char *text, struct pl_er
 static int check_string(const struct pl_key *key, const char *text, struct pl_error *err)
 {
 	size_t len = strlen(text);
-	int64_t max = key->type == PL_KEY_STRINGS || key->max == 0 ? 1024 : key->max;
+	int64_t max =
+		key->type == PL_KEY_STRINGS || key->type == PL_KEY_LISTS || key->max == 0 ? 1024 : key->max;
 	regex_t regex;
 
 	if (key->choices != NULL)
@@ -173,7 +194,9 @@ static int check_number(const struct pl_key *key, const char *text, struct pl_er
 {
 	if (strlen(text) > (size_t)key->max)
 		return pl_error_set(err, PL_EINVAL, "must have at most %" PRId64 " characters", key->max);
-	return pl_decimal_valid(text, strlen(text)) ? 0 : pl_error_set(err, PL_EINVAL, "must be a number, not \"%.60s\"", text);
+	return pl_decimal_valid(text, strlen(text))
+	               ? 0
+	               : pl_error_set(err, PL_EINVAL, "must be a number, not \"%.60s\"", text);
 }
 
 static void store_int(const struct pl_key *key, void *base, int64_t value)
@@ -183,7 +206,9 @@ static void store_int(const struct pl_key *key, void *base, int64_t value)
 	switch (key->size) {
 	case 1: *(bool *)at = value != 0; break;
 	case 4: *(int *)at = (int)value; break;
-	default: *(int64_t *)at = value; break; // size_t, too: both have 64 bits, and no value is negative there
+	default:
+		*(int64_t *)at = value;
+		break; // size_t, too: both have 64 bits, and no value is negative there
 	}
 }
 
@@ -197,15 +222,17 @@ static void add_string(const struct pl_key *key, void *base, struct pl_arena *ar
 	(*list)[(*n)++] = pl_arena_strdup(arena, text);
 }
 
-static int set_string(const struct pl_key *key, void *base, struct pl_arena *arena, const char *text, struct pl_error *err)
+static int set_string(const struct pl_key *key, void *base, struct pl_arena *arena, const char *text,
+                      struct pl_error *err)
 {
 	int rc = key->type == PL_KEY_NUMBER ? check_number(key, text, err) : check_string(key, text, err);
 
 	if (rc < 0)
 		return rc;
-	if (key->type == PL_KEY_STRINGS) {
+	if (key->type == PL_KEY_STRINGS || key->type == PL_KEY_LISTS) {
 		if (pl_schema_count(key, base) >= key->max)
-			return pl_error_set(err, PL_EINVAL, "must have at most %" PRId64 " elements", key->max);
+			return pl_error_set(err, PL_EINVAL, "must have at most %" PRId64 " elements",
+			                    key->max);
 		add_string(key, base, arena, text);
 	} else {
 		*(const char **)(void *)((char *)base + key->offset) = pl_arena_strdup(arena, text);
@@ -213,7 +240,8 @@ static int set_string(const struct pl_key *key, void *base, struct pl_arena *are
 	return 0;
 }
 
-int pl_value_set(const struct pl_key *key, void *base, struct pl_arena *arena, const char *text, struct pl_error *err)
+int pl_config_value_set(const struct pl_key *key, void *base, struct pl_arena *arena, const char *text,
+                        struct pl_error *err)
 {
 	int64_t value = 0;
 	int rc;
@@ -238,14 +266,13 @@ int pl_value_set(const struct pl_key *key, void *base, struct pl_arena *arena, c
 		if (value < 0)
 			return choice_error(key, text, err);
 		break;
-	default:
-		return set_string(key, base, arena, text, err);
+	default: return set_string(key, base, arena, text, err);
 	}
 	store_int(key, base, value);
 	return 0;
 }
 
-int64_t pl_value_int(const struct pl_key *key, const void *base)
+int64_t pl_config_value_int(const struct pl_key *key, const void *base)
 {
 	const void *at = (const char *)base + key->offset;
 
@@ -256,15 +283,15 @@ int64_t pl_value_int(const struct pl_key *key, const void *base)
 	}
 }
 
-bool pl_key_print(const struct pl_key *key, const void *base, struct pl_buf *buf)
+bool pl_config_value_print(const struct pl_key *key, const void *base, struct pl_buf *buf)
 {
 	if (key->type == PL_KEY_INTEGER || key->type == PL_KEY_DURATION || key->type == PL_KEY_SIZE) {
-		pl_key_print_int(key, pl_value_int(key, base), buf);
+		pl_config_value_print_int(key, pl_config_value_int(key, base), buf);
 	} else if (key->type == PL_KEY_BOOLEAN) {
-		pl_buf_adds(buf, pl_value_int(key, base) ? "true" : "false");
+		pl_buf_adds(buf, pl_config_value_int(key, base) ? "true" : "false");
 	} else if (key->type == PL_KEY_CHOICE && key->size != sizeof(char *)) {
 		const char *p = key->choices;
-		for (int64_t i = pl_value_int(key, base); i > 0; i--)
+		for (int64_t i = pl_config_value_int(key, base); i > 0; i--)
 			p += strcspn(p, "|") + 1;
 		pl_buf_add(buf, p, strcspn(p, "|"));
 	} else {

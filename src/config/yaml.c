@@ -1,8 +1,9 @@
-// Reading YAML: libyaml's events into a tree, with the caps and refusals that libyaml does not have.
+// Reads YAML: from the events of libyaml to a tree, with limits and refusals that libyaml
+// does not have.
 //
-// Stands between the file and config/load.c. libyaml itself passes duplicate keys, expands aliases and takes seconds for deep nesting: so
-// aliases, anchors and tags are refused, and depth is counted as the events come.
-// Threads: any; a call has no state beyond its arguments.
+// libyaml accepts duplicate keys, expands aliases and takes seconds for deep nesting. So
+// aliases, anchors and tags are refused, and depth is counted while parsing.
+// Threads: any; calls share no state.
 #include "config/yaml.h"
 
 #include <string.h>
@@ -12,16 +13,17 @@ struct reader {
 	yaml_parser_t yaml;
 	const char *file;
 	struct pl_arena *arena;
-	struct pl_problems *problems;
+	struct pl_diagnostics *diagnostics;
 	int nodes;
 };
 
 static void fault(struct reader *r, yaml_mark_t mark, const char *what)
 {
-	pl_problems_add(r->problems, false, r->file, (int)mark.line + 1, (int)mark.column + 1, "%s", what);
+	pl_diagnostics_add(r->diagnostics, false, r->file, (int)mark.line + 1, (int)mark.column + 1, "%s",
+	                   what);
 }
 
-// The next event; -1 after adding what libyaml found.
+// The next event; -1 after reporting the error of libyaml.
 static int next(struct reader *r, yaml_event_t *event)
 {
 	if (yaml_parser_parse(&r->yaml, event))
@@ -29,15 +31,17 @@ static int next(struct reader *r, yaml_event_t *event)
 	yaml_mark_t mark = r->yaml.error == YAML_READER_ERROR ? r->yaml.mark : r->yaml.problem_mark;
 	const char *problem = r->yaml.problem != NULL ? r->yaml.problem : "out of memory";
 	if (r->yaml.context != NULL)
-		pl_problems_add(r->problems, false, r->file, (int)mark.line + 1, (int)mark.column + 1, "not YAML: %s (%s)", problem, r->yaml.context);
+		pl_diagnostics_add(r->diagnostics, false, r->file, (int)mark.line + 1, (int)mark.column + 1,
+		                   "not YAML: %s (%s)", problem, r->yaml.context);
 	else
-		pl_problems_add(r->problems, false, r->file, (int)mark.line + 1, (int)mark.column + 1, "not YAML: %s", problem);
+		pl_diagnostics_add(r->diagnostics, false, r->file, (int)mark.line + 1, (int)mark.column + 1,
+		                   "not YAML: %s", problem);
 	return -1;
 }
 
-static struct pl_node *node_new(struct reader *r, enum pl_node_kind kind, const yaml_event_t *event)
+static struct pl_yaml_node *node_new(struct reader *r, enum pl_yaml_kind kind, const yaml_event_t *event)
 {
-	struct pl_node *node = pl_arena_alloc(r->arena, sizeof(*node));
+	struct pl_yaml_node *node = pl_arena_alloc(r->arena, sizeof(*node));
 
 	node->kind = kind;
 	node->line = (int)event->start_mark.line + 1;
@@ -45,7 +49,7 @@ static struct pl_node *node_new(struct reader *r, enum pl_node_kind kind, const 
 	return node;
 }
 
-static void append(struct pl_node *parent, struct pl_node *node)
+static void append(struct pl_yaml_node *parent, struct pl_yaml_node *node)
 {
 	if (parent->last != NULL)
 		parent->last->next = node;
@@ -55,17 +59,19 @@ static void append(struct pl_node *parent, struct pl_node *node)
 	parent->n++;
 }
 
-static void refuse_extras(struct reader *r, const yaml_event_t *event, const yaml_char_t *anchor, const yaml_char_t *tag)
+static void refuse_extras(struct reader *r, const yaml_event_t *event, const yaml_char_t *anchor,
+                          const yaml_char_t *tag)
 {
 	if (anchor != NULL)
-		fault(r, event->start_mark, "anchors (&name) are not taken: write the value where it is meant");
+		fault(r, event->start_mark,
+		      "anchors (&name) are not supported: write the value where it is used");
 	if (tag != NULL)
-		fault(r, event->start_mark, "tags (!name) are not taken");
+		fault(r, event->start_mark, "tags (!name) are not supported");
 }
 
-static struct pl_node *scalar(struct reader *r, const yaml_event_t *event)
+static struct pl_yaml_node *scalar(struct reader *r, const yaml_event_t *event)
 {
-	struct pl_node *node = node_new(r, PL_NODE_SCALAR, event);
+	struct pl_yaml_node *node = node_new(r, PL_YAML_SCALAR, event);
 	const char *text = (const char *)event->data.scalar.value;
 
 	refuse_extras(r, event, event->data.scalar.anchor, event->data.scalar.tag);
@@ -77,29 +83,31 @@ static struct pl_node *scalar(struct reader *r, const yaml_event_t *event)
 	return node;
 }
 
-static struct pl_node *value(struct reader *r, yaml_event_t *event, int depth);
+static struct pl_yaml_node *value(struct reader *r, yaml_event_t *event, int depth);
 
-// A member: `event` is its key, consumed here. 0, or -1 when reading cannot go on.
-static int member(struct reader *r, struct pl_node *map, yaml_event_t *event, int depth)
+// A member: `event` is its key, and is consumed. Returns 0, or -1 if parsing cannot
+// continue.
+static int member(struct reader *r, struct pl_yaml_node *map, yaml_event_t *event, int depth)
 {
 	yaml_mark_t mark = event->start_mark;
 	bool good = event->type == YAML_SCALAR_EVENT;
-	struct pl_node *key = value(r, event, depth);
+	struct pl_yaml_node *key = value(r, event, depth);
 	yaml_event_t after;
 
 	if (key == NULL || next(r, &after) < 0)
 		return -1;
-	struct pl_node *node = value(r, &after, depth);
+	struct pl_yaml_node *node = value(r, &after, depth);
 	if (node == NULL)
 		return -1;
 	if (!good) {
-		fault(r, mark, "a key must be a word");
+		fault(r, mark, "a key must be a plain word");
 		return 0;
 	}
-	struct pl_node *first = pl_node_member(map, key->text);
+	struct pl_yaml_node *first = pl_yaml_member(map, key->text);
 	if (first != NULL) {
-		pl_problems_add(r->problems, false, r->file, key->line, key->column, "%.64s: given twice; the first one is in line %d", key->text,
-		                first->key_line);
+		pl_diagnostics_add(r->diagnostics, false, r->file, key->line, key->column,
+		                   "%.64s: given twice; the first one is in line %d", key->text,
+		                   first->key_line);
 		return 0;
 	}
 	node->key = key->text;
@@ -109,8 +117,8 @@ static int member(struct reader *r, struct pl_node *map, yaml_event_t *event, in
 	return 0;
 }
 
-// The members or elements after a start event, up to its end event.
-static int inside(struct reader *r, struct pl_node *parent, int depth)
+// The members or elements between a start event and its end event.
+static int inside(struct reader *r, struct pl_yaml_node *parent, int depth)
 {
 	for (;;) {
 		yaml_event_t event;
@@ -120,39 +128,38 @@ static int inside(struct reader *r, struct pl_node *parent, int depth)
 			yaml_event_delete(&event);
 			return 0;
 		}
-		if (parent->kind == PL_NODE_MAP) {
+		if (parent->kind == PL_YAML_MAP) {
 			if (member(r, parent, &event, depth) < 0)
 				return -1;
 			continue;
 		}
-		struct pl_node *node = value(r, &event, depth);
+		struct pl_yaml_node *node = value(r, &event, depth);
 		if (node == NULL)
 			return -1;
 		append(parent, node);
 	}
 }
 
-// The value that begins with `event`, which is freed here. NULL when reading cannot go on.
-static struct pl_node *value(struct reader *r, yaml_event_t *event, int depth)
+// The value that begins with `event`, which is freed. Returns NULL if parsing cannot
+// continue.
+static struct pl_yaml_node *value(struct reader *r, yaml_event_t *event, int depth)
 {
-	struct pl_node *node = NULL;
+	struct pl_yaml_node *node = NULL;
 	yaml_mark_t mark = event->start_mark;
 
 	switch (event->type) {
-	case YAML_SCALAR_EVENT:
-		node = scalar(r, event);
-		break;
+	case YAML_SCALAR_EVENT: node = scalar(r, event); break;
 	case YAML_MAPPING_START_EVENT:
 		refuse_extras(r, event, event->data.mapping_start.anchor, event->data.mapping_start.tag);
-		node = node_new(r, PL_NODE_MAP, event);
+		node = node_new(r, PL_YAML_MAP, event);
 		break;
 	case YAML_SEQUENCE_START_EVENT:
 		refuse_extras(r, event, event->data.sequence_start.anchor, event->data.sequence_start.tag);
-		node = node_new(r, PL_NODE_LIST, event);
+		node = node_new(r, PL_YAML_LIST, event);
 		break;
 	default: // an alias; its anchor was refused, too
-		fault(r, mark, "aliases (*name) are not taken: write the value where it is meant");
-		node = node_new(r, PL_NODE_SCALAR, event);
+		fault(r, mark, "aliases (*name) are not supported: write the value where it is used");
+		node = node_new(r, PL_YAML_SCALAR, event);
 		node->text = "";
 		break;
 	}
@@ -161,7 +168,7 @@ static struct pl_node *value(struct reader *r, yaml_event_t *event, int depth)
 		fault(r, mark, "too many values for a configuration");
 		return NULL;
 	}
-	if (node->kind == PL_NODE_SCALAR)
+	if (node->kind == PL_YAML_SCALAR)
 		return node;
 	if (depth >= PL_YAML_DEPTH_MAX) {
 		fault(r, mark, "nested too deeply");
@@ -170,10 +177,10 @@ static struct pl_node *value(struct reader *r, yaml_event_t *event, int depth)
 	return inside(r, node, depth + 1) < 0 ? NULL : node;
 }
 
-// The one document: what stands between the start of the stream and its end.
-static struct pl_node *document(struct reader *r)
+// The single document between the start and end of the stream.
+static struct pl_yaml_node *document(struct reader *r)
 {
-	struct pl_node *root = NULL;
+	struct pl_yaml_node *root = NULL;
 	yaml_event_t event;
 
 	for (;;) {
@@ -181,7 +188,8 @@ static struct pl_node *document(struct reader *r)
 			return NULL;
 		yaml_event_type_t type = event.type;
 		yaml_mark_t mark = event.start_mark;
-		if (type == YAML_SCALAR_EVENT || type == YAML_MAPPING_START_EVENT || type == YAML_SEQUENCE_START_EVENT || type == YAML_ALIAS_EVENT) {
+		if (type == YAML_SCALAR_EVENT || type == YAML_MAPPING_START_EVENT ||
+		    type == YAML_SEQUENCE_START_EVENT || type == YAML_ALIAS_EVENT) {
 			root = value(r, &event, 0);
 			if (root == NULL)
 				return NULL;
@@ -189,7 +197,7 @@ static struct pl_node *document(struct reader *r)
 		}
 		yaml_event_delete(&event);
 		if (type == YAML_DOCUMENT_START_EVENT && root != NULL) {
-			fault(r, mark, "a second document: a configuration is one");
+			fault(r, mark, "a configuration must be a single document");
 			return root;
 		}
 		if (type == YAML_STREAM_END_EVENT)
@@ -197,46 +205,48 @@ static struct pl_node *document(struct reader *r)
 	}
 	if (root == NULL || root->null) {
 		root = pl_arena_alloc(r->arena, sizeof(*root));
-		root->kind = PL_NODE_MAP;
+		root->kind = PL_YAML_MAP;
 		root->line = root->column = 1;
 	}
 	return root;
 }
 
-struct pl_node *pl_yaml_parse(struct pl_arena *arena, const char *file, const char *text, size_t len, struct pl_problems *problems)
+struct pl_yaml_node *pl_yaml_parse(struct pl_arena *arena, const char *file, const char *text, size_t len,
+                                   struct pl_diagnostics *diagnostics)
 {
-	struct reader r = { .file = file, .arena = arena, .problems = problems };
+	struct reader r = { .file = file, .arena = arena, .diagnostics = diagnostics };
 
 	if (len > PL_YAML_BYTES_MAX) {
-		pl_problems_add(problems, false, file, 1, 1, "larger than %zu bytes", PL_YAML_BYTES_MAX);
+		pl_diagnostics_add(diagnostics, false, file, 1, 1, "larger than %zu bytes",
+		                   PL_YAML_BYTES_MAX);
 		return NULL;
 	}
 	if (!yaml_parser_initialize(&r.yaml)) {
-		pl_problems_add(problems, false, file, 1, 1, "libyaml could not begin");
+		pl_diagnostics_add(diagnostics, false, file, 1, 1, "libyaml could not be initialised");
 		return NULL;
 	}
 	yaml_parser_set_encoding(&r.yaml, YAML_UTF8_ENCODING);
 	yaml_parser_set_input_string(&r.yaml, (const unsigned char *)text, len);
-	struct pl_node *root = document(&r);
+	struct pl_yaml_node *root = document(&r);
 	yaml_parser_delete(&r.yaml);
 	return root;
 }
 
-struct pl_node *pl_node_member(const struct pl_node *map, const char *key)
+struct pl_yaml_node *pl_yaml_member(const struct pl_yaml_node *map, const char *key)
 {
-	if (map == NULL || map->kind != PL_NODE_MAP)
+	if (map == NULL || map->kind != PL_YAML_MAP)
 		return NULL;
-	for (struct pl_node *node = map->first; node != NULL; node = node->next)
+	for (struct pl_yaml_node *node = map->first; node != NULL; node = node->next)
 		if (strcmp(node->key, key) == 0)
 			return node;
 	return NULL;
 }
 
-const char *pl_node_kind_name(const struct pl_node *node)
+const char *pl_yaml_kind_name(const struct pl_yaml_node *node)
 {
-	if (node->kind == PL_NODE_MAP)
+	if (node->kind == PL_YAML_MAP)
 		return "a map";
-	if (node->kind == PL_NODE_LIST)
+	if (node->kind == PL_YAML_LIST)
 		return "a list";
 	return node->null ? "nothing" : "a value";
 }

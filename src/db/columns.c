@@ -1,7 +1,8 @@
-// Arrays for unnest(): how a batch of any size becomes one statement with a fixed number of parameters.
+// Arrays for unnest(): how a batch of any size becomes one statement with a fixed number
+// of parameters.
 //
-// Used by replicate/apply_sql. Threads: any; an object belongs to one at a time.
-#include "replicate/columns.h"
+// Used by apply/rows. Threads: any; an object belongs to one at a time.
+#include "db/columns.h"
 
 #include <stdlib.h>
 
@@ -9,7 +10,7 @@
 
 struct pl_columns *pl_columns_new(int n, const enum pl_wire_type *types)
 {
-	struct pl_columns *columns = pl_calloc(1, sizeof *columns);
+	struct pl_columns *columns = pl_calloc(1, sizeof(*columns));
 
 	columns->n = n;
 	for (int i = 0; i < n; i++) {
@@ -20,9 +21,9 @@ struct pl_columns *pl_columns_new(int n, const enum pl_wire_type *types)
 	return columns;
 }
 
-void pl_columns_free(struct pl_columns **at)
+void pl_columns_free(struct pl_columns **columns_p)
 {
-	struct pl_columns *columns = *at;
+	struct pl_columns *columns = *columns_p;
 
 	if (!columns)
 		return;
@@ -30,7 +31,7 @@ void pl_columns_free(struct pl_columns **at)
 		pl_buf_fini(&columns->columns[i].data);
 	pl_buf_fini(&columns->rows);
 	free(columns);
-	*at = NULL;
+	*columns_p = NULL;
 }
 
 void pl_columns_reset(struct pl_columns *columns)
@@ -44,7 +45,7 @@ void pl_columns_reset(struct pl_columns *columns)
 	}
 }
 
-// Where the column's next element goes.
+// Where the column's next element is appended.
 static struct pl_buf *next_element(struct pl_columns *columns, int column, bool null)
 {
 	columns->columns[column].n++;

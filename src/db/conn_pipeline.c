@@ -1,13 +1,18 @@
-// What is sent on a connection and what comes back: commands, each with its Sync, and prepared statements.
+// Commands and their results on a connection, each command with its Sync, and prepared
+// statements.
 //
-// Stands between db/conn, which brings a connection up and reads its socket, and those who send.
+// Between db/conn, which establishes the connection and reads its socket, and the
+// callers that send.
 //
-// Each command is followed by a Sync, so it is a transaction of its own; between pl_conn_begin and pl_conn_commit only the last one is. PostgreSQL
-// answers the command first and commits when it reaches the Sync: a result says nothing about the commit. So a result is held until its Sync
-// has been answered, and an error that comes between the two replaces it. After an error PostgreSQL skips what comes before the Sync.
+// Each command is followed by a Sync, so it is a separate transaction; between
+// pl_conn_begin and pl_conn_commit only the last command is followed by one. PostgreSQL
+// answers a command first and commits when it reaches the Sync, so a result says
+// nothing about the commit. Therefore a result is held until its Sync has been
+// answered, and an error between the two replaces it. After an error, PostgreSQL skips
+// all commands up to the Sync.
 //
 // Threads: belongs to its connection's thread.
-#include "db/pipeline.h"
+#include "db/conn_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,42 +22,59 @@
 #include "base/mem.h"
 #include "db/dial.h"
 
-void pl_pipeline_want(struct pl_conn *conn)
+// A send that fails makes libpq read what is left and close the socket, so no event will
+// ever report the loss. It is handled in the loop's next turn: the callbacks of what was
+// lost must not run inside a call of their owner. The watch goes now, because a new
+// socket may get the same descriptor.
+static void note_loss(struct pl_conn *conn)
 {
-	int left = PQflush(conn->pg);
+	if (conn->broken || PQstatus(conn->pg) != CONNECTION_BAD)
+		return;
+	conn->broken = true;
+	pl_loop_watch_free(&conn->watch);
+	pl_loop_timer_set(conn->timer, 0);
+}
 
-	pl_watch_set(conn->watch, EPOLLIN | (left > 0 ? EPOLLOUT : 0)); // a failure (-1) shows when we read
+void pl_conn_pipeline_want(struct pl_conn *conn)
+{
+	int left = PQflush(conn->pg); // -1: noticed here if libpq gave up, otherwise when reading
+
+	note_loss(conn);
+	if (!conn->broken)
+		pl_loop_watch_set(conn->watch, EPOLLIN | (left > 0 ? EPOLLOUT : 0));
 }
 
 static void patience(struct pl_conn *conn)
 {
 	int64_t us = pl_dial_patience_us(conn->statement_timeout_us);
 
+	if (conn->broken)
+		return;
 	if (conn->head && us > 0)
-		pl_timer_set(conn->timer, us);
+		pl_loop_timer_set(conn->timer, us);
 	else
-		pl_timer_stop(conn->timer);
+		pl_loop_timer_stop(conn->timer);
 }
 
 static void command_add(struct pl_conn *conn, pl_conn_result_fn *fn, void *arg, const char *preparing)
 {
-	struct pl_command *command = pl_calloc(1, sizeof *command);
+	struct pl_conn_command *command = pl_calloc(1, sizeof(*command));
 
 	command->fn = fn;
 	command->arg = arg;
 	command->preparing = preparing ? pl_strdup(preparing) : NULL;
 	*conn->tail = command;
 	conn->tail = &command->next;
-	conn->last = command;
+	conn->last = conn->newest = command;
 	command->more = conn->joined;
 	conn->in_flight++;
 	if (conn->head == command)
 		patience(conn);
 }
 
-static struct pl_command *command_take(struct pl_conn *conn)
+static struct pl_conn_command *command_take(struct pl_conn *conn)
 {
-	struct pl_command *command = conn->head;
+	struct pl_conn_command *command = conn->head;
 
 	conn->head = command->next;
 	if (!conn->head)
@@ -61,30 +83,35 @@ static struct pl_command *command_take(struct pl_conn *conn)
 	return command;
 }
 
-void pl_command_free(struct pl_command *command)
+void pl_conn_command_free(struct pl_conn_command *command)
 {
 	PQclear(command->result);
 	free(command->preparing);
 	free(command);
 }
 
-static struct pl_statement *statement_find(const struct pl_conn *conn, const char *name)
+static struct pl_conn_statement *statement_find(const struct pl_conn *conn, const char *name)
 {
-	struct pl_statement *statement = conn->statements;
+	struct pl_conn_statement *statement = conn->statements;
 
 	while (statement && strcmp(statement->name, name) != 0)
 		statement = statement->next;
 	return statement;
 }
 
-// `failed`: the command of its transaction that did, or NULL.
-static void call_back(struct pl_conn *conn, struct pl_command *command, const struct pl_command *failed)
+// `failed`: the command that made its transaction fail, or NULL.
+static void call_back(struct pl_conn *conn, struct pl_conn_command *command,
+                      const struct pl_conn_command *failed, bool renewed)
 {
 	PGresult *result = failed ? failed->result : command->result;
 	struct pl_error err = { 0 };
 
-	if (failed && failed != command) {
-		pl_error_set(&err, PL_ECONFLICT, "undone with another statement of its transaction");
+	if (!failed && command->statement)
+		command->statement->worked = true;
+	if (failed && (failed != command || renewed)) {
+		pl_error_set(&err, PL_ECONFLICT,
+		             renewed ? "not done: its session is being replaced"
+		                     : "undone with another statement of its transaction");
 		err.retryable = true;
 		strcpy(err.sqlstate, "40000");
 	} else if (failed) {
@@ -93,7 +120,7 @@ static void call_back(struct pl_conn *conn, struct pl_command *command, const st
 		pl_error_set(&err, PL_EINTERNAL, "the database answered without a result");
 	}
 	if (command->preparing) {
-		struct pl_statement *statement = statement_find(conn, command->preparing);
+		struct pl_conn_statement *statement = statement_find(conn, command->preparing);
 
 		if (statement && !command->preparing_answered) {
 			statement->prepared = false;
@@ -106,14 +133,14 @@ static void call_back(struct pl_conn *conn, struct pl_command *command, const st
 		command->fn(command->arg, result, &err);
 }
 
-void pl_pipeline_end(struct pl_conn *conn)
+void pl_conn_pipeline_end(struct pl_conn *conn)
 {
-	struct pl_command *first = NULL, **end = &first;
-	const struct pl_command *failed = NULL;
-	bool more;
+	struct pl_conn_command *first = NULL, **end = &first;
+	const struct pl_conn_command *failed = NULL;
+	bool more, renewed = false;
 
-	do { // off the list first: a callback may drop the connection
-		struct pl_command *command = command_take(conn);
+	do { // remove it first: a callback may drop the connection
+		struct pl_conn_command *command = command_take(conn);
 
 		more = command->more && conn->head;
 		command->next = NULL;
@@ -123,38 +150,46 @@ void pl_pipeline_end(struct pl_conn *conn)
 			failed = command;
 	} while (more);
 	patience(conn);
-	for (struct pl_command *command = first; command; command = command->next)
-		call_back(conn, command, failed);
+	if (failed) {
+		struct pl_error err;
+
+		pl_db_error(&err, failed->result);
+		renewed = pl_conn_renew_for(conn, failed, &err);
+	}
+	for (struct pl_conn_command *command = first; command; command = command->next)
+		call_back(conn, command, failed, renewed);
 	while (first) {
-		struct pl_command *command = first;
+		struct pl_conn_command *command = first;
 
 		first = command->next;
-		pl_command_free(command);
+		pl_conn_command_free(command);
 	}
 }
 
-// Whose result is the next one: of the commands before the first Sync the first that has none, or that failed, or the last.
-static struct pl_command *current(const struct pl_conn *conn)
+// The command that the next result belongs to: before the first Sync, the first command
+// that has no result or that failed, otherwise the last one.
+static struct pl_conn_command *current(const struct pl_conn *conn)
 {
-	struct pl_command *command = conn->head;
+	struct pl_conn_command *command = conn->head;
 
 	while (command->more && command->answered && !command->failed && command->next)
 		command = command->next;
 	return command;
 }
 
-void pl_pipeline_result(struct pl_conn *conn, PGresult *result)
+void pl_conn_pipeline_result(struct pl_conn *conn, PGresult *result)
 {
-	struct pl_command *command = current(conn);
-	bool failed = PQresultStatus(result) == PGRES_FATAL_ERROR || PQresultStatus(result) == PGRES_BAD_RESPONSE;
+	struct pl_conn_command *command = current(conn);
+	bool failed =
+		PQresultStatus(result) == PGRES_FATAL_ERROR || PQresultStatus(result) == PGRES_BAD_RESPONSE;
 
 	if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED || (command->failed && command->result)) {
-		PQclear(result); // what follows an error tells nothing new
+		PQclear(result); // results after an error contain no further information
 		return;
 	}
 	if (!failed && command->preparing && !command->preparing_answered) {
 		command->preparing_answered = true;
-		if (command->fn) { // the result of the statement itself is to come
+		if (command->fn) { // the result of the statement itself follows
 			PQclear(result);
 			return;
 		}
@@ -165,20 +200,23 @@ void pl_pipeline_result(struct pl_conn *conn, PGresult *result)
 	command->failed = failed;
 }
 
-int pl_pipeline_sent(struct pl_conn *conn, int ok, pl_conn_result_fn *fn, void *arg, const char *preparing,
-                     struct pl_error *err)
+int pl_conn_pipeline_sent(struct pl_conn *conn, int ok, pl_conn_result_fn *fn, void *arg,
+                          const char *preparing, struct pl_error *err)
 {
-	if (!ok) { // what was wrong with the call; nothing was put into the pipeline
+	if (!ok) { // nothing was queued: the connection is lost, or the call was invalid
 		char text[PL_ERROR_TEXT_MAX];
 
-		pl_dial_message(PQerrorMessage(conn->pg), text, sizeof text);
-		pl_error_set(err, PL_EINTERNAL, "libpq: %s", text);
+		pl_dial_message(PQerrorMessage(conn->pg), text, sizeof(text));
+		note_loss(conn);
+		pl_error_set(err, conn->broken ? PL_EUNAVAIL : PL_EINTERNAL, "libpq: %s", text);
+		if (err)
+			err->retryable = conn->broken;
 		return -1;
 	}
 	command_add(conn, fn, arg, preparing);
 	if (!conn->joined) {
 		PQpipelineSync(conn->pg);
-		pl_pipeline_want(conn);
+		pl_conn_pipeline_want(conn);
 	}
 	return 0;
 }
@@ -196,20 +234,20 @@ void pl_conn_commit(struct pl_conn *conn)
 		return;
 	conn->last->more = false;
 	PQpipelineSync(conn->pg);
-	pl_pipeline_want(conn);
+	pl_conn_pipeline_want(conn);
 }
 
-static int prepare(struct pl_conn *conn, struct pl_statement *statement)
+static int prepare(struct pl_conn *conn, struct pl_conn_statement *statement)
 {
-	statement->prepared = true; // until we hear otherwise
-	memset(&statement->failed, 0, sizeof statement->failed);
+	statement->prepared = true; // assumed until an error says otherwise
+	memset(&statement->failed, 0, sizeof(statement->failed));
 	return PQsendPrepare(conn->pg, statement->name, statement->sql, 0, NULL);
 }
 
 static int not_up(const struct pl_conn *conn, struct pl_error *err)
 {
-	pl_error_set(err, PL_EUNAVAIL, "the database is away: %s",
-	             conn->last_error.code ? conn->last_error.text : "connecting has not ended yet");
+	pl_error_set(err, PL_EUNAVAIL, "the database is unavailable: %s",
+	             conn->last_error.code ? conn->last_error.text : "still connecting");
 	if (err)
 		err->retryable = true;
 	return -1;
@@ -217,13 +255,13 @@ static int not_up(const struct pl_conn *conn, struct pl_error *err)
 
 static const struct pl_conn_params no_params;
 
-int pl_conn_send(struct pl_conn *conn, const char *name, const struct pl_conn_params *params, pl_conn_result_fn *fn, void *arg,
-                 struct pl_error *err)
+int pl_conn_send(struct pl_conn *conn, const char *name, const struct pl_conn_params *params,
+                 pl_conn_result_fn *fn, void *arg, struct pl_error *err)
 {
-	struct pl_statement *statement = statement_find(conn, name);
+	struct pl_conn_statement *statement = statement_find(conn, name);
 	bool first;
 
-	if (conn->state != PL_CONN_UP)
+	if (!pl_conn_up(conn))
 		return not_up(conn, err);
 	if (!statement) {
 		pl_error_set(err, PL_EINTERNAL, "there is no statement \"%s\"", name);
@@ -232,31 +270,37 @@ int pl_conn_send(struct pl_conn *conn, const char *name, const struct pl_conn_pa
 	params = params ? params : &no_params;
 	first = !statement->prepared;
 	if (first && !prepare(conn, statement))
-		return pl_pipeline_sent(conn, 0, fn, arg, NULL, err);
-	int ok = PQsendQueryPrepared(conn->pg, name, params->n, params->values, params->lengths, params->formats, 0);
-	return pl_pipeline_sent(conn, ok, fn, arg, first ? name : NULL, err);
+		return pl_conn_pipeline_sent(conn, 0, fn, arg, NULL, err);
+	int ok = PQsendQueryPrepared(conn->pg, name, params->n, params->values, params->lengths,
+	                             params->formats, 0);
+	if (pl_conn_pipeline_sent(conn, ok, fn, arg, first ? name : NULL, err) < 0)
+		return -1;
+	conn->newest->statement = statement;
+	return 0;
 }
 
-int pl_conn_send_sql(struct pl_conn *conn, const char *sql, const struct pl_conn_params *params, pl_conn_result_fn *fn, void *arg,
-                     struct pl_error *err)
+int pl_conn_send_sql(struct pl_conn *conn, const char *sql, const struct pl_conn_params *params,
+                     pl_conn_result_fn *fn, void *arg, struct pl_error *err)
 {
-	if (conn->state != PL_CONN_UP)
+	if (!pl_conn_up(conn))
 		return not_up(conn, err);
 	params = params ? params : &no_params;
-	int ok = PQsendQueryParams(conn->pg, sql, params->n, NULL, params->values, params->lengths, params->formats, 0);
-	return pl_pipeline_sent(conn, ok, fn, arg, NULL, err);
+	int ok = PQsendQueryParams(conn->pg, sql, params->n, NULL, params->values, params->lengths,
+	                           params->formats, 0);
+	return pl_conn_pipeline_sent(conn, ok, fn, arg, NULL, err);
 }
 
 // ---- statements
 
-void pl_pipeline_prepare(struct pl_conn *conn, struct pl_statement *statement)
+void pl_conn_pipeline_prepare(struct pl_conn *conn, struct pl_conn_statement *statement)
 {
-	pl_pipeline_sent(conn, prepare(conn, statement), NULL, NULL, statement->name, &statement->failed);
+	pl_conn_pipeline_sent(conn, prepare(conn, statement), NULL, NULL, statement->name,
+	                      &statement->failed);
 }
 
 void pl_conn_prepare(struct pl_conn *conn, const char *name, const char *sql)
 {
-	struct pl_statement *statement = pl_calloc(1, sizeof *statement), **at = &conn->statements;
+	struct pl_conn_statement *statement = pl_calloc(1, sizeof(*statement)), **at = &conn->statements;
 
 	statement->name = pl_strdup(name);
 	statement->sql = pl_strdup(sql);
@@ -264,12 +308,12 @@ void pl_conn_prepare(struct pl_conn *conn, const char *name, const char *sql)
 		at = &(*at)->next;
 	*at = statement;
 	if (conn->state >= PL_CONN_GREETING)
-		pl_pipeline_prepare(conn, statement);
+		pl_conn_pipeline_prepare(conn, statement);
 }
 
 void pl_conn_unprepare(struct pl_conn *conn, const char *name)
 {
-	struct pl_statement *statement, **at = &conn->statements;
+	struct pl_conn_statement *statement, **at = &conn->statements;
 
 	while (*at && strcmp((*at)->name, name) != 0)
 		at = &(*at)->next;
@@ -277,11 +321,15 @@ void pl_conn_unprepare(struct pl_conn *conn, const char *name)
 	if (!statement)
 		return;
 	*at = statement->next;
+	for (struct pl_conn_command *command = conn->head; command; command = command->next)
+		if (command->statement == statement)
+			command->statement = NULL;
 	if (conn->state >= PL_CONN_GREETING && statement->prepared) {
 		char sql[128];
 
-		snprintf(sql, sizeof sql, "DEALLOCATE \"%s\"", name); // a name of ours: no quotes in it
-		pl_pipeline_sent(conn, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0), NULL, NULL, NULL, NULL);
+		snprintf(sql, sizeof(sql), "DEALLOCATE \"%s\"", name); // a name of ours, without quotes
+		pl_conn_pipeline_sent(conn, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0),
+		                      NULL, NULL, NULL, NULL);
 	}
 	free(statement->name);
 	free(statement->sql);
@@ -290,7 +338,8 @@ void pl_conn_unprepare(struct pl_conn *conn, const char *name)
 
 bool pl_conn_prepared(const struct pl_conn *conn, struct pl_error *why)
 {
-	for (const struct pl_statement *statement = conn->statements; statement; statement = statement->next)
+	for (const struct pl_conn_statement *statement = conn->statements; statement;
+	     statement = statement->next)
 		if (statement->failed.code) {
 			if (why)
 				*why = statement->failed;

@@ -1,58 +1,70 @@
-// Events: a row of the outbox made a Kafka message, and a Kafka message made an event again.
+// Events: turns a row of the outbox into a Kafka message, and a Kafka message into an
+// event.
 //
-// Stands at both ends of Kafka: replicate/relay encodes, replicate/apply decodes. What is decoded may come from anyone, so everything is
-// checked here, and what passes can be written to the database and shown to a policy without another look.
-// Invariants: a decoded event that is not foreign has a dot that its vector holds; its texts are UTF-8 without NUL.
+// Used at both ends of Kafka: relay/relay encodes, apply/apply decodes. A message may
+// come from anyone, so everything is checked here; an event that passes can be written
+// to the database and passed to a policy without further checks.
+// Invariants: a decoded event that is not foreign has a dot that its vector contains;
+// its texts are UTF-8 without NUL.
 // Threads: any; nothing is shared.
-#include "replicate/event.h"
+#include "event/event.h"
 
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/sha256.h"
 #include "base/utf8.h"
+#include "record/edge.h"
 
-// A value is a record of at most PL_FIELDS_MAX members; strings may be long where the configuration allows it.
+// A value is a record with at most PL_FIELDS_MAX members; the configuration may allow
+// long strings.
 static const struct pl_json_limits value_limits = { .bytes = 1024 * 1024, .depth = 16, .nodes = 4096 };
 
-#define SCHEMA "1"
-#define PRINCIPAL_MAX 256    // bytes of 64 characters
-#define REQUEST_ID_MAX 255
+#define SCHEMA          "1"
+// The widths of columns; a test compares each with the tables.
+#define PRINCIPAL_MAX   64 // characters
+#define REQUEST_ID_MAX  255
+#define VECTOR_TEXT_MAX (PL_VECTOR_MAX * (PL_REGION_MAX + 16) + 2)
 #define TRACEPARENT_MAX 256
-#define POLICY_MAX 400
+#define POLICY_MAX      400
 
-// --- out
+// ---- encoding
 
-static void add_header(struct pl_event_message *message, const char *name, const char *value)
+static void add_header(struct pl_outgoing_message *message, const char *name, const char *value)
 {
 	if (value && value[0])
-		message->headers[message->nheaders++] = (struct pl_event_header){ name, value, strlen(value) };
+		message->headers[message->nheaders++] =
+			(struct pl_message_header){ name, value, strlen(value) };
 }
 
-// PostgreSQL's "2026-02-21 10:00:00.5+00" as RFC 3339; NULL if it is none ("infinity").
+// PostgreSQL's "2026-02-21 10:00:00.5+00" as RFC 3339; NULL if it is not a time
+// ("infinity").
 static const char *rfc3339(struct pl_arena *arena, const char *text)
 {
 	char at[PL_TIME_TEXT_MAX];
 	int64_t us;
 
-	if (!text || pl_time_parse(text, strlen(text), &us) < 0)
+	if (!text || pl_clock_parse_time(text, strlen(text), &us) < 0)
 		return NULL;
-	return pl_arena_strdup(arena, pl_time_format(us, at));
+	return pl_arena_strdup(arena, pl_clock_format_time(us, at));
 }
 
-int pl_event_encode(struct pl_arena *arena, const struct pl_outbox_row *row, const char *policy, struct pl_event_message *message_r,
-                    struct pl_error *err)
+int pl_event_encode(struct pl_arena *arena, const struct pl_outbox_row *row, const char *policy,
+                    struct pl_outgoing_message *message_r, struct pl_error *err)
 {
 	struct pl_vector vector;
 	int32_t counter;
 
 	if (pl_vector_parse(&vector, row->vector, strlen(row->vector)) < 0)
-		return pl_error_set(err, PL_EINVAL, "its vector %.60s is none", row->vector);
+		return pl_error_set(err, PL_EINVAL, "its vector %.60s is not a vector", row->vector);
 	counter = pl_vector_get(&vector, row->origin);
 	if (counter == 0)
-		return pl_error_set(err, PL_EINVAL, "its vector %.60s does not count its origin %s", row->vector, row->origin);
+		return pl_error_set(err, PL_EINVAL, "its vector %.60s does not count its origin %s",
+		                    row->vector, row->origin);
 
-	memset(message_r, 0, sizeof *message_r);
+	memset(message_r, 0, sizeof(*message_r));
+	message_r->partition = -1;
 	message_r->key = row->record_id;
 	message_r->key_len = strlen(row->record_id);
 	if (row->deleted) {
@@ -61,52 +73,82 @@ int pl_event_encode(struct pl_arena *arena, const struct pl_outbox_row *row, con
 		message_r->value = row->value;
 		message_r->value_len = strlen(row->value);
 	}
-	add_header(message_r, "plist-event-id", pl_arena_printf(arena, "%s/%s/%s/%d", row->origin, row->resource, row->record_id, counter));
+	add_header(
+		message_r, "plist-event-id",
+		pl_arena_printf(arena, "%s/%s/%s/%d", row->origin, row->resource, row->record_id, counter));
 	add_header(message_r, "plist-origin", row->origin);
 	add_header(message_r, "plist-vector", row->vector);
 	add_header(message_r, "plist-request-id", row->request_id);
 	add_header(message_r, "plist-principal", row->principal);
-	add_header(message_r, "plist-fingerprint", row->fingerprint && !strncmp(row->fingerprint, "\\x", 2) ? row->fingerprint + 2 : NULL);
+	add_header(message_r, "plist-fingerprint",
+	           row->request_id && row->request_id[0] && row->fingerprint &&
+	                           !strncmp(row->fingerprint, "\\x", 2)
+	                   ? row->fingerprint + 2
+	                   : NULL);
 	add_header(message_r, "plist-status", row->status);
 	add_header(message_r, "plist-expires", rfc3339(arena, row->expires_at));
 	add_header(message_r, "plist-policy", policy);
 	add_header(message_r, "plist-schema", SCHEMA);
 	add_header(message_r, "plist-field-times", row->field_times);
 	add_header(message_r, "traceparent", row->traceparent);
+	add_header(message_r, "plist-reset", row->reset);
+	add_header(message_r, "plist-republished", row->republished);
+	add_header(message_r, "plist-answer", row->answer);
 	return 0;
 }
 
-// --- in
+// ---- decoding
 
 enum header {
-	H_ORIGIN, H_VECTOR, H_REQUEST_ID, H_PRINCIPAL, H_FINGERPRINT, H_STATUS, H_EXPIRES, H_EVENT_ID, H_POLICY, H_SCHEMA, H_FIELD_TIMES, H_DELETED,
-	H_TRACEPARENT, H_COUNT
+	H_ORIGIN,
+	H_VECTOR,
+	H_REQUEST_ID,
+	H_PRINCIPAL,
+	H_FINGERPRINT,
+	H_STATUS,
+	H_EXPIRES,
+	H_EVENT_ID,
+	H_POLICY,
+	H_SCHEMA,
+	H_FIELD_TIMES,
+	H_DELETED,
+	H_TRACEPARENT,
+	H_RESET,
+	H_REPUBLISHED,
+	H_ANSWER,
+	H_COUNT
 };
 
 static const char *const header_names[H_COUNT] = {
-	[H_ORIGIN] = "plist-origin", [H_VECTOR] = "plist-vector", [H_REQUEST_ID] = "plist-request-id", [H_PRINCIPAL] = "plist-principal",
-	[H_FINGERPRINT] = "plist-fingerprint", [H_STATUS] = "plist-status", [H_EXPIRES] = "plist-expires", [H_EVENT_ID] = "plist-event-id",
-	[H_POLICY] = "plist-policy", [H_SCHEMA] = "plist-schema", [H_FIELD_TIMES] = "plist-field-times", [H_DELETED] = "plist-deleted",
-	[H_TRACEPARENT] = "traceparent",
+	[H_ORIGIN] = "plist-origin",           [H_VECTOR] = "plist-vector",
+	[H_REQUEST_ID] = "plist-request-id",   [H_PRINCIPAL] = "plist-principal",
+	[H_FINGERPRINT] = "plist-fingerprint", [H_STATUS] = "plist-status",
+	[H_EXPIRES] = "plist-expires",         [H_EVENT_ID] = "plist-event-id",
+	[H_POLICY] = "plist-policy",           [H_SCHEMA] = "plist-schema",
+	[H_FIELD_TIMES] = "plist-field-times", [H_DELETED] = "plist-deleted",
+	[H_TRACEPARENT] = "traceparent",       [H_RESET] = "plist-reset",
+	[H_REPUBLISHED] = "plist-republished", [H_ANSWER] = "plist-answer",
 };
 
 struct reader {
 	struct pl_arena *arena;
-	const struct pl_event_header *found[H_COUNT]; // NULL: not there
+	const struct pl_message_header *found[H_COUNT]; // NULL: it is missing
 	bool twice[H_COUNT];
 	struct pl_error *err;
 };
 
-// One pass over the headers; others' are passed over.
-static void find_headers(struct reader *r, const struct pl_event_header *headers, int n)
+// One pass over the headers; foreign ones are skipped.
+static void find_headers(struct reader *r, const struct pl_message *message)
 {
-	for (int i = 0; i < n; i++)
+	const struct pl_message_header *headers = message->headers;
+
+	for (int i = 0; i < message->nheaders; i++)
 		for (int h = 0; h < H_COUNT; h++) {
 			const char *name = header_names[h];
 
-			// The seventh letter tells nearly all of them apart.
-			if (headers[i].name[0] != name[0] || strlen(headers[i].name) < 7 || headers[i].name[6] != name[6] ||
-			    strcmp(headers[i].name, name) != 0)
+			// Nearly all of them differ in the seventh letter.
+			if (headers[i].name[0] != name[0] || strlen(headers[i].name) < 7 ||
+			    headers[i].name[6] != name[6] || strcmp(headers[i].name, name) != 0)
 				continue;
 			r->twice[h] = r->found[h] != NULL;
 			r->found[h] = &headers[i];
@@ -114,10 +156,11 @@ static void find_headers(struct reader *r, const struct pl_event_header *headers
 		}
 }
 
-// The header as text: *text_r NULL when it is not there. Headers that are bytes, or given twice, are refused.
+// The header as text; *text_r is NULL if it is missing. Headers that are not text, or
+// are repeated, are refused.
 static int text_header(struct reader *r, enum header h, size_t max, const char **text_r)
 {
-	const struct pl_event_header *found = r->found[h];
+	const struct pl_message_header *found = r->found[h];
 	const char *name = header_names[h];
 
 	*text_r = NULL;
@@ -126,16 +169,12 @@ static int text_header(struct reader *r, enum header h, size_t max, const char *
 	if (r->twice[h])
 		return pl_error_set(r->err, PL_EINVAL, "header %s is given twice", name);
 	if (!found->value || found->len == 0 || found->len > max)
-		return pl_error_set(r->err, PL_EINVAL, "header %s is %s", name, found->len > max ? "too long" : "empty");
+		return pl_error_set(r->err, PL_EINVAL, "header %s is %s", name,
+		                    found->len > max ? "too long" : "empty");
 	if (memchr(found->value, '\0', found->len) || !pl_utf8_valid(found->value, found->len))
-		return pl_error_set(r->err, PL_EINVAL, "header %s is no UTF-8 text", name);
+		return pl_error_set(r->err, PL_EINVAL, "header %s is not UTF-8", name);
 	*text_r = pl_arena_strndup(r->arena, found->value, found->len);
 	return 0;
-}
-
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 static int read_fingerprint(struct reader *r, struct pl_sibling *write)
@@ -146,15 +185,14 @@ static int read_fingerprint(struct reader *r, struct pl_sibling *write)
 	if (text_header(r, H_FINGERPRINT, 2 * PL_SHA256_SIZE, &text) < 0)
 		return PL_EINVAL;
 	if (!text)
-		return write->request_id ? pl_error_set(r->err, PL_EINVAL, "there is a request id and no header plist-fingerprint") : 0;
+		return write->request_id
+		               ? pl_error_set(r->err, PL_EINVAL,
+		                              "there is a request id and no header plist-fingerprint")
+		               : 0;
 	bytes = pl_arena_alloc(r->arena, PL_SHA256_SIZE);
-	for (int i = 0; i < PL_SHA256_SIZE; i++) {
-		int high = hex_digit(text[2 * i]), low = high < 0 ? -1 : hex_digit(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return pl_error_set(r->err, PL_EINVAL, "header plist-fingerprint is not 64 hexadecimal digits");
-		bytes[i] = (uint8_t)(high * 16 + low);
-	}
+	if (!pl_hex_decode(text, PL_SHA256_SIZE, bytes))
+		return pl_error_set(r->err, PL_EINVAL,
+		                    "header plist-fingerprint is not 64 hexadecimal digits");
 	write->fingerprint = bytes;
 	return 0;
 }
@@ -162,9 +200,19 @@ static int read_fingerprint(struct reader *r, struct pl_sibling *write)
 static bool request_id_ok(const char *id)
 {
 	for (; *id; id++)
-		if (!((*id >= 'A' && *id <= 'Z') || (*id >= 'a' && *id <= 'z') || (*id >= '0' && *id <= '9') || strchr("._~-", *id)))
+		if (!((*id >= 'A' && *id <= 'Z') || (*id >= 'a' && *id <= 'z') ||
+		      (*id >= '0' && *id <= '9') || strchr("._~-", *id)))
 			return false;
 	return true;
+}
+
+static int characters(const char *text)
+{
+	int n = 0;
+
+	for (; *text; text++)
+		n += ((unsigned char)*text & 0xC0) != 0x80;
+	return n;
 }
 
 static int read_request(struct reader *r, struct pl_event *event)
@@ -172,22 +220,39 @@ static int read_request(struct reader *r, struct pl_event *event)
 	const char *status, *expires;
 
 	if (text_header(r, H_REQUEST_ID, REQUEST_ID_MAX, &event->write.request_id) < 0 ||
-	    text_header(r, H_PRINCIPAL, PRINCIPAL_MAX, &event->write.principal) < 0 || read_fingerprint(r, &event->write) < 0 ||
-	    text_header(r, H_STATUS, 3, &status) < 0 || text_header(r, H_EXPIRES, PL_TIME_TEXT_MAX, &expires) < 0)
+	    text_header(r, H_PRINCIPAL, 4 * PRINCIPAL_MAX, &event->write.principal) < 0 ||
+	    read_fingerprint(r, &event->write) < 0 || text_header(r, H_STATUS, 3, &status) < 0 ||
+	    text_header(r, H_EXPIRES, PL_TIME_TEXT_MAX, &expires) < 0)
 		return PL_EINVAL;
 	if (event->write.request_id && !request_id_ok(event->write.request_id))
-		return pl_error_set(r->err, PL_EINVAL, "header plist-request-id is no request id");
+		return pl_error_set(r->err, PL_EINVAL, "header plist-request-id is not a request id");
 	if (!event->write.principal)
 		event->write.principal = "";
+	if (characters(event->write.principal) > PRINCIPAL_MAX)
+		return pl_error_set(r->err, PL_EINVAL, "header plist-principal is longer than %d characters",
+		                    PRINCIPAL_MAX);
 	event->status = 200;
 	if (status) {
 		if (strlen(status) != 3 || status[0] != '2' || strspn(status, "0123456789") != 3)
-			return pl_error_set(r->err, PL_EINVAL, "header plist-status is %s, no 2xx", status);
+			return pl_error_set(r->err, PL_EINVAL, "header plist-status is %s, not 2xx", status);
 		event->status = 200 + (status[1] - '0') * 10 + (status[2] - '0');
 	}
-	if (expires && pl_time_parse(expires, strlen(expires), &event->expires_at_us) < 0)
-		return pl_error_set(r->err, PL_EINVAL, "header plist-expires is no RFC 3339 time");
+	if (expires && pl_clock_parse_time(expires, strlen(expires), &event->expires_at_us) < 0)
+		return pl_error_set(r->err, PL_EINVAL, "header plist-expires is not an RFC 3339 time");
 	return 0;
+}
+
+static int read_answer(struct reader *r, struct pl_event *event)
+{
+	const char *text;
+
+	if (text_header(r, H_ANSWER, PL_EVENT_ANSWER_MAX, &text) < 0)
+		return PL_EINVAL;
+	if (!text)
+		return 0;
+	return pl_event_answer_parse(r->arena, text, &event->answer, r->err) < 0
+	               ? pl_error_prefix(r->err, "header plist-answer")
+	               : 0;
 }
 
 // {"price":{"at":1771668000000000,"origin":"us"},…}
@@ -208,7 +273,9 @@ static int read_field_times(struct reader *r, struct pl_event *event)
 		fault = "is no object";
 	for (const cJSON *entry = json->child; entry && !fault; entry = entry->next) {
 		origin = pl_json_string(entry, "origin");
-		if (!origin || !pl_region_name_ok(origin, strlen(origin)) || pl_json_int64(pl_json_get(entry, "at"), &at) < 0)
+		if (!origin || !pl_vector_region_name_ok(origin, strlen(origin)) ||
+		    pl_json_int64(pl_json_get(entry, "at"), &at) < 0 || at < PL_TIME_MIN_US ||
+		    at > PL_TIME_MAX_US || cJSON_GetArraySize(entry) != 2)
 			fault = "does not say when and where each field was written";
 	}
 	cJSON_Delete(json);
@@ -221,28 +288,95 @@ static int read_field_times(struct reader *r, struct pl_event *event)
 static int read_dot(struct reader *r, struct pl_event *event)
 {
 	struct pl_sibling *write = &event->write;
-	const char *origin, *vector, *schema;
+	const char *origin, *vector, *schema, *fault;
 
-	if (text_header(r, H_SCHEMA, 16, &schema) < 0 || text_header(r, H_ORIGIN, PL_REGION_MAX, &origin) < 0 ||
-	    text_header(r, H_VECTOR, 4096, &vector) < 0)
+	if (text_header(r, H_SCHEMA, 16, &schema) < 0 ||
+	    text_header(r, H_ORIGIN, PL_REGION_MAX, &origin) < 0 ||
+	    text_header(r, H_VECTOR, VECTOR_TEXT_MAX, &vector) < 0)
 		return PL_EINVAL;
 	if (schema && strcmp(schema, SCHEMA) != 0)
-		return pl_error_set(r->err, PL_EINVAL, "header plist-schema is %s; this program reads " SCHEMA, schema);
-	if (!origin || !pl_region_name_ok(origin, strlen(origin)))
-		return pl_error_set(r->err, PL_EINVAL, "header plist-origin is no name of a region");
+		return pl_error_set(r->err, PL_EINVAL,
+		                    "header plist-schema is %s; this program reads " SCHEMA, schema);
+	if (!origin || !pl_vector_region_name_ok(origin, strlen(origin)))
+		return pl_error_set(r->err, PL_EINVAL, "header plist-origin is not the name of a region");
 	if (!vector || pl_vector_parse(&write->vector, vector, strlen(vector)) < 0)
-		return pl_error_set(r->err, PL_EINVAL, "header plist-vector is no vector");
+		return pl_error_set(r->err, PL_EINVAL, "header plist-vector is not a vector");
 	strcpy(write->dot.region, origin);
 	write->dot.counter = pl_vector_get(&write->vector, origin);
+	fault = pl_edge_vector_fault(r->arena, NULL, &write->vector);
+	if (fault)
+		return pl_error_set(r->err, PL_EINVAL, "it could not be written on top of: %s", fault);
 	if (write->dot.counter == 0)
-		return pl_error_set(r->err, PL_EINVAL, "header plist-vector does not count its origin %s", origin);
+		return pl_error_set(r->err, PL_EINVAL, "header plist-vector does not count its origin %s",
+		                    origin);
 	return 0;
 }
 
-// The record, from the value or, for a delete, from the header.
-static int read_record(struct reader *r, const struct pl_resource *resource, const void *value, size_t value_len, struct pl_event *event)
+// What an operator's reset replaced: see pl_decide_take.
+static int read_reset(struct reader *r, struct pl_event *event)
+{
+	const char *text;
+	struct pl_vector *reset;
+
+	if (text_header(r, H_RESET, VECTOR_TEXT_MAX, &text) < 0)
+		return PL_EINVAL;
+	if (!text)
+		return 0;
+	event->reset = reset = pl_arena_alloc(r->arena, sizeof(*reset));
+	return pl_vector_parse(reset, text, strlen(text)) == 0
+	               ? 0
+	               : pl_error_set(r->err, PL_EINVAL, "header plist-reset is not a vector");
+}
+
+// "us" or "us; request".
+static bool split_republished(const char *text, size_t len, char region_r[PL_REGION_MAX + 1],
+                              bool *request_only_r)
+{
+	const char *end = memchr(text, ';', len);
+	size_t name = end ? (size_t)(end - text) : len;
+
+	*request_only_r =
+		end && len - name == strlen("; request") && memcmp(end, "; request", len - name) == 0;
+	if ((end && !*request_only_r) || !pl_vector_region_name_ok(text, name))
+		return false;
+	memcpy(region_r, text, name);
+	region_r[name] = '\0';
+	return true;
+}
+
+bool pl_event_republished_by(const struct pl_message *message, char region_r[PL_REGION_MAX + 1])
+{
+	const struct pl_message_header *headers = message->headers;
+	bool request_only;
+
+	for (int i = 0; i < message->nheaders; i++)
+		if (strcmp(headers[i].name, header_names[H_REPUBLISHED]) == 0)
+			return headers[i].value &&
+			       split_republished(headers[i].value, headers[i].len, region_r, &request_only);
+	return false;
+}
+
+static int read_republished(struct reader *r, struct pl_event *event)
+{
+	char region[PL_REGION_MAX + 1];
+	const char *text;
+
+	if (text_header(r, H_REPUBLISHED, PL_REGION_MAX + sizeof("; request"), &text) < 0)
+		return PL_EINVAL;
+	if (!text)
+		return 0;
+	if (!split_republished(text, strlen(text), region, &event->republished.request_only))
+		return pl_error_set(r->err, PL_EINVAL, "header plist-republished names no region");
+	event->republished.region = pl_arena_strdup(r->arena, region);
+	return 0;
+}
+
+// Reads the record from the value or, for a delete, from the header.
+static int read_record(struct reader *r, const struct pl_resource *resource, const void *value,
+                       size_t value_len, struct pl_event *event)
 {
 	struct pl_record *record;
+	const char *fault;
 	cJSON *json;
 	int code;
 
@@ -250,74 +384,130 @@ static int read_record(struct reader *r, const struct pl_resource *resource, con
 	if (!json)
 		return PL_EINVAL;
 	code = pl_record_parse(r->arena, resource, json, &record, r->err);
+	fault = code == 0 && event->foreign ? pl_record_fault(r->arena, resource, json)
+	                                    : NULL; // not validated yet
 	cJSON_Delete(json);
 	if (code < 0)
 		return PL_EINVAL;
+	if (fault || (event->foreign && record->mistyped))
+		return pl_error_set(r->err, PL_EINVAL, "%s", fault ? fault : record->unfit);
+	if (record->id < 1 || record->id > PL_ID_MAX)
+		return pl_error_set(r->err, PL_EINVAL, "id is not an integer from 1 to 2^53-1");
+	if (!pl_vector_region_name_ok(record->region_origin, strlen(record->region_origin)))
+		return pl_error_set(r->err, PL_EINVAL, "region_origin is not the name of a region");
+	if (record->version < 1 || record->version > PL_VERSION_MAX)
+		return pl_error_set(r->err, PL_EINVAL, "version is not an integer from 1 to %d",
+		                    PL_VERSION_MAX);
+	event->unfit = record->unfit;
 	event->id = record->id;
 	event->version = record->version;
 	event->write.values = record->values;
+	event->write.unknown = record->unknown;
 	event->write.updated_at_us = record->updated_at_us;
 	if (event->foreign)
-		strcpy(event->write.dot.region, record->region_origin);
-	else if (strcmp(event->write.dot.region, record->region_origin) != 0)
-		return pl_error_set(r->err, PL_EINVAL, "region_origin is %s, header plist-origin %s", record->region_origin, event->write.dot.region);
+		pl_vector_region_of(record->region_origin, event->write.dot.region);
+	else if (!pl_vector_same_region(event->write.dot.region, record->region_origin))
+		return pl_error_set(r->err, PL_EINVAL, "region_origin is %s, header plist-origin %s",
+		                    record->region_origin, event->write.dot.region);
 	return 0;
 }
 
-static bool is_key(const char *key, size_t len, int64_t id)
+// The id in a message key; 0: it is not an id.
+static int64_t id_of_key(const char *key, size_t len)
 {
 	int64_t n = 0;
 
 	if (!key || len == 0 || len > 18 || key[0] == '0')
-		return false;
+		return 0;
 	for (size_t i = 0; i < len; i++) {
 		if (key[i] < '0' || key[i] > '9')
-			return false;
+			return 0;
 		n = n * 10 + (key[i] - '0');
 	}
-	return n == id;
+	return n;
 }
 
-static int read_own(struct reader *r, const void *key, size_t key_len, const void *value, size_t value_len, struct pl_event *event)
+int pl_event_own_dot(const struct pl_message *message, int64_t *id_r, struct pl_dot *dot_r)
 {
-	const char *deleted;
+	struct reader r = { .arena = NULL };
+	char origin[PL_REGION_MAX + 1];
+	struct pl_vector vector;
+	int64_t id = id_of_key(message->key, message->key_len);
+	int32_t counter;
 
-	if (read_dot(r, event) < 0 || read_request(r, event) < 0 || read_field_times(r, event) < 0 ||
-	    text_header(r, H_EVENT_ID, 512, &event->event_id) < 0 || text_header(r, H_POLICY, POLICY_MAX, &event->policy) < 0 ||
-	    text_header(r, H_DELETED, value_limits.bytes, &deleted) < 0)
-		return PL_EINVAL;
-	if (text_header(r, H_TRACEPARENT, TRACEPARENT_MAX, &event->traceparent) < 0)
-		event->traceparent = NULL; // others' business; no reason to lose a write
-	if (!value != !!deleted)
-		return pl_error_set(r->err, PL_EINVAL, value ? "it has a value and a header plist-deleted" : "it has neither value nor header plist-deleted");
-	event->write.deleted = deleted != NULL;
-	if (read_record(r, event->resource, deleted ? deleted : value, deleted ? strlen(deleted) : value_len, event) < 0)
-		return PL_EINVAL;
-	if (event->version != pl_vector_sum(&event->write.vector))
-		return pl_error_set(r->err, PL_EINVAL, "version %d is not the sum of header plist-vector", event->version);
-	if (!is_key(key, key_len, event->id))
-		return pl_error_set(r->err, PL_EINVAL, "its key is not its record's id %lld", (long long)event->id);
-	if (!event->event_id)
-		event->event_id = pl_arena_printf(r->arena, "%s/%s/%lld/%d", event->write.dot.region, event->resource->name,
-		                                  (long long)event->id, event->write.dot.counter);
+	find_headers(&r, message);
+	if (!r.found[H_ORIGIN] || r.twice[H_ORIGIN] || !r.found[H_ORIGIN]->value ||
+	    r.found[H_ORIGIN]->len > PL_REGION_MAX || r.found[H_ORIGIN]->len == 0)
+		return -1;
+	memcpy(origin, r.found[H_ORIGIN]->value, r.found[H_ORIGIN]->len);
+	origin[r.found[H_ORIGIN]->len] = '\0';
+	if (!pl_vector_region_name_ok(origin, strlen(origin)) || !r.found[H_VECTOR] || r.twice[H_VECTOR] ||
+	    !r.found[H_VECTOR]->value ||
+	    pl_vector_parse(&vector, r.found[H_VECTOR]->value, r.found[H_VECTOR]->len) < 0)
+		return -1;
+	counter = pl_vector_get(&vector, origin);
+	if (id <= 0 || counter <= 0)
+		return -1;
+	*id_r = id;
+	strcpy(dot_r->region, origin);
+	dot_r->counter = counter;
 	return 0;
 }
 
-int pl_event_decode(struct pl_arena *arena, const struct pl_resource *resource, const void *key, size_t key_len, const void *value,
-                    size_t value_len, const struct pl_event_header *headers, int nheaders, struct pl_event **event_r, struct pl_error *err)
+static int read_own(struct reader *r, const struct pl_message *message, struct pl_event *event)
 {
-	struct pl_event *event = pl_arena_alloc(arena, sizeof *event);
+	const void *value = message->value;
+	const char *deleted;
+
+	if (read_dot(r, event) < 0 || read_reset(r, event) < 0 || read_republished(r, event) < 0 ||
+	    read_request(r, event) < 0 || read_answer(r, event) < 0 || read_field_times(r, event) < 0 ||
+	    text_header(r, H_EVENT_ID, 512, &event->event_id) < 0 ||
+	    text_header(r, H_POLICY, POLICY_MAX, &event->policy) < 0 ||
+	    text_header(r, H_DELETED, value_limits.bytes, &deleted) < 0)
+		return PL_EINVAL;
+	if (text_header(r, H_TRACEPARENT, TRACEPARENT_MAX, &event->traceparent) < 0)
+		event->traceparent = NULL; // it is optional: no reason to lose a write
+	if (!value != !!deleted)
+		return pl_error_set(r->err, PL_EINVAL,
+		                    value ? "it has a value and a header plist-deleted"
+		                          : "it has neither value nor header plist-deleted");
+	event->write.deleted = deleted != NULL;
+	if (read_record(r, event->resource, deleted ? deleted : value,
+	                deleted ? strlen(deleted) : message->value_len, event) < 0)
+		return PL_EINVAL;
+	if (event->version != pl_vector_sum(&event->write.vector))
+		return pl_error_set(r->err, PL_EINVAL, "version %d is not the sum of header plist-vector",
+		                    event->version);
+	if (id_of_key(message->key, message->key_len) != event->id)
+		return pl_error_set(r->err, PL_EINVAL, "its key is not its record's id %lld",
+		                    (long long)event->id);
+	if (!event->event_id)
+		event->event_id = pl_arena_printf(r->arena, "%s/%s/%lld/%d", event->write.dot.region,
+		                                  event->resource->name, (long long)event->id,
+		                                  event->write.dot.counter);
+	return 0;
+}
+
+int pl_event_decode(struct pl_arena *arena, const struct pl_resource *resource,
+                    const struct pl_message *message, struct pl_event **event_r, struct pl_error *err)
+{
+	struct pl_event *event = pl_arena_alloc(arena, sizeof(*event));
 	struct pl_error own;
 	struct reader r = { .arena = arena, .err = err ? err : &own };
 
-	find_headers(&r, headers, nheaders);
+	find_headers(&r, message);
 	event->resource = resource;
+	event->topic = message->topic;
+	event->partition = message->partition;
+	event->offset = message->offset;
+	event->broker_time_us = message->broker_time_us;
 	event->write.principal = "";
 	event->foreign = !r.found[H_ORIGIN];
 	*event_r = event;
 	if (!event->foreign)
-		return read_own(&r, key, key_len, value, value_len, event);
-	if (!value)
-		return pl_error_set(err, PL_EINVAL, "it has no value, and no headers of ours that would make it a delete");
-	return read_record(&r, resource, value, value_len, event);
+		return read_own(&r, message, event);
+	if (!message->value)
+		return pl_error_set(err, PL_EINVAL,
+		                    "it has neither a value nor plist's headers for a delete");
+	return read_record(&r, resource, message->value, message->value_len, event);
 }

@@ -1,12 +1,11 @@
-// Listening sockets: one a worker, all on the same address.
+// Listening sockets: one per worker, all on the same address.
 //
-// Stands before http/listener. Threads: any.
+// Used by ops/worker. Threads: any.
 #define _GNU_SOURCE // SOCK_NONBLOCK with socket(2)
 #include "http/bind.h"
 
 #include <errno.h>
 #include <linux/filter.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -14,44 +13,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 #define BACKLOG 1024
 
-// "host:port" taken apart in place; the host may be in brackets, or missing: then it is NULL.
-static void split(char *text, char **host_r, char **port_r)
-{
-	char *colon = strrchr(text, ':');
-	*host_r = NULL;
-	*port_r = colon ? colon + 1 : text;
-	if (!colon)
-		return;
-	*colon = '\0';
-	size_t len = strlen(text);
-	if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
-		text[len - 1] = '\0';
-		text++;
-	}
-	*host_r = *text && strcmp(text, "*") != 0 ? text : NULL;
-}
-
-static int resolve(const char *address, struct addrinfo **list_r, struct pl_error *err)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_ADDRCONFIG};
-	char *copy = pl_strdup(address), *host, *port;
-	split(copy, &host, &port);
-	if (!host)
-		hints.ai_family = AF_INET;
-	int failed = getaddrinfo(host, port, &hints, list_r);
-	free(copy);
-	return failed ? pl_error_set(err, PL_EUNAVAIL, "%s: %s", address, gai_strerror(failed)) : 0;
-}
-
 static int bind_socket(const char *address, bool share, struct pl_error *err)
 {
 	struct addrinfo *list;
-	int code = resolve(address, &list, err);
+	int code = pl_address_resolve(address, AI_PASSIVE | AI_ADDRCONFIG, &list, err);
 	if (code != 0)
 		return code;
 	int on = 1;
@@ -68,8 +39,9 @@ static int bind_socket(const char *address, bool share, struct pl_error *err)
 	return code != 0 ? code : fd;
 }
 
-// A connection is let in when its first bytes are there, so that it costs a worker one event and not two: NGINX opens one for each write. Who says
-// nothing is let in after a second or so, and has the usual time from then on.
+// Accept a connection only when its first bytes have arrived, so that it costs a worker
+// one event instead of two: NGINX opens one connection per write. A silent connection is
+// accepted after about a second, and then has the usual timeouts.
 static void wait_for_bytes(int fd)
 {
 	int seconds = 1;
@@ -92,15 +64,16 @@ int pl_bind_listen(const char *address, struct pl_error *err)
 
 void pl_bind_refuse_new(int fd)
 {
-	// What the filter sees begins at the TCP header; byte 13 holds the flags, and SYN without anything else opens a connection.
+	// The filter sees the packet from the TCP header on; byte 13 has the flags. A
+	// segment with SYN set opens a connection.
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
 		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 		BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
 	};
-	struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0)
+	struct sock_fprog generation = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &generation, sizeof(generation)) != 0)
 		pl_debug("http: SO_ATTACH_FILTER: %s", strerror(errno));
 }
 

@@ -1,7 +1,9 @@
-// Problems as application/problem+json: type, title, status, detail, instance, and for whom knew plist before: `error`.
+// Problems as application/problem+json: type, title, status, detail, instance, and
+// `error` for older clients of plist.
 //
-// Stands at the end of each refusal: script/exchange decides what a problem says, here is how it is written.
-// Invariant: the members of RFC 9457 and ours cannot be replaced by what a handler adds. Threads: any.
+// script/exchange decides what a problem says; this is how it is written.
+// Invariant: members that a handler adds cannot replace those of RFC 9457 and of plist.
+// Threads: any.
 #include "http/problem.h"
 
 #include <ctype.h>
@@ -11,10 +13,11 @@
 
 #include "record/vector.h"
 
-static const char *const members[] = {"type", "title", "status", "detail", "instance", "error",
-                                      "current_version", "current_etag", "retryable", "errors", NULL};
+static const char *const members[] = { "type",  "title",           "status",       "detail",    "instance",
+	                               "error", "current_version", "current_etag", "retryable", "errors",
+	                               NULL };
 
-const char *pl_status_phrase(int status)
+const char *pl_problem_status_phrase(int status)
 {
 	const char *phrase = status > 0 ? MHD_get_reason_phrase_for((unsigned)status) : NULL;
 	return phrase && strcmp(phrase, "Unknown") != 0 ? phrase : "Error";
@@ -27,10 +30,10 @@ static void member(struct pl_buf *buf, const char *name, const char *text)
 	pl_buf_addc(buf, ',');
 }
 
-// A title that only repeats the status needs no type of its own (RFC 9457, 4.2.1).
+// A title that only repeats the status does not need a type (RFC 9457, 4.2.1).
 static void print_type(struct pl_buf *buf, const char *title, int status)
 {
-	if (strcmp(title, pl_status_phrase(status)) == 0) {
+	if (strcmp(title, pl_problem_status_phrase(status)) == 0) {
 		pl_buf_adds(buf, "\"type\":\"about:blank\",");
 		return;
 	}
@@ -72,7 +75,7 @@ static bool is_ours(const char *name)
 static void print_extra(struct pl_buf *buf, const cJSON *extra)
 {
 	const cJSON *item;
-	cJSON_ArrayForEach(item, extra) {
+	cJSON_ArrayForEach (item, extra) {
 		if (!item->string || is_ours(item->string))
 			continue;
 		pl_buf_add_json(buf, item->string, strlen(item->string));
@@ -84,14 +87,15 @@ static void print_extra(struct pl_buf *buf, const cJSON *extra)
 
 void pl_problem_print(struct pl_buf *buf, const struct pl_problem *problem, const char *request_id)
 {
-	const char *title = problem->title ? problem->title : pl_status_phrase(problem->status);
+	const char *title = problem->title ? problem->title : pl_problem_status_phrase(problem->status);
 	pl_buf_addc(buf, '{');
 	print_type(buf, title, problem->status);
 	member(buf, "title", title);
 	pl_buf_printf(buf, "\"status\":%d,", problem->status);
 	member(buf, "detail", problem->detail ? problem->detail : title);
-	// An id has no character that would need escaping.
-	pl_buf_printf(buf, "\"instance\":\"urn:plist:request:%s\",", request_id && *request_id ? request_id : "unknown");
+	// A request id has no character that needs escaping.
+	pl_buf_printf(buf, "\"instance\":\"urn:plist:request:%s\",",
+	              request_id && *request_id ? request_id : "unknown");
 	member(buf, "error", problem->error ? problem->error : title);
 	if (problem->current) {
 		char etag[PL_ETAG_MAX];
@@ -104,5 +108,5 @@ void pl_problem_print(struct pl_buf *buf, const struct pl_problem *problem, cons
 		print_faults(buf, problem->faults);
 	if (cJSON_IsObject(problem->extra))
 		print_extra(buf, problem->extra);
-	buf->data[buf->len - 1] = '}'; // in place of the last comma
+	buf->data[buf->len - 1] = '}'; // replaces the last comma
 }

@@ -4,10 +4,12 @@
 #include "base/buf.h"
 #include "script/exchange.h"
 
-#define PL_PROBLEM_TYPE "urn:plist:problem:" // followed by the title in small letters: "conflict-version-mismatch"
+// followed by the title in small letters: "conflict-version-mismatch"
+#define PL_PROBLEM_TYPE "urn:plist:problem:"
 
-// {"type","title","status","detail","instance","error",…}, appended. `request_id` makes the instance.
+// Appends {"type","title","status","detail","instance","error",…}. `request_id` becomes
+// part of the instance.
 void pl_problem_print(struct pl_buf *buf, const struct pl_problem *problem, const char *request_id);
 
-// The phrase of a status, "Not Found"; "Error" for one that has none.
-const char *pl_status_phrase(int status);
+// The reason phrase of a status, such as "Not Found"; "Error" for an unknown one.
+const char *pl_problem_status_phrase(int status);

@@ -1,4 +1,5 @@
-// A request as handlers see it, made from a checked head and body; and the refusals on the way there, in the contract's order.
+// A request as handlers see it, built from a checked head and body, and the refusals on
+// the way, in the order that the API documents.
 #pragma once
 
 #include "base/buf.h"
@@ -6,15 +7,19 @@
 #include "http/router.h"
 #include "script/exchange.h"
 
-// The head: request id, principal, condition, trace. `request` has its arena, config, method, target and headers already, and gets what `match`
-// found. NULL, or the problem that it is refused with once its body has come.
-const struct pl_problem *pl_request_head(struct pl_request *request, const struct pl_match *match);
+// Reads the head: request id, condition, trace. `request` already has its arena, config,
+// method, target, headers and principal, and gets the result of `match`. `echo_id` is
+// that of pl_request_echo_id. Returns NULL, or the problem to answer once the body has
+// arrived.
+const struct pl_problem *pl_request_head(struct pl_request *request, const struct pl_route_match *match,
+                                         const char *echo_id);
 
-// The body, whole: JSON, and with it the fingerprint.
+// Reads the complete body: JSON and the fingerprint.
 const struct pl_problem *pl_request_body(struct pl_request *request, const struct pl_buf *body);
 
-// Refusals that are found while the body comes.
+// The problem for a body that is longer than http.max_body.
 const struct pl_problem *pl_request_too_large(const struct pl_request *request);
 
-// What an answer's X-Request-ID says: what came in that header, or, when nothing did that could be sent back, one that is made up now.
+// The value of X-Request-ID in the answer: that of the request, or a generated one if the
+// request has none that can be sent back.
 const char *pl_request_echo_id(const struct pl_request *request);

@@ -1,24 +1,24 @@
-// A request's target, taken apart: segments of the path, parameters of the query, each decoded by itself.
+// The target of a request, split into path segments and query parameters, each decoded
+// separately.
 //
-// Stands after http/raw and before http/router. libmicrohttpd's own decoding is not used: it decodes before it splits, and cuts at "%00".
-// Invariant: what comes out is UTF-8 without control characters, so that it may be logged, stored and sent in a header.
+// Between http/raw and http/router. The decoding of libmicrohttpd is not used: it decodes
+// before it splits, and cuts at "%00".
+// Invariant: the result is UTF-8 without control characters, so it can be logged, stored
+// and sent in a header.
 // Threads: any.
 #include "http/target.h"
 
 #include <string.h>
 #include <strings.h>
 
+#include "base/hex.h"
 #include "base/utf8.h"
 
-#define BAD 400
+#define BAD      400
 #define TOO_LONG 414
 
-static int hex(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-// One piece with its %XX (and, in a query, its plus signs) put back; NULL with *why_r if it is not allowed.
+// Decodes %XX, and plus signs in a query. Returns NULL with *why_r if the text is not
+// allowed.
 static char *decode(struct pl_arena *arena, const char *s, size_t len, bool query, const char **why_r)
 {
 	char *text = pl_arena_alloc(arena, len + 1);
@@ -26,17 +26,18 @@ static char *decode(struct pl_arena *arena, const char *s, size_t len, bool quer
 	for (size_t i = 0; i < len; i++) {
 		char c = s[i];
 		if (c == '%') {
-			int high = i + 2 < len ? hex(s[i + 1]) : -1, low = i + 2 < len ? hex(s[i + 2]) : -1;
-			if (high < 0 || low < 0) {
-				*why_r = "the target has a % that two hexadecimal digits do not follow";
+			int byte = i + 2 < len ? pl_hex_byte(s + i + 1) : -1;
+			if (byte < 0) {
+				*why_r = "the target contains a % that is not followed by two hexadecimal "
+					 "digits";
 				return NULL;
 			}
-			c = (char)(high * 16 + low);
+			c = (char)byte;
 			i += 2;
 		} else if (c == '+' && query)
 			c = ' ';
 		if ((unsigned char)c < 0x20 || c == 0x7f) {
-			*why_r = "the target has an encoded control character";
+			*why_r = "the target contains an encoded control character";
 			return NULL;
 		}
 		text[n++] = c;
@@ -49,7 +50,8 @@ static char *decode(struct pl_arena *arena, const char *s, size_t len, bool quer
 	return text;
 }
 
-static int parse_path(struct pl_arena *arena, const char *path, size_t len, struct pl_target *target, const char **why_r)
+static int parse_path(struct pl_arena *arena, const char *path, size_t len, struct pl_target *target,
+                      const char **why_r)
 {
 	const char *end = path + len;
 	for (const char *at = path + 1;;) {
@@ -69,7 +71,24 @@ static int parse_path(struct pl_arena *arena, const char *path, size_t len, stru
 	}
 }
 
-static int parse_query(struct pl_arena *arena, const char *query, size_t len, struct pl_target *target, const char **why_r)
+// Adds one parameter, "name=value" or "name", at *tail.
+static int add_param(struct pl_arena *arena, const char *text, size_t len, struct pl_param ***tail,
+                     const char **why_r)
+{
+	const char *equals = memchr(text, '=', len), *end = text + len;
+	struct pl_param *param = pl_arena_alloc(arena, sizeof(*param));
+	param->name = decode(arena, text, (size_t)((equals ? equals : end) - text), true, why_r);
+	param->value = equals ? decode(arena, equals + 1, (size_t)(end - equals - 1), true, why_r) : "";
+	if (!param->name || !param->value)
+		return BAD;
+	**tail = param;
+	*tail = &param->next;
+	return 0;
+}
+
+// Empty parameters have no meaning, but they count: parsing each of them takes time.
+static int parse_query(struct pl_arena *arena, const char *query, size_t len, struct pl_target *target,
+                       const char **why_r)
 {
 	struct pl_param **tail = &target->query;
 	const char *end = query + len;
@@ -77,36 +96,44 @@ static int parse_query(struct pl_arena *arena, const char *query, size_t len, st
 	for (const char *at = query; at < end;) {
 		const char *amp = memchr(at, '&', (size_t)(end - at));
 		const char *stop = amp ? amp : end;
-		const char *equals = memchr(at, '=', (size_t)(stop - at));
-		if (stop > at) {
-			if (++n > PL_QUERY_MAX) {
-				*why_r = "the query has too many parameters";
-				return BAD;
-			}
-			struct pl_param *param = pl_arena_alloc(arena, sizeof(*param));
-			param->name = decode(arena, at, (size_t)((equals ? equals : stop) - at), true, why_r);
-			param->value = equals ? decode(arena, equals + 1, (size_t)(stop - equals - 1), true, why_r) : "";
-			if (!param->name || !param->value)
-				return BAD;
-			*tail = param;
-			tail = &param->next;
+		if (++n > PL_QUERY_MAX) {
+			*why_r = "the query has too many parameters";
+			return BAD;
 		}
+		if (stop > at && add_param(arena, at, (size_t)(stop - at), &tail, why_r) != 0)
+			return BAD;
 		at = stop + 1;
 	}
 	return 0;
 }
 
-// "http://host/path" is allowed to clients too (RFC 9112, 3.2.2); what counts for us begins at the path.
-static const char *skip_authority(const char *raw, size_t len)
+// The authority of an absolute target: a host name or address, optionally with a port,
+// without a user name. Ends where the path or the query begins.
+static size_t authority_len(const char *at, size_t len)
 {
-	size_t scheme = len >= 7 && strncasecmp(raw, "http://", 7) == 0 ? 7 : len >= 8 && strncasecmp(raw, "https://", 8) == 0 ? 8 : 0;
-	if (scheme == 0)
-		return raw;
-	const char *slash = memchr(raw + scheme, '/', len - scheme);
-	return slash && slash > raw + scheme ? slash : raw;
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:[]%!$&'()*+,;=";
+	size_t n = 0;
+	while (n < len && at[n] && strchr(allowed, at[n]))
+		n++;
+	return n > 0 && at[0] != ':' && (n == len || at[n] == '/' || at[n] == '?') ? n : 0;
 }
 
-int pl_target_parse(struct pl_arena *arena, const char *raw, size_t len, struct pl_target *target_r, const char **why_r)
+// Clients may send "http://host/path", too (RFC 9112, 3.2.2); we use what follows the
+// host. NULL if the target is neither that nor a path.
+static const char *skip_authority(const char *raw, size_t len)
+{
+	size_t scheme = len >= 7 && strncasecmp(raw, "http://", 7) == 0    ? 7
+	                : len >= 8 && strncasecmp(raw, "https://", 8) == 0 ? 8
+	                                                                   : 0;
+	if (scheme == 0)
+		return len > 0 && raw[0] == '/' ? raw : NULL;
+	size_t authority = authority_len(raw + scheme, len - scheme);
+	return authority > 0 ? raw + scheme + authority : NULL;
+}
+
+int pl_target_parse(struct pl_arena *arena, const char *raw, size_t len, struct pl_target *target_r,
+                    const char **why_r)
 {
 	memset(target_r, 0, sizeof(*target_r));
 	if (len > PL_TARGET_MAX) {
@@ -115,7 +142,7 @@ int pl_target_parse(struct pl_arena *arena, const char *raw, size_t len, struct 
 	}
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)raw[i] <= 0x20 || (unsigned char)raw[i] >= 0x7f || raw[i] == '#') {
-			*why_r = "the target has a character that must be encoded";
+			*why_r = "the target contains a character that must be percent-encoded";
 			return BAD;
 		}
 	if (len == 1 && raw[0] == '*') {
@@ -123,14 +150,15 @@ int pl_target_parse(struct pl_arena *arena, const char *raw, size_t len, struct 
 		return 0;
 	}
 	const char *path = skip_authority(raw, len);
-	len -= (size_t)(path - raw);
-	if (len == 0 || path[0] != '/') {
-		*why_r = "the target is no path";
+	if (!path) {
+		*why_r = "the target is not a path";
 		return BAD;
 	}
+	len -= (size_t)(path - raw);
 	const char *mark = memchr(path, '?', len);
 	size_t path_len = mark ? (size_t)(mark - path) : len;
-	int status = parse_path(arena, path, path_len, target_r, why_r);
+	int status = parse_path(arena, path_len > 0 ? path : "/", path_len > 0 ? path_len : 1, target_r,
+	                        why_r); // an empty path after a host is "/"
 	if (status == 0 && mark)
 		status = parse_query(arena, mark + 1, len - path_len - 1, target_r, why_r);
 	return status;

@@ -1,10 +1,12 @@
-// C11's threads in terms of POSIX's, for a build with ThreadSanitizer and for no other.
+// C11 threads implemented by POSIX threads, for a build with ThreadSanitizer only.
 //
-// Debian's librdkafka starts its threads with thrd_create(), which the sanitizer does not know; the first of its functions that is called from
-// such a thread ends the process. These definitions stand before the C library's in the order of symbols, and the sanitizer knows what they call.
-// glibc's C11 types are its POSIX types under other names, so librdkafka does not notice.
+// Debian's librdkafka starts its threads with thrd_create(), which the sanitizer does not
+// intercept; the first intercepted call in such a thread ends the process. These
+// definitions precede the C library's in symbol order, and the sanitizer intercepts what
+// they call. glibc's C11 types are its POSIX types under other names, so librdkafka works
+// unchanged.
 // Threads: any.
-#include "replicate/tsan.h"
+#include "kafka/tsan_threads.h"
 
 #ifdef PL_TSAN
 
@@ -16,11 +18,14 @@
 
 #include "base/mem.h"
 
-void pl_tsan_sees_threads(void)
+void pl_tsan_threads_link(void)
 {
 }
 
-struct start { thrd_start_t run; void *arg; };
+struct start {
+	thrd_start_t run;
+	void *arg;
+};
 
 static void *run(void *arg)
 {
@@ -32,12 +37,16 @@ static void *run(void *arg)
 
 static int outcome(int error)
 {
-	return error == 0 ? thrd_success : error == EBUSY ? thrd_busy : error == ETIMEDOUT ? thrd_timedout : error == ENOMEM ? thrd_nomem : thrd_error;
+	return error == 0           ? thrd_success
+	       : error == EBUSY     ? thrd_busy
+	       : error == ETIMEDOUT ? thrd_timedout
+	       : error == ENOMEM    ? thrd_nomem
+	                            : thrd_error;
 }
 
 int thrd_create(thrd_t *thread, thrd_start_t function, void *arg)
 {
-	struct start *start = pl_malloc(sizeof *start);
+	struct start *start = pl_malloc(sizeof(*start));
 
 	start->run = function;
 	start->arg = arg;
@@ -65,7 +74,8 @@ int mtx_init(mtx_t *mutex, int type)
 	int error;
 
 	pthread_mutexattr_init(&attributes);
-	pthread_mutexattr_settype(&attributes, type & mtx_recursive ? PTHREAD_MUTEX_RECURSIVE : PTHREAD_MUTEX_NORMAL);
+	pthread_mutexattr_settype(&attributes,
+	                          type & mtx_recursive ? PTHREAD_MUTEX_RECURSIVE : PTHREAD_MUTEX_NORMAL);
 	error = pthread_mutex_init((pthread_mutex_t *)mutex, &attributes);
 	pthread_mutexattr_destroy(&attributes);
 	return outcome(error);
@@ -123,6 +133,6 @@ int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct
 
 #else
 
-typedef int pl_tsan_is_not_here; // a file must hold something
+typedef int pl_tsan_is_not_here; // ISO C forbids an empty translation unit
 
 #endif

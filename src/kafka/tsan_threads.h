@@ -1,4 +1,4 @@
-// Under ThreadSanitizer only: makes it see the threads of librdkafka. See tsan.c.
+// ThreadSanitizer only: makes librdkafka's threads visible to it. See tsan_threads.c.
 #pragma once
 
 #if defined(__SANITIZE_THREAD__)
@@ -10,7 +10,9 @@
 #endif
 
 #ifdef PL_TSAN
-void pl_tsan_sees_threads(void); // to be called by whoever uses librdkafka, so that the linker takes these functions
+void pl_tsan_threads_link(
+	// users of librdkafka call this, so that the linker includes these functions
+	void);
 #else
-#define pl_tsan_sees_threads() ((void)0)
+#define pl_tsan_threads_link() ((void)0)
 #endif

@@ -1,23 +1,33 @@
-// Activating: one policy put in force in a running daemon, and nothing else changed.
+// Activating: one policy is put in force in a running daemon, and nothing else changes.
 //
-// Stands beside ops/reload. The configuration in force is derived anew with that one policy, and published to the two threads that know of policies: the
-// relay, which tells every region what decides here, and the applier, which then shows open siblings anew. Whoever asks, the gate is asked here again.
-// Invariant: what is in force afterwards differs from what was in force before in one policy. Threads: any; one at a time, as with reloads.
-#include "ops/daemon.h"
+// Derives a configuration from the one in force, with that one policy replaced, and
+// publishes it to the two threads that use policies: the relay, which tells every region
+// which policies decide here, and the applier, which then re-resolves open siblings. The
+// verifier runs here even if plist-admin has run it already.
+// Invariant: the configurations in force before and after differ in one policy. Threads:
+// any; one activation or reload at a time.
+#include "ops/activate.h"
 
 #include <string.h>
 
+#include "apply/apply.h"
 #include "base/log.h"
 #include "config/derive.h"
-#include "replicate/gate.h"
+#include "ops/members.h"
+#include "ops/ops_private.h"
+#include "relay/relay.h"
+#include "verify/admission.h"
 
-#define TEXT_MAX ((size_t)256 * 1024) // as a file's
+#define TEXT_MAX        ((size_t)256 * 1024) // the same as for files
 #define PATH_LENGTH_MAX 1024
 
 // What a request asks for.
-struct wish { const char *resource, *path, *text; };
+struct wish {
+	const char *resource, *path, *text;
+};
 
-// Whether the path may be a policy's: not that of a handler or a module that other scripts use.
+// Whether a policy may have this path: not if it is that of a handler, or of a module
+// that other scripts use.
 static bool path_ok(const struct pl_config *config, const char *path)
 {
 	size_t len = strlen(path);
@@ -29,55 +39,51 @@ static bool path_ok(const struct pl_config *config, const char *path)
 	return strncmp(path, "policies/", 9) == 0 || !pl_config_source(config, path);
 }
 
-static int read_wish(const cJSON *request, const struct pl_config *config, struct wish *wish_r, struct pl_error *err)
+static int read_wish(const cJSON *request, const struct pl_config *config, struct wish *wish_r,
+                     struct pl_error *err)
 {
 	wish_r->resource = pl_json_string(request, "resource");
 	wish_r->path = pl_json_string(request, "path");
 	wish_r->text = pl_json_string(request, "text");
 	if (!wish_r->resource || !wish_r->path || !wish_r->text)
-		return pl_error_set(err, PL_EINVAL, "resource, path and text are needed");
+		return pl_error_set(err, PL_EINVAL, "\"resource\", \"path\" and \"text\" are required");
 	if (!pl_config_resource(config, wish_r->resource))
-		return pl_error_set(err, PL_ENOTFOUND, "this daemon has no resource \"%s\"", wish_r->resource);
+		return pl_error_set(err, PL_ENOTFOUND, "this daemon has no resource \"%s\"",
+		                    wish_r->resource);
 	if (!path_ok(config, wish_r->path))
-		return pl_error_set(err, PL_EINVAL, "\"%s\" is no name of a policy: it ends in .lua, and no handler or module has it", wish_r->path);
+		return pl_error_set(
+			err, PL_EINVAL,
+			"\"%s\" cannot be the path of a policy: it must end in .lua and must not be that of "
+			"a handler or module",
+			wish_r->path);
 	if (strlen(wish_r->text) > TEXT_MAX)
 		return pl_error_set(err, PL_EINVAL, "the policy is longer than %zu bytes", TEXT_MAX);
 	return 0;
 }
 
-static const struct pl_policy_facts *facts_of(const struct pl_loaded *loaded, const char *resource)
-{
-	for (int i = 0; i < loaded->npolicies; i++)
-		if (!loaded->policies[i].shadow && strcmp(loaded->policies[i].resource, resource) == 0)
-			return &loaded->policies[i];
-	return NULL;
-}
-
-static void text(struct pl_buf *buf, const char *name, const char *value)
-{
-	pl_buf_printf(buf, ",\"%s\":", name);
-	pl_buf_add_json(buf, value, strlen(value));
-}
-
-static void tell(struct pl_buf *members, const struct pl_loaded *old, const struct pl_loaded *loaded, const char *name)
+static void report(struct pl_buf *members, const struct pl_loaded *old, const struct pl_loaded *loaded,
+                   const char *name)
 {
 	const struct pl_config *as_loaded = pl_config_as_loaded(loaded->config);
 	const struct pl_resource *resource = pl_config_resource(loaded->config, name);
-	const struct pl_policy_facts *was = facts_of(old, name), *is = facts_of(loaded, name);
-	text(members, "name", is->name);
-	text(members, "sha256", is->sha256);
+	const struct pl_policy_facts *was = pl_loaded_policy(old, name), *is = pl_loaded_policy(loaded, name);
+	pl_members_add_text(members, "name", is->name);
+	pl_members_add_text(members, "sha256", is->sha256);
 	pl_buf_printf(members, ",\"was\":{\"sha256\":\"%s\"", was->sha256);
-	text(members, "name", was->name);
-	text(members, "path", was->path);
+	pl_members_add_text(members, "name", was->name);
+	pl_members_add_text(members, "path", was->path);
 	pl_buf_addc(members, '}');
-	text(members, "yaml", as_loaded->file);
-	text(members, "yaml_policy", as_loaded->resources[resource->index].policy);
-	text(members, "lua", as_loaded->lua_root);
-	pl_buf_printf(members, ",\"lasts\":%s", pl_config_policy_lasts(loaded->config, resource) ? "true" : "false");
-	pl_notice("activate: %s is decided by %s, sha256 %.12s, from now on; it was %s, sha256 %.12s", name, is->path, is->sha256, was->path, was->sha256);
+	pl_members_add_text(members, "yaml", as_loaded->file);
+	pl_members_add_text(members, "yaml_policy", as_loaded->resources[resource->index].policy);
+	pl_members_add_text(members, "lua", as_loaded->lua_root);
+	pl_buf_printf(members, ",\"lasts\":%s",
+	              pl_config_derive_policy_lasts(loaded->config, resource) ? "true" : "false");
+	pl_notice("activate: policy %s, sha256 %.12s, is in force for resource %s; it replaces %s, sha256 "
+	          "%.12s",
+	          is->path, is->sha256, name, was->path, was->sha256);
 }
 
-// The old one is given back: what is told of it comes from it.
+// Returns the configuration that was in force, which the report still needs.
 static struct pl_loaded *publish(struct pl_daemon *daemon, struct pl_loaded *loaded)
 {
 	const struct pl_config *config = loaded->config;
@@ -91,42 +97,48 @@ static struct pl_loaded *publish(struct pl_daemon *daemon, struct pl_loaded *loa
 	return old;
 }
 
-static int refuse(const struct wish *wish, const struct pl_problems *problems, struct pl_buf *members, struct pl_error *err)
+static int refuse(const struct wish *wish, const struct pl_diagnostics *diagnostics, struct pl_buf *members,
+                  struct pl_error *err)
 {
-	const char *first = "it cannot be loaded";
-	for (int i = problems->n - 1; i >= 0; i--)
-		if (!problems->lines[i].warning)
-			first = problems->lines[i].text;
-	pl_daemon_list_problems(members, "problems", problems, false);
-	pl_warning("activate: %s was refused, and nothing was changed: %s", wish->path, first);
+	const char *first = "the policy cannot be loaded";
+	for (int i = diagnostics->n - 1; i >= 0; i--)
+		if (!diagnostics->lines[i].warning)
+			first = diagnostics->lines[i].text;
+	pl_members_add_diagnostics(members, "problems", diagnostics, false);
+	pl_warning("activate: policy %s was refused; nothing was changed: %s", wish->path, first);
 	return pl_error_set(err, PL_EINVAL, "%s", first);
 }
 
-static int activate(struct pl_daemon *daemon, const struct pl_config *base, const struct wish *wish, struct pl_buf *members, struct pl_error *err)
+static int activate(struct pl_daemon *daemon, const struct pl_config *base, const struct wish *wish,
+                    struct pl_buf *members, struct pl_error *err)
 {
-	struct pl_problems problems = {0};
+	struct pl_diagnostics diagnostics = { 0 };
 	const struct pl_resource *resource = pl_config_resource(base, wish->resource);
-	struct pl_config *config = pl_config_replace_policy(base, resource, wish->path, wish->text, strlen(wish->text));
-	struct pl_loaded *loaded = pl_loaded_derived(config, &problems);
+	struct pl_config *config =
+		pl_config_derive_replace_policy(base, resource, wish->path, wish->text, strlen(wish->text));
+	struct pl_loaded *loaded = pl_loaded_derived(daemon->loaded, config, &diagnostics);
 	int code = 0;
-	if (loaded && pl_gate_policy(loaded->config, &loaded->config->resources[resource->index], &problems) > 0)
+	if (loaded && pl_verify_admission_check(loaded->config, &loaded->config->resources[resource->index],
+	                                        &diagnostics) > 0)
 		pl_loaded_free(&loaded);
 	if (loaded) {
 		struct pl_loaded *old = publish(daemon, loaded);
-		tell(members, old, loaded, wish->resource);
+		report(members, old, loaded, wish->resource);
 		pl_loaded_free(&old);
 	} else
-		code = refuse(wish, &problems, members, err);
-	pl_problems_fini(&problems);
+		code = refuse(wish, &diagnostics, members, err);
+	pl_diagnostics_fini(&diagnostics);
 	return code;
 }
 
-int pl_daemon_activate(struct pl_daemon *daemon, const cJSON *request, struct pl_buf *members, struct pl_error *err)
+int pl_activate_policy(struct pl_daemon *daemon, const cJSON *request, struct pl_buf *members,
+                       struct pl_error *err)
 {
-	struct wish wish = {0};
+	struct wish wish = { 0 };
 	pthread_mutex_lock(&daemon->reloading);
 	struct pl_config *base = pl_daemon_config(daemon);
-	int code = atomic_load(&daemon->draining) ? pl_error_set(err, PL_ESTOPPED, "the daemon is stopping") : read_wish(request, base, &wish, err);
+	int code = atomic_load(&daemon->draining) ? pl_error_set(err, PL_ESTOPPED, "the daemon is stopping")
+	                                          : read_wish(request, base, &wish, err);
 	if (code == 0)
 		code = activate(daemon, base, &wish, members, err);
 	pl_config_unref(&base);

@@ -1,6 +1,7 @@
-// The client's side of the operators' socket: what plist-admin asks a running daemon with.
+// The client side of the control socket: how plist-admin sends commands to a running
+// daemon.
 //
-// Stands before ops/control.c, in another process. Invariant: never waits longer than it was told.
+// Invariant: never waits longer than its timeout.
 // Threads: any.
 #include "ops/control.h"
 
@@ -15,16 +16,16 @@
 #include "base/sockfile.h"
 
 #define ANSWER_MAX (4u << 20)
-static const struct pl_json_limits answer_limits = {ANSWER_MAX, 16, 200000};
+static const struct pl_json_limits answer_limits = { ANSWER_MAX, 16, 200000 };
 
-// Waits until the socket can do `events`; PL_ETIMEOUT when the time is over.
+// Waits until the socket is ready for `events`; PL_ETIMEOUT at the deadline.
 static int wait_for(int fd, short events, int64_t deadline_us, struct pl_error *err)
 {
 	for (;;) {
 		int64_t left_us = deadline_us - pl_mono_us();
 		if (left_us <= 0)
 			return pl_error_set(err, PL_ETIMEOUT, "no answer in time");
-		struct pollfd pfd = {.fd = fd, .events = events};
+		struct pollfd pfd = { .fd = fd, .events = events };
 		int n = poll(&pfd, 1, (int)(left_us / 1000) + 1);
 		if (n > 0)
 			return 0;
@@ -42,12 +43,13 @@ static int open_socket(const char *path, int64_t deadline_us, struct pl_error *e
 	if (fd < 0)
 		return pl_error_set(err, PL_EINTERNAL, "socket: %s", strerror(errno));
 	while (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
-		// A UNIX socket whose queue is full says EAGAIN and offers nothing to wait for.
+		// connect() on a UNIX socket with a full queue returns EAGAIN, and there
+		// is nothing to poll for.
 		if (errno == EAGAIN && pl_mono_us() < deadline_us) {
 			poll(NULL, 0, 20);
 			continue;
 		}
-		pl_error_set(err, PL_EUNAVAIL, "nobody listens there: %s", strerror(errno));
+		pl_error_set(err, PL_EUNAVAIL, "no daemon is listening: %s", strerror(errno));
 		close(fd);
 		return PL_EUNAVAIL;
 	}
@@ -56,7 +58,7 @@ static int open_socket(const char *path, int64_t deadline_us, struct pl_error *e
 
 static int send_line(int fd, const char *request, int64_t deadline_us, struct pl_error *err)
 {
-	struct pl_buf line = {0};
+	struct pl_buf line = { 0 };
 	pl_buf_adds(&line, request);
 	pl_buf_addc(&line, '\n');
 	int code = 0;
@@ -67,7 +69,8 @@ static int send_line(int fd, const char *request, int64_t deadline_us, struct pl
 		else if (errno == EAGAIN)
 			code = wait_for(fd, POLLOUT, deadline_us, err);
 		else if (errno != EINTR)
-			code = pl_error_set(err, PL_EUNAVAIL, "the daemon hung up: %s", strerror(errno));
+			code = pl_error_set(err, PL_EUNAVAIL, "the daemon closed the connection: %s",
+			                    strerror(errno));
 	}
 	pl_buf_fini(&line);
 	return code;
@@ -83,18 +86,22 @@ static int receive_line(int fd, struct pl_buf *line, int64_t deadline_us, struct
 		if (n > 0)
 			pl_buf_add(line, piece, (size_t)n);
 		else if (n == 0)
-			return pl_error_set(err, PL_EUNAVAIL, "the daemon hung up before it had answered");
+			return pl_error_set(err, PL_EUNAVAIL,
+			                    "the daemon closed the connection without an "
+			                    "answer");
 		else if (errno == EAGAIN) {
 			int code = wait_for(fd, POLLIN, deadline_us, err);
 			if (code != 0)
 				return code;
 		} else if (errno != EINTR)
-			return pl_error_set(err, PL_EUNAVAIL, "the daemon hung up: %s", strerror(errno));
+			return pl_error_set(err, PL_EUNAVAIL, "the daemon closed the connection: %s",
+			                    strerror(errno));
 	}
 	return 0;
 }
 
-int pl_control_ask(const char *path, const char *request, int64_t timeout_us, cJSON **answer_r, struct pl_error *err)
+int pl_control_ask(const char *path, const char *request, int64_t timeout_us, cJSON **answer_r,
+                   struct pl_error *err)
 {
 	int64_t deadline_us = pl_mono_us() + timeout_us;
 	struct pl_error own;
@@ -105,7 +112,7 @@ int pl_control_ask(const char *path, const char *request, int64_t timeout_us, cJ
 		pl_error_prefix(err, "%s", path);
 		return fd;
 	}
-	struct pl_buf line = {0};
+	struct pl_buf line = { 0 };
 	int code = send_line(fd, request, deadline_us, err);
 	if (code == 0)
 		code = receive_line(fd, &line, deadline_us, err);

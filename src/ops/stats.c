@@ -1,9 +1,11 @@
-// Counters of the workers, and their sum as Prometheus text.
+// Counters of the workers, and their sums as Prometheus text.
 //
-// Stands beside the way of a request: http/listener reports each answer, record/store each transaction.
-// A block is written by one thread with relaxed atomics (a plain addition on the machines we run on) and read by others at any time: a scrape may
-// see a request counted whose duration is not yet, never a torn number. Rows are added and never taken away, so a reload keeps what was counted.
-// Invariant: a row is published, by the release of `nrows`, after its names are written.
+// http/listener reports each answer, store/store each transaction. One thread writes a
+// block with relaxed atomics (plain additions on our machines), and others read it at any
+// time: a scrape may see a request before its duration, but never a torn number. Rows are
+// never removed, so counts survive a reload.
+// Invariant: a row is published, by the release of `nrows`, only after its names are
+// written.
 // Threads: see each function.
 #include "ops/stats.h"
 
@@ -12,16 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
-#define BLOCKS_MAX 256
-#define ROWS_MAX 256     // routes that were ever answered; what is more is counted as "other"
-#define STATUSES_MAX 24  // of one route
-#define NBUCKETS 14
-#define NSIZES 8
+#define BLOCKS_MAX   PL_WORKERS_MAX
+#define ROWS_MAX     256 // routes that were answered; further ones count as "other"
+#define STATUSES_MAX 24  // per route
+#define NBUCKETS     14
+#define NSIZES       8
 
-static const double buckets_s[NBUCKETS] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
-static const int sizes[NSIZES] = {1, 2, 4, 8, 16, 32, 64, 128};
+static const double buckets_s[NBUCKETS] = { 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+	                                    0.1,    0.25,  0.5,    1,     2.5,  5,     10 };
+static const int sizes[NSIZES] = { 1, 2, 4, 8, 16, 32, 64, 128 };
 
 typedef _Atomic uint64_t counter;
 
@@ -53,7 +57,7 @@ struct pl_stats {
 	struct pl_stats_block *blocks[BLOCKS_MAX];
 };
 
-// Only one thread writes a counter, so nothing is lost between the two halves.
+// Only one thread writes a counter, so load and store need not be one atomic operation.
 static void add(counter *c, uint64_t n)
 {
 	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
@@ -84,16 +88,16 @@ static void block_free(struct pl_stats_block *block)
 	free(block);
 }
 
-void pl_stats_free(struct pl_stats **stats_r)
+void pl_stats_free(struct pl_stats **stats_p)
 {
-	struct pl_stats *stats = *stats_r;
+	struct pl_stats *stats = *stats_p;
 	if (!stats)
 		return;
 	for (int i = 0; i < stats->nblocks; i++)
 		block_free(stats->blocks[i]);
 	pthread_mutex_destroy(&stats->lock);
 	free(stats);
-	*stats_r = NULL;
+	*stats_p = NULL;
 }
 
 struct pl_stats_block *pl_stats_block_new(struct pl_stats *stats)
@@ -102,7 +106,7 @@ struct pl_stats_block *pl_stats_block_new(struct pl_stats *stats)
 	pthread_mutex_init(&block->lock, NULL);
 	pthread_mutex_lock(&stats->lock);
 	if (stats->nblocks == BLOCKS_MAX)
-		pl_die("more than %d threads count", BLOCKS_MAX);
+		pl_die("more than %d threads have counters", BLOCKS_MAX);
 	stats->blocks[stats->nblocks] = block;
 	atomic_fetch_add(&stats->nblocks, 1);
 	pthread_mutex_unlock(&stats->lock);
@@ -136,7 +140,7 @@ static void count_status(struct row *row, int status)
 			add(&row->statuses[i].n, 1);
 			return;
 		}
-	if (n == STATUSES_MAX) { // a handler that answers with everything there is
+	if (n == STATUSES_MAX) { // a handler that uses very many statuses
 		add(&row->statuses[STATUSES_MAX - 1].n, 1);
 		return;
 	}
@@ -169,12 +173,25 @@ void pl_stats_sample(struct pl_stats_block *block, const struct pl_stats_sample 
 {
 	pthread_mutex_lock(&block->lock);
 	block->sample = *sample;
+	block->sample.taken_us = pl_mono_us();
 	pthread_mutex_unlock(&block->lock);
 }
 
 int pl_stats_blocks(const struct pl_stats *stats)
 {
 	return atomic_load(&stats->nblocks);
+}
+
+int64_t pl_stats_age_us(const struct pl_stats *stats)
+{
+	int64_t now_us = pl_mono_us(), oldest_us = now_us;
+	for (int i = 0; i < pl_stats_blocks(stats); i++) {
+		struct pl_stats_sample sample;
+		pl_stats_get_sample(stats, i, &sample);
+		if (sample.taken_us && sample.taken_us < oldest_us)
+			oldest_us = sample.taken_us;
+	}
+	return now_us - oldest_us;
 }
 
 void pl_stats_get_sample(const struct pl_stats *stats, int i, struct pl_stats_sample *sample_r)
@@ -205,7 +222,8 @@ struct sum {
 static struct sum_row *sum_row_of(struct sum *sum, const struct row *row)
 {
 	for (int i = 0; i < sum->n; i++)
-		if (strcmp(sum->rows[i].path, row->path) == 0 && strcmp(sum->rows[i].method, row->method) == 0)
+		if (strcmp(sum->rows[i].path, row->path) == 0 &&
+		    strcmp(sum->rows[i].method, row->method) == 0)
 			return &sum->rows[i];
 	sum->rows = pl_realloc(sum->rows, (size_t)(sum->n + 1) * sizeof(sum->rows[0]));
 	struct sum_row *added = &sum->rows[sum->n++];
@@ -249,7 +267,7 @@ static int by_name(const void *a, const void *b)
 	return order ? order : strcmp(x->method, y->method);
 }
 
-// Paths are the configuration's, in which a quote or a backslash may stand.
+// Paths come from the configuration and may contain quotes and backslashes.
 static void label(struct pl_buf *buf, const char *text)
 {
 	for (; *text; text++) {
@@ -270,19 +288,22 @@ static void labels(struct pl_buf *buf, const struct sum_row *row)
 
 static void print_requests(struct pl_buf *buf, const struct sum *sum)
 {
-	pl_buf_adds(buf, "# HELP plist_http_requests_total Answers, by route and status.\n# TYPE plist_http_requests_total counter\n");
+	pl_buf_adds(buf, "# HELP plist_http_requests_total Answered requests, by route and status.\n# TYPE "
+	                 "plist_http_requests_total counter\n");
 	for (int i = 0; i < sum->n; i++)
 		for (int s = 0; s < sum->rows[i].nstatuses; s++) {
 			pl_buf_adds(buf, "plist_http_requests_total");
 			labels(buf, &sum->rows[i]);
-			pl_buf_printf(buf, ",status=\"%d\"} %llu\n", sum->rows[i].statuses[s].status, (unsigned long long)sum->rows[i].statuses[s].n);
+			pl_buf_printf(buf, ",status=\"%d\"} %llu\n", sum->rows[i].statuses[s].status,
+			              (unsigned long long)sum->rows[i].statuses[s].n);
 		}
 }
 
 static void print_durations(struct pl_buf *buf, const struct sum *sum)
 {
-	pl_buf_adds(buf, "# HELP plist_http_request_duration_seconds From the request line to the answer being ready.\n"
-	                 "# TYPE plist_http_request_duration_seconds histogram\n");
+	pl_buf_adds(buf,
+	            "# HELP plist_http_request_duration_seconds Time from the request line until the answer "
+	            "is ready.\n# TYPE plist_http_request_duration_seconds histogram\n");
 	for (int i = 0; i < sum->n; i++) {
 		uint64_t count = 0;
 		for (int b = 0; b <= NBUCKETS; b++) {
@@ -290,13 +311,15 @@ static void print_durations(struct pl_buf *buf, const struct sum *sum)
 			pl_buf_adds(buf, "plist_http_request_duration_seconds_bucket");
 			labels(buf, &sum->rows[i]);
 			if (b < NBUCKETS)
-				pl_buf_printf(buf, ",le=\"%g\"} %llu\n", buckets_s[b], (unsigned long long)count);
+				pl_buf_printf(buf, ",le=\"%g\"} %llu\n", buckets_s[b],
+				              (unsigned long long)count);
 			else
 				pl_buf_printf(buf, ",le=\"+Inf\"} %llu\n", (unsigned long long)count);
 		}
 		pl_buf_adds(buf, "plist_http_request_duration_seconds_sum");
 		labels(buf, &sum->rows[i]);
-		pl_buf_printf(buf, "} %.6f\nplist_http_request_duration_seconds_count", (double)sum->rows[i].sum_us / 1e6);
+		pl_buf_printf(buf, "} %.6f\nplist_http_request_duration_seconds_count",
+		              (double)sum->rows[i].sum_us / 1e6);
 		labels(buf, &sum->rows[i]);
 		pl_buf_printf(buf, "} %llu\n", (unsigned long long)count);
 	}
@@ -305,24 +328,27 @@ static void print_durations(struct pl_buf *buf, const struct sum *sum)
 static void print_batches(struct pl_buf *buf, const struct pl_stats *stats, int nblocks)
 {
 	uint64_t count = 0, total = 0;
-	pl_buf_adds(buf, "# HELP plist_write_batch_size Writes in one batch.\n# TYPE plist_write_batch_size histogram\n");
+	pl_buf_adds(buf, "# HELP plist_write_batch_size Writes per batch.\n# TYPE plist_write_batch_size "
+	                 "histogram\n");
 	for (int s = 0; s <= NSIZES; s++) {
 		for (int i = 0; i < nblocks; i++)
 			count += get(&stats->blocks[i]->batches[s]);
 		if (s < NSIZES)
-			pl_buf_printf(buf, "plist_write_batch_size_bucket{le=\"%d\"} %llu\n", sizes[s], (unsigned long long)count);
+			pl_buf_printf(buf, "plist_write_batch_size_bucket{le=\"%d\"} %llu\n", sizes[s],
+			              (unsigned long long)count);
 		else
-			pl_buf_printf(buf, "plist_write_batch_size_bucket{le=\"+Inf\"} %llu\n", (unsigned long long)count);
+			pl_buf_printf(buf, "plist_write_batch_size_bucket{le=\"+Inf\"} %llu\n",
+			              (unsigned long long)count);
 	}
 	for (int i = 0; i < nblocks; i++)
 		total += get(&stats->blocks[i]->batch_sum);
-	pl_buf_printf(buf, "plist_write_batch_size_sum %llu\nplist_write_batch_size_count %llu\n", (unsigned long long)total,
-	              (unsigned long long)count);
+	pl_buf_printf(buf, "plist_write_batch_size_sum %llu\nplist_write_batch_size_count %llu\n",
+	              (unsigned long long)total, (unsigned long long)count);
 }
 
 void pl_stats_print(struct pl_buf *buf, const struct pl_stats *stats)
 {
-	struct sum sum = {0};
+	struct sum sum = { 0 };
 	int nblocks = pl_stats_blocks(stats);
 	for (int i = 0; i < nblocks; i++)
 		sum_block(&sum, stats->blocks[i]);

@@ -1,7 +1,9 @@
-// What a client sends for a record, checked field by field and turned into the texts that PostgreSQL would print.
+// What a client sends for a record, checked field by field and turned into the texts that
+// PostgreSQL would print.
 //
-// Stands before the store: a value that passes here is one that the column takes and gives back in the same spelling. That is why a
-// number with more digits than the column keeps is a fault, not something to be rounded in silence.
+// A value that passes here is one that the column accepts and returns in the same
+// spelling. So a number with more digits than the column keeps is a fault; it is not
+// rounded silently.
 // Threads: any; nothing is shared.
 #include "record/record.h"
 
@@ -31,7 +33,7 @@ static void number_split(struct pl_arena *arena, const char *text, struct number
 	for (at += r->negative; *at && *at != 'e' && *at != 'E'; at++) {
 		if (*at == '.') {
 			fraction = true;
-		} else if (r->n == 0 && *at == '0') { // a leading zero moves the point only
+		} else if (r->n == 0 && *at == '0') { // a leading zero only moves the point
 			r->point -= fraction;
 		} else {
 			r->digits[r->n++] = *at;
@@ -52,7 +54,8 @@ static void number_split(struct pl_arena *arena, const char *text, struct number
 		*r = (struct number){ .digits = r->digits };
 }
 
-// In PostgreSQL's spelling for NUMERIC(precision, scale): all digits of the scale are there.
+// In PostgreSQL's spelling of a NUMERIC(precision, scale): with all digits of the
+// scale.
 static const char *number_join(struct pl_arena *arena, const struct number *d, int scale)
 {
 	size_t whole = d->point > 0 ? (size_t)d->point : 1;
@@ -87,7 +90,8 @@ static const char *bounds_fault(struct pl_arena *arena, const struct pl_field *f
 	return NULL;
 }
 
-static const char *decimal_fault(struct pl_arena *arena, const struct pl_field *field, const cJSON *value, const char **text_r)
+static const char *decimal_fault(struct pl_arena *arena, const struct pl_field *field, const cJSON *value,
+                                 const char **text_r)
 {
 	int whole = field->precision - field->scale;
 	struct number d;
@@ -103,20 +107,22 @@ static const char *decimal_fault(struct pl_arena *arena, const struct pl_field *
 	return bounds_fault(arena, field, *text_r);
 }
 
-static const char *integer_fault(struct pl_arena *arena, const struct pl_field *field, const cJSON *value, const char **text_r)
+static const char *integer_fault(struct pl_arena *arena, const struct pl_field *field, const cJSON *value,
+                                 const char **text_r)
 {
-	char digits[PL_DIGITS_SIZE];
+	char digits[PL_BUF_DIGITS_SIZE];
 	int64_t number;
 
 	if (!pl_json_is_number(value) || pl_json_int64(value, &number) < 0)
 		return "must be an integer";
 	if (number < INT_MIN || number > INT_MAX)
 		return "must be an integer of 32 bits";
-	*text_r = pl_arena_strdup(arena, pl_digits_i64(digits, number));
+	*text_r = pl_arena_strdup(arena, pl_buf_digits_i64(digits, number));
 	return bounds_fault(arena, field, *text_r);
 }
 
-static const char *string_fault(struct pl_arena *arena, const struct pl_field *field, const cJSON *value, const char **text_r)
+static const char *string_fault(struct pl_arena *arena, const struct pl_field *field, const cJSON *value,
+                                const char **text_r)
 {
 	int characters = 0;
 
@@ -130,18 +136,16 @@ static const char *string_fault(struct pl_arena *arena, const struct pl_field *f
 	return NULL;
 }
 
-const char *pl_field_fault(struct pl_arena *arena, const struct pl_field *field, const cJSON *value, const char **text_r)
+const char *pl_changes_check_field(struct pl_arena *arena, const struct pl_field *field, const cJSON *value,
+                                   const char **text_r)
 {
 	*text_r = NULL;
 	if (cJSON_IsNull(value))
 		return field->required ? "must not be null" : NULL;
 	switch (field->type) {
-	case PL_FIELD_DECIMAL:
-		return decimal_fault(arena, field, value, text_r);
-	case PL_FIELD_INTEGER:
-		return integer_fault(arena, field, value, text_r);
-	case PL_FIELD_STRING:
-		return string_fault(arena, field, value, text_r);
+	case PL_FIELD_DECIMAL: return decimal_fault(arena, field, value, text_r);
+	case PL_FIELD_INTEGER: return integer_fault(arena, field, value, text_r);
+	case PL_FIELD_STRING: return string_fault(arena, field, value, text_r);
 	case PL_FIELD_BOOLEAN:
 		if (!cJSON_IsBool(value))
 			return "must be true or false";
@@ -151,33 +155,20 @@ const char *pl_field_fault(struct pl_arena *arena, const struct pl_field *field,
 	return "has no known type";
 }
 
-struct faults {
-	struct pl_arena *arena;
-	struct pl_fault *first, **end;
-	int n;
-};
-
-// `name` NULL: the fault is the whole body's.
-static void fault_add(struct faults *faults, const char *name, const char *detail)
+const char *pl_changes_check_field_type(struct pl_arena *arena, const struct pl_field *field,
+                                        const cJSON *value, const char **text_r, const char **unfit_r)
 {
-	struct pl_fault *fault = pl_arena_alloc(faults->arena, sizeof *fault);
-	char *pointer = pl_arena_alloc(faults->arena, name ? 2 * strlen(name) + 2 : 1), *at = pointer;
+	struct pl_field open = *field;
+	const char *fault;
 
-	if (name)
-		*at++ = '/';
-	for (; name && *name; name++) {
-		if (*name == '~' || *name == '/') { // RFC 6901
-			*at++ = '~';
-			*at++ = *name == '~' ? '0' : '1';
-		} else {
-			*at++ = *name;
-		}
-	}
-	fault->pointer = pointer;
-	fault->detail = detail;
-	*faults->end = fault;
-	faults->end = &fault->next;
-	faults->n++;
+	open.required = false;
+	open.min = open.max = NULL;
+	open.max_length = INT_MAX;
+	fault = pl_changes_check_field(arena, &open, value, text_r);
+	if (!fault || field->type != PL_FIELD_DECIMAL || !pl_json_is_number(value))
+		return fault;
+	*unfit_r = fault;
+	return NULL;
 }
 
 static bool listed(const char *const *names, const char *name)
@@ -188,36 +179,38 @@ static bool listed(const char *const *names, const char *name)
 	return false;
 }
 
-int pl_changes_parse(struct pl_arena *arena, const struct pl_resource *resource, enum pl_body_kind kind, const cJSON *body,
-                     const char *const *also, struct pl_changes *changes_r, struct pl_fault **faults_r)
+struct pl_fault *pl_changes_parse(struct pl_arena *arena, const struct pl_resource *resource,
+                                  enum pl_body_kind kind, const cJSON *body, const char *const *also,
+                                  struct pl_changes *changes_r)
 {
-	struct faults faults = { .arena = arena, .end = &faults.first };
+	struct pl_fault *faults = NULL, **last = &faults;
 	const cJSON *member;
 	bool any = false;
 
-	changes_r->values = pl_arena_alloc(arena, sizeof changes_r->values[0] * (size_t)resource->nfields);
-	changes_r->set = pl_arena_alloc(arena, sizeof changes_r->set[0] * (size_t)resource->nfields);
+	changes_r->values = pl_arena_alloc(arena, sizeof(changes_r->values[0]) * (size_t)resource->nfields);
+	changes_r->set = pl_arena_alloc(arena, sizeof(changes_r->set[0]) * (size_t)resource->nfields);
 	if (!cJSON_IsObject(body))
-		fault_add(&faults, NULL, "must be a JSON object");
+		last = pl_fault_add(arena, last, "", "must be a JSON object");
 	for (member = cJSON_IsObject(body) ? body->child : NULL; member; member = member->next) {
-		int i = pl_resource_field(resource, member->string, strlen(member->string));
+		int i = pl_config_field(resource, member->string, strlen(member->string));
 		const char *fault;
 
 		if (i < 0) {
 			if (!listed(also, member->string))
-				fault_add(&faults, member->string, "is not a field of this resource");
+				last = pl_fault_add(arena, last, pl_fault_pointer(arena, member->string),
+				                    "is not a field of this resource");
 			continue;
 		}
 		any = changes_r->set[i] = true;
-		fault = pl_field_fault(arena, &resource->fields[i], member, &changes_r->values[i]);
+		fault = pl_changes_check_field(arena, &resource->fields[i], member, &changes_r->values[i]);
 		if (fault)
-			fault_add(&faults, member->string, fault);
+			last = pl_fault_add(arena, last, pl_fault_pointer(arena, member->string), fault);
 	}
 	for (int i = 0; kind == PL_BODY_CREATE && cJSON_IsObject(body) && i < resource->nfields; i++)
 		if (resource->fields[i].required && !changes_r->set[i])
-			fault_add(&faults, resource->fields[i].name, "is required");
-	if (kind == PL_BODY_UPDATE && cJSON_IsObject(body) && !any && faults.n == 0)
-		fault_add(&faults, NULL, "names no field to change");
-	*faults_r = faults.first;
-	return faults.n;
+			last = pl_fault_add(arena, last, pl_fault_pointer(arena, resource->fields[i].name),
+			                    "is required");
+	if (kind == PL_BODY_UPDATE && cJSON_IsObject(body) && !any && !faults)
+		pl_fault_add(arena, last, "", "names no field to change");
+	return faults;
 }

@@ -1,7 +1,8 @@
-// Records as JSON: printed for clients, for remembered answers and for events alike, and read back from an event.
+// Records as JSON: one form for clients, remembered answers and events; and read back
+// from an event.
 //
-// Stands between PostgreSQL's texts and everything that is shown of a record. The batch statements build the same text inside the
-// database (record/statement.c); a test compares the two byte by byte.
+// The batch statements build the same text inside the database (store/statement.c); a
+// test compares the two byte by byte.
 // Threads: any; nothing is shared.
 #include "record/record.h"
 
@@ -9,13 +10,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "record/unknown.h"
 
 struct pl_record *pl_record_new(struct pl_arena *arena, const struct pl_resource *resource)
 {
-	struct pl_record *record = pl_arena_alloc(arena, sizeof *record);
+	struct pl_record *record = pl_arena_alloc(arena, sizeof(*record));
 
 	record->resource = resource;
-	record->values = pl_arena_alloc(arena, sizeof record->values[0] * (size_t)resource->nfields);
+	record->values = pl_arena_alloc(arena, sizeof(record->values[0]) * (size_t)resource->nfields);
 	return record;
 }
 
@@ -26,19 +28,29 @@ static void print_value(struct pl_buf *buf, const struct pl_field *field, const 
 		return;
 	}
 	switch (field->type) {
-	case PL_FIELD_DECIMAL: // a NaN or an Infinity that someone put into the column by hand has no place in JSON
-		pl_buf_adds(buf, strpbrk(value, "NI") ? "null" : value);
-		break;
-	case PL_FIELD_INTEGER:
-		pl_buf_adds(buf, value);
-		break;
-	case PL_FIELD_BOOLEAN:
-		pl_buf_adds(buf, value[0] == 't' ? "true" : "false");
-		break;
-	case PL_FIELD_STRING:
-		pl_buf_add_json(buf, value, strlen(value));
-		break;
+	// JSON has no NaN or Infinity, which the column may hold if it was changed by
+	// hand
+	case PL_FIELD_DECIMAL: pl_buf_adds(buf, strpbrk(value, "NI") ? "null" : value); break;
+	case PL_FIELD_INTEGER: pl_buf_adds(buf, value); break;
+	case PL_FIELD_BOOLEAN: pl_buf_adds(buf, value[0] == 't' ? "true" : "false"); break;
+	case PL_FIELD_STRING: pl_buf_add_json(buf, value, strlen(value)); break;
 	}
+}
+
+// A region's name needs no escapes, but something other than plist may have written
+// another text.
+static void print_origin(struct pl_buf *buf, const char *origin)
+{
+	size_t len = strlen(origin);
+
+	if (!pl_vector_region_name_ok(origin, len)) {
+		pl_buf_add_json(buf, origin, len);
+		return;
+	}
+	len = pl_vector_region_len(origin, len); // clients see the region, not its key
+	pl_buf_addc(buf, '"');
+	pl_buf_add(buf, origin, len);
+	pl_buf_addc(buf, '"');
 }
 
 void pl_record_print(struct pl_buf *buf, const struct pl_record *record)
@@ -55,31 +67,48 @@ void pl_record_print(struct pl_buf *buf, const struct pl_record *record)
 		const struct pl_field *field = &record->resource->fields[i];
 
 		pl_buf_adds(buf, ",\"");
-		pl_buf_adds(buf, field->name); // an identifier: needs no escapes
+		pl_buf_adds(buf, field->name); // an identifier needs no escapes
 		pl_buf_adds(buf, "\":");
 		print_value(buf, field, record->values[i]);
 	}
-	pl_buf_adds(buf, ",\"region_origin\":\"");
-	pl_buf_adds(buf, record->region_origin);
-	pl_buf_adds(buf, "\",\"version\":");
+	pl_buf_adds(buf, ",\"region_origin\":");
+	print_origin(buf, record->region_origin);
+	pl_buf_adds(buf, ",\"version\":");
 	pl_buf_add_i64(buf, record->version);
 	pl_buf_adds(buf, ",\"updated_at\":\"");
-	pl_buf_adds(buf, pl_time_format(record->updated_at_us, at));
+	pl_buf_adds(buf, pl_clock_format_time(record->updated_at_us, at));
 	pl_buf_adds(buf, "\"}");
 }
 
-static int parse_fields(struct pl_arena *arena, const cJSON *json, struct pl_record *record, struct pl_error *err)
+static void parse_fields(struct pl_arena *arena, const cJSON *json, struct pl_record *record)
 {
 	for (int i = 0; i < record->resource->nfields; i++) {
 		const struct pl_field *field = &record->resource->fields[i];
 		const cJSON *item = pl_json_get(json, field->name);
-		const char *fault = !item ? (field->required ? "is missing" : NULL)
-		                          : pl_field_fault(arena, field, item, &record->values[i]);
+		const char *unfit = NULL,
+			   *fault = item ? pl_changes_check_field_type(arena, field, item, &record->values[i],
+		                                                       &unfit)
+		                         : NULL;
+
+		if ((fault || unfit) && !record->unfit)
+			record->unfit = pl_arena_printf(arena, "%s %s", field->name, fault ? fault : unfit);
+		record->mistyped |= fault != NULL;
+	}
+}
+
+const char *pl_record_fault(struct pl_arena *arena, const struct pl_resource *resource, const cJSON *json)
+{
+	for (int i = 0; i < resource->nfields; i++) {
+		const struct pl_field *field = &resource->fields[i];
+		const cJSON *item = pl_json_get(json, field->name);
+		const char *text, *fault = item ? pl_changes_check_field(arena, field, item, &text)
+		                           : field->required ? "is missing"
+		                                             : NULL;
 
 		if (fault)
-			return pl_error_set(err, PL_EINVAL, "%s %s", field->name, fault);
+			return pl_arena_printf(arena, "%s %s", field->name, fault);
 	}
-	return 0;
+	return NULL;
 }
 
 int pl_record_parse(struct pl_arena *arena, const struct pl_resource *resource, const cJSON *json,
@@ -90,32 +119,34 @@ int pl_record_parse(struct pl_arena *arena, const struct pl_resource *resource, 
 	int64_t version;
 
 	if (!cJSON_IsObject(json))
-		return pl_error_set(err, PL_EINVAL, "a record is a JSON object, this is none");
-	if (pl_json_int64(pl_json_get(json, "id"), &record->id) < 0 || record->id < 1 || record->id > PL_ID_MAX)
-		return pl_error_set(err, PL_EINVAL, "id is no integer from 1 to 2^53-1");
-	if (parse_fields(arena, json, record, err) < 0)
-		return PL_EINVAL;
+		return pl_error_set(err, PL_EINVAL, "a record must be a JSON object");
+	if (pl_json_int64(pl_json_get(json, "id"), &record->id) < 0)
+		return pl_error_set(err, PL_EINVAL, "id is not an integer");
+	parse_fields(arena, json, record);
+	record->unknown = pl_unknown_collect(arena, resource, json);
 	origin = pl_json_string(json, "region_origin");
-	if (!origin || !pl_region_name_ok(origin, strlen(origin)))
-		return pl_error_set(err, PL_EINVAL, "region_origin is no name of a region");
+	if (!origin || strlen(origin) > PL_REGION_MAX)
+		return pl_error_set(err, PL_EINVAL, "region_origin is not the name of a region");
 	strcpy(record->region_origin, origin);
-	if (pl_json_int64(pl_json_get(json, "version"), &version) < 0 || version < 1 || version > INT32_MAX)
-		return pl_error_set(err, PL_EINVAL, "version is no integer from 1 to 2147483647");
+	if (pl_json_int64(pl_json_get(json, "version"), &version) < 0 || version < INT32_MIN ||
+	    version > INT32_MAX)
+		return pl_error_set(err, PL_EINVAL, "version is not an integer from 1 to 2147483647");
 	record->version = (int32_t)version;
 	at = pl_json_string(json, "updated_at");
-	if (!at || pl_time_parse(at, strlen(at), &record->updated_at_us) < 0)
-		return pl_error_set(err, PL_EINVAL, "updated_at is no RFC 3339 time");
+	if (!at || pl_clock_parse_time(at, strlen(at), &record->updated_at_us) < 0)
+		return pl_error_set(err, PL_EINVAL, "updated_at is not an RFC 3339 time");
 	*record_r = record;
 	return 0;
 }
 
-// ---- our own printing, read back without a JSON parser: every GET and every write's answer goes through here
+// ---- plist's own JSON, read without a JSON parser: every write's answer is read here
 
-// Takes `"key":` and its value off a copy of the text, which is cut up in place. False: not as we print it, or with escapes.
+// Reads `"key":` and its value from a copy of the text, which is cut up in place.
+// False: the text is not as plist prints it, or has escapes.
 static bool scan_member(char **at, const char *key, const char **value_r, bool *quoted_r)
 {
 	size_t len = strlen(key);
-	char *p = *at + 1; // behind the { or , that the end of the last value was written over
+	char *p = *at + 1; // after the { or , that was overwritten to end the last value
 
 	if (p[0] != '"' || strncmp(p + 1, key, len) != 0 || p[len + 1] != '"' || p[len + 2] != ':')
 		return false;
@@ -148,7 +179,7 @@ static bool scan_field(char **at, const struct pl_field *field, const char **val
 		*value_r = NULL;
 		return true;
 	}
-	if (!quoted && strpbrk(*value_r, "NI")) { // NaN, Infinity: no JSON; shown as null
+	if (!quoted && strpbrk(*value_r, "NI")) { // NaN, Infinity: shown as null
 		*value_r = NULL;
 		*is_json_r = false;
 		return true;
@@ -169,32 +200,47 @@ static bool scan(char *at, struct pl_record *record, bool *is_json_r)
 		if (!scan_field(&at, &record->resource->fields[i], &record->values[i], is_json_r))
 			return false;
 	if (!scan_member(&at, "region_origin", &origin, &quoted) || strlen(origin) > PL_REGION_MAX ||
-	    !scan_member(&at, "version", &version, &quoted) || !scan_member(&at, "updated_at", &updated_at, &quoted))
+	    !scan_member(&at, "version", &version, &quoted) ||
+	    !scan_member(&at, "updated_at", &updated_at, &quoted))
 		return false;
 	record->id = strtoll(id, NULL, 10);
 	strcpy(record->region_origin, origin);
 	record->version = (int32_t)strtol(version, NULL, 10);
-	return pl_time_parse(updated_at, strlen(updated_at), &record->updated_at_us) == 0;
+	return pl_clock_parse_time(updated_at, strlen(updated_at), &record->updated_at_us) == 0;
 }
 
-int pl_record_scan(struct pl_arena *arena, const struct pl_resource *resource, const char *json, const char *vector,
-                   struct pl_record **record_r, struct pl_error *err)
+void pl_record_take_vector(struct pl_record *record, const char *text, size_t len)
 {
-	static const struct pl_json_limits any = { .bytes = 1 << 30, .depth = 2, .nodes = 1 << 16 }; // it is in the table already
+	if (pl_vector_parse(&record->vector, text, len) == 0)
+		return;
+	record->guessed = true;
+	record->vector.n = 0;
+	if (record->version > 0)
+		pl_vector_set(&record->vector, record->region_origin, record->version);
+}
+
+int pl_record_scan(struct pl_arena *arena, const struct pl_resource *resource, const char *json,
+                   const char *vector, struct pl_record **record_r, struct pl_error *err)
+{
+	static const struct pl_json_limits any = { .bytes = 1 << 30,
+		                                   .depth = 2,
+		                                   .nodes = 1 << 16 }; // the database holds it already
 	struct pl_record *record = pl_record_new(arena, resource);
 	size_t len = strlen(json);
 	bool is_json = true;
 
-	if (!scan(pl_arena_strndup(arena, json, len), record, &is_json)) { // escapes in a string, mostly
+	if (!scan(pl_arena_strndup(arena, json, len), record, &is_json)) { // usually escapes in a string
 		cJSON *parsed = pl_json_parse(json, len, &any, err);
 		int code = parsed ? pl_record_parse(arena, resource, parsed, &record, err) : PL_EINVAL;
 
 		cJSON_Delete(parsed);
+		if (code == 0 && record->mistyped)
+			code = pl_error_set(err, PL_EINVAL, "%s", record->unfit);
 		if (code < 0)
 			return pl_error_prefix(err, "the database's own record");
 	}
-	if (vector && pl_vector_parse(&record->vector, vector, strlen(vector)) < 0)
-		return pl_error_set(err, PL_EINTERNAL, "record %lld has no vector that can be read: %.100s", (long long)record->id, vector);
+	if (vector)
+		pl_record_take_vector(record, vector, strlen(vector));
 	record->json = is_json ? pl_arena_strndup(arena, json, len) : NULL;
 	*record_r = record;
 	return 0;

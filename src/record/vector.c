@@ -1,10 +1,14 @@
-// Version vectors: kept sorted by region name, so that comparing two is one walk along both.
+// Version vectors, sorted by region name, so that two are compared in one pass.
 //
-// Stands beneath everything that decides about a record: the store, the events, the applier.
-// Invariants: names are strictly ascending and well formed, counters are positive; so equal vectors have equal bytes.
-// Threads: any; nothing is shared.
+// Used by everything that decides about a record: the store, the events, the applier.
+// Invariants: names are strictly ascending and well formed, counters are positive; so
+// equal vectors have equal bytes.
+// Threads: any; the table of names is shared, and only grows.
 #include "record/vector.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool is_name_start(char c)
@@ -17,21 +21,138 @@ static bool is_name_char(char c)
 	return is_name_start(c) || (c >= '0' && c <= '9') || c == '-';
 }
 
-bool pl_region_name_ok(const char *name, size_t len)
+// Up to the dot: the region that a key belongs to.
+size_t pl_vector_region_len(const char *key, size_t len)
 {
-	if (len == 0 || len > PL_REGION_MAX || !is_name_start(name[0]))
+	const char *dot = len > 0 ? memchr(key, '.', len) : NULL;
+
+	return dot ? (size_t)(dot - key) : len;
+}
+
+static bool is_generation(const char *digits, size_t len)
+{
+	if (len == 0 || len > 10 || digits[0] == '0' || (len == 1 && digits[0] == '1'))
 		return false;
-	for (size_t i = 1; i < len; i++)
-		if (!is_name_char(name[i]))
+	for (size_t i = 0; i < len; i++)
+		if (digits[i] < '0' || digits[i] > '9')
 			return false;
 	return true;
 }
 
-// The place of `region` in v, or where it would be inserted; *found_r says which.
+bool pl_vector_region_name_ok(const char *name, size_t len)
+{
+	size_t region = pl_vector_region_len(name, len);
+
+	if (region == 0 || len > PL_REGION_MAX || !is_name_start(name[0]))
+		return false;
+	for (size_t i = 1; i < region; i++)
+		if (!is_name_char(name[i]))
+			return false;
+	return region == len || is_generation(name + region + 1, len - region - 1);
+}
+
+bool pl_vector_same_region(const char *key, const char *other)
+{
+	size_t len = pl_vector_region_len(key, strlen(key));
+
+	return len == pl_vector_region_len(other, strlen(other)) && memcmp(key, other, len) == 0;
+}
+
+void pl_vector_region_of(const char *key, char region_r[PL_REGION_MAX + 1])
+{
+	size_t len = pl_vector_region_len(key, strnlen(key, PL_REGION_MAX));
+
+	memmove(region_r, key, len);
+	region_r[len] = '\0';
+}
+
+void pl_vector_key(const char *region, int64_t generation, char key_r[PL_REGION_MAX + 1])
+{
+	if (generation <= 1)
+		snprintf(key_r, PL_REGION_MAX + 1, "%s", region);
+	else
+		snprintf(key_r, PL_REGION_MAX + 1, "%s.%lld", region, (long long)generation);
+}
+
+// ---- names
+//
+// A slot of the hash table holds a number, 0 for none; the name of number n is
+// names[n]. A slot is published after its name was written, and nothing is ever
+// removed, so a look-up needs no lock.
+
+#define NAMES_MAX     4096
+#define NAMES_OF_DATA 3072  // from here on, only configurations add names
+#define SLOTS         16384 // a power of two
+
+static char names[NAMES_MAX][PL_REGION_MAX + 1];
+static _Atomic uint16_t slots[SLOTS];
+static int nnames = 1;
+static pthread_mutex_t names_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static unsigned hash_of(const char *name, size_t len)
+{
+	uint32_t hash = 2166136261u;
+
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ (unsigned char)name[i]) * 16777619u;
+	return (hash ^ hash >> 15) & (SLOTS - 1);
+}
+
+// The number of the name, or 0; *slot_r is its slot, or the one where it would be.
+static uint16_t find_name(const char *name, size_t len, unsigned *slot_r)
+{
+	unsigned slot = hash_of(name, len);
+	uint16_t number;
+
+	while ((number = atomic_load_explicit(&slots[slot], memory_order_acquire)) != 0) {
+		if (strncmp(names[number], name, len) == 0 && names[number][len] == '\0')
+			break;
+		slot = (slot + 1) & (SLOTS - 1);
+	}
+	*slot_r = slot;
+	return number;
+}
+
+static uint16_t add_name(const char *name, size_t len, int limit)
+{
+	unsigned slot;
+	uint16_t number;
+
+	pthread_mutex_lock(&names_lock);
+	number = find_name(name, len, &slot);
+	if (number == 0 && nnames < limit) {
+		number = (uint16_t)nnames++;
+		memcpy(names[number], name, len);
+		atomic_store_explicit(&slots[slot], number, memory_order_release);
+	}
+	pthread_mutex_unlock(&names_lock);
+	return number;
+}
+
+// The number of a well-formed name; 0: the table is full.
+static uint16_t number_of(const char *name, size_t len)
+{
+	unsigned slot;
+	uint16_t number = find_name(name, len, &slot);
+
+	return number ? number : add_name(name, len, NAMES_OF_DATA);
+}
+
+void pl_vector_region_name_keep(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (pl_vector_region_name_ok(name, len))
+		add_name(name, len, NAMES_MAX);
+}
+
+// ---- vectors
+
+// The place of `region` in v if *found_r, else where it would be inserted.
 static int place(const struct pl_vector *v, const char *region, bool *found_r)
 {
 	for (int i = 0; i < v->n; i++) {
-		int order = strcmp(v->dots[i].region, region);
+		int order = strcmp(names[v->names[i]], region);
 
 		if (order >= 0) {
 			*found_r = order == 0;
@@ -47,7 +168,36 @@ int32_t pl_vector_get(const struct pl_vector *v, const char *region)
 	bool found;
 	int i = place(v, region, &found);
 
-	return found ? v->dots[i].counter : 0;
+	return found ? v->counters[i] : 0;
+}
+
+int32_t pl_vector_at(const struct pl_vector *v, int i, const char **region_r)
+{
+	*region_r = names[v->names[i]];
+	return v->counters[i];
+}
+
+// Moves the entries at `from` and after it to `to`.
+static void shift(struct pl_vector *v, int to, int from)
+{
+	size_t n = (size_t)(v->n - from);
+
+	memmove(&v->names[to], &v->names[from], n * sizeof(v->names[0]));
+	memmove(&v->counters[to], &v->counters[from], n * sizeof(v->counters[0]));
+	v->n += to - from;
+}
+
+static int insert(struct pl_vector *v, int at, const char *region)
+{
+	size_t len = strlen(region);
+	uint16_t number;
+
+	if (v->n == PL_VECTOR_MAX || !pl_vector_region_name_ok(region, len) ||
+	    !(number = number_of(region, len)))
+		return -1;
+	shift(v, at + 1, at);
+	v->names[at] = number;
+	return 0;
 }
 
 int pl_vector_set(struct pl_vector *v, const char *region, int32_t counter)
@@ -55,24 +205,16 @@ int pl_vector_set(struct pl_vector *v, const char *region, int32_t counter)
 	bool found;
 	int i = place(v, region, &found);
 
-	if (counter < 0 || (!found && !pl_region_name_ok(region, strlen(region))))
+	if (counter < 0 || (!found && !pl_vector_region_name_ok(region, strlen(region))))
 		return -1;
-	if (counter == 0) { // absent counts 0, so 0 is absent
-		if (found) {
-			memmove(&v->dots[i], &v->dots[i + 1], (size_t)(v->n - i - 1) * sizeof v->dots[0]);
-			v->n--;
-		}
+	if (counter == 0) { // an entry of 0 is an absent one
+		if (found)
+			shift(v, i, i + 1);
 		return 0;
 	}
-	if (!found) {
-		if (v->n == PL_REGIONS_MAX)
-			return -1;
-		memmove(&v->dots[i + 1], &v->dots[i], (size_t)(v->n - i) * sizeof v->dots[0]);
-		memset(&v->dots[i], 0, sizeof v->dots[i]);
-		strcpy(v->dots[i].region, region);
-		v->n++;
-	}
-	v->dots[i].counter = counter;
+	if (!found && insert(v, i, region) < 0)
+		return -1;
+	v->counters[i] = counter;
 	return 0;
 }
 
@@ -81,7 +223,7 @@ int64_t pl_vector_sum(const struct pl_vector *v)
 	int64_t sum = 0;
 
 	for (int i = 0; i < v->n; i++)
-		sum += v->dots[i].counter;
+		sum += v->counters[i];
 	return sum;
 }
 
@@ -90,14 +232,20 @@ bool pl_vector_covers(const struct pl_vector *v, const struct pl_dot *dot)
 	return pl_vector_get(v, dot->region) >= dot->counter;
 }
 
+// Compares the i-th name of a with the j-th of b.
+static int compare_names(const struct pl_vector *a, int i, const struct pl_vector *b, int j)
+{
+	return a->names[i] == b->names[j] ? 0 : strcmp(names[a->names[i]], names[b->names[j]]);
+}
+
 bool pl_vector_le(const struct pl_vector *a, const struct pl_vector *b)
 {
 	int j = 0;
 
 	for (int i = 0; i < a->n; i++) {
-		while (j < b->n && strcmp(b->dots[j].region, a->dots[i].region) < 0)
+		while (j < b->n && compare_names(b, j, a, i) < 0)
 			j++;
-		if (j == b->n || strcmp(b->dots[j].region, a->dots[i].region) != 0 || b->dots[j].counter < a->dots[i].counter)
+		if (j == b->n || b->names[j] != a->names[i] || b->counters[j] < a->counters[i])
 			return false;
 		j++;
 	}
@@ -106,36 +254,36 @@ bool pl_vector_le(const struct pl_vector *a, const struct pl_vector *b)
 
 bool pl_vector_equal(const struct pl_vector *a, const struct pl_vector *b)
 {
-	if (a->n != b->n)
-		return false;
-	for (int i = 0; i < a->n; i++)
-		if (pl_dot_cmp(&a->dots[i], &b->dots[i]) != 0)
-			return false;
-	return true;
+	size_t n = (size_t)a->n;
+
+	return a->n == b->n && memcmp(a->names, b->names, n * sizeof(a->names[0])) == 0 &&
+	       memcmp(a->counters, b->counters, n * sizeof(a->counters[0])) == 0;
 }
 
 int pl_vector_join(struct pl_vector *into, const struct pl_vector *other)
 {
-	struct pl_vector joined = { 0 };
+	struct pl_vector joined;
 	int i = 0, j = 0;
 
-	while (i < into->n || j < other->n) {
-		int order = i == into->n ? 1 : j == other->n ? -1 : strcmp(into->dots[i].region, other->dots[j].region);
-		const struct pl_dot *dot = order <= 0 ? &into->dots[i] : &other->dots[j];
+	for (joined.n = 0; i < into->n || j < other->n; joined.n++) {
+		int order = i == into->n ? 1 : j == other->n ? -1 : compare_names(into, i, other, j);
+		int32_t counter = order <= 0 ? into->counters[i] : other->counters[j];
 
-		if (joined.n == PL_REGIONS_MAX)
+		if (joined.n == PL_VECTOR_MAX)
 			return -1;
-		if (order == 0 && other->dots[j].counter > dot->counter)
-			dot = &other->dots[j];
-		joined.dots[joined.n++] = *dot;
+		joined.names[joined.n] = order <= 0 ? into->names[i] : other->names[j];
+		joined.counters[joined.n] =
+			order == 0 && other->counters[j] > counter ? other->counters[j] : counter;
 		i += order <= 0;
 		j += order >= 0;
 	}
-	*into = joined;
+	into->n = joined.n;
+	memcpy(into->names, joined.names, (size_t)joined.n * sizeof(joined.names[0]));
+	memcpy(into->counters, joined.counters, (size_t)joined.n * sizeof(joined.counters[0]));
 	return 0;
 }
 
-int pl_dot_cmp(const struct pl_dot *a, const struct pl_dot *b)
+int pl_vector_dot_cmp(const struct pl_dot *a, const struct pl_dot *b)
 {
 	int order = strcmp(a->region, b->region);
 
@@ -147,14 +295,18 @@ void pl_vector_print(struct pl_buf *buf, const struct pl_vector *v)
 	pl_buf_addc(buf, '{');
 	for (int i = 0; i < v->n; i++) {
 		pl_buf_adds(buf, i ? ",\"" : "\"");
-		pl_buf_adds(buf, v->dots[i].region); // a name needs no escapes
+		pl_buf_adds(buf, names[v->names[i]]); // a name needs no escapes
 		pl_buf_adds(buf, "\":");
-		pl_buf_add_i64(buf, v->dots[i].counter);
+		pl_buf_add_i64(buf, v->counters[i]);
 	}
 	pl_buf_addc(buf, '}');
 }
 
-struct cursor { const char *at, *end; };
+// ---- texts
+
+struct cursor {
+	const char *at, *end;
+};
 
 static bool take(struct cursor *c, char what)
 {
@@ -170,22 +322,23 @@ static void skip_space(struct cursor *c)
 		c->at++;
 }
 
-// A name of a region, not quoted.
+// A region's name without quotes.
 static bool take_name(struct cursor *c, char name[PL_REGION_MAX + 1])
 {
 	const char *start = c->at;
 
-	while (c->at < c->end && is_name_char(*c->at))
+	while (c->at < c->end && (is_name_char(*c->at) || *c->at == '.'))
 		c->at++;
 	size_t len = (size_t)(c->at - start);
-	if (!pl_region_name_ok(start, len))
+	if (!pl_vector_region_name_ok(start, len))
 		return false;
 	memcpy(name, start, len);
 	name[len] = '\0';
 	return true;
 }
 
-// A count as JSON and we print it: no sign, no leading zero, within int32.
+// A count as JSON allows it and plist prints it: no sign, no leading zero, within
+// int32.
 static bool take_count(struct cursor *c, int32_t *count_r)
 {
 	const char *start = c->at;
@@ -206,7 +359,7 @@ int pl_vector_parse(struct pl_vector *v, const char *text, size_t len)
 {
 	struct cursor c = { text, text + len };
 
-	memset(v, 0, sizeof *v);
+	v->n = 0;
 	skip_space(&c);
 	if (!take(&c, '{'))
 		return -1;
@@ -223,7 +376,8 @@ int pl_vector_parse(struct pl_vector *v, const char *text, size_t len)
 			if (!take(&c, ':'))
 				return -1;
 			skip_space(&c);
-			if (!take_count(&c, &count) || pl_vector_get(v, name) != 0 || pl_vector_set(v, name, count) < 0)
+			if (!take_count(&c, &count) || pl_vector_get(v, name) != 0 ||
+			    pl_vector_set(v, name, count) < 0)
 				return -1;
 			skip_space(&c);
 		} while (take(&c, ','));
@@ -245,9 +399,9 @@ char *pl_vector_etag(const struct pl_vector *v, char text[PL_ETAG_MAX])
 
 		if (i)
 			*at++ = '+';
-		at = stpcpy(at, v->dots[i].region);
+		at = stpcpy(at, names[v->names[i]]);
 		*at++ = ':';
-		for (uint32_t rest = (uint32_t)v->dots[i].counter; rest > 0; rest /= 10)
+		for (uint32_t rest = (uint32_t)v->counters[i]; rest > 0; rest /= 10)
 			digits[n++] = (char)('0' + rest % 10);
 		while (n > 0)
 			*at++ = digits[--n];
@@ -261,17 +415,20 @@ int pl_vector_parse_etag(struct pl_vector *v, const char *text, size_t len)
 {
 	struct cursor c = { text, text + len };
 
-	memset(v, 0, sizeof *v);
+	v->n = 0;
 	if (!take(&c, '"'))
 		return -1;
 	do {
-		struct pl_dot *dot = &v->dots[v->n];
+		char name[PL_REGION_MAX + 1];
+		int32_t count;
 
-		// Entity tags are compared as octets: one that we would have spelled differently is not ours.
-		if (v->n == PL_REGIONS_MAX || !take_name(&c, dot->region) || !take(&c, ':') || !take_count(&c, &dot->counter) ||
-		    dot->counter == 0 || (v->n > 0 && strcmp(v->dots[v->n - 1].region, dot->region) >= 0))
+		// Entity tags are compared as octets: a tag that plist would spell
+		// differently is not plist's.
+		if (v->n == PL_VECTOR_MAX || !take_name(&c, name) || !take(&c, ':') ||
+		    !take_count(&c, &count) || count == 0 ||
+		    (v->n > 0 && strcmp(names[v->names[v->n - 1]], name) >= 0) || insert(v, v->n, name) < 0)
 			return -1;
-		v->n++;
+		v->counters[v->n - 1] = count;
 	} while (take(&c, '+'));
 	return take(&c, '"') && c.at == c.end ? 0 : -1;
 }

@@ -1,74 +1,20 @@
-// The load check: does every handler and every policy that a configuration names load, and is it what it must be?
+// The load check: does every handler and every policy that a configuration names load,
+// and return what it must?
 //
-// Stands behind `config check` and a reload. The check is the loading itself, in VMs that are thrown away.
+// `config check` and a reload run it. It loads the files into VMs and frees those.
 // Threads: any.
 #include "script/check.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "script/vm.h"
 
-// The length of the name by which `text`, an error message, begins, if it is `path` as Lua shows it: whole, or, when it is
-// long, "..." and its end.
-static size_t names(const char *text, const char *path)
+int pl_script_check(const struct pl_config *config, struct pl_diagnostics *diagnostics)
 {
-	size_t len = strlen(path);
-
-	if (len >= LUA_IDSIZE && strncmp(text, "...", 3) == 0) {
-		text += 3;
-		path += len - (LUA_IDSIZE - 4);
-		len = LUA_IDSIZE - 4;
-		return strncmp(text, path, len) == 0 && text[len] == ':' ? len + 3 : 0;
-	}
-	return strncmp(text, path, len) == 0 && text[len] == ':' ? len : 0;
-}
-
-// The file that a message's "path:line: " names, with the line; NULL if it names none. *rest_r is what follows.
-static const struct pl_script_source *place_of(const struct pl_config *config, const char *text, int *line_r, const char **rest_r)
-{
-	for (int i = 0; i < config->nsources; i++) {
-		const struct pl_script_source *source = &config->sources[i];
-		size_t len = names(text, source->path);
-		char *end;
-		long line;
-
-		if (len == 0)
-			continue;
-		line = strtol(text + len + 1, &end, 10);
-		if (end == text + len + 1) { // a message of our own about the file as a whole
-			*line_r = 0;
-			*rest_r = text + len + 1 + strspn(text + len + 1, " ");
-			return source;
-		}
-		if (*end != ':')
-			continue;
-		*line_r = (int)line;
-		*rest_r = end + 1 + strspn(end + 1, " ");
-		return source;
-	}
-	return NULL;
-}
-
-void pl_check_report(const struct pl_config *config, const struct pl_script_source *source, const struct pl_error *err,
-                     struct pl_problems *problems)
-{
-	const struct pl_script_source *place;
-	const char *text = err->text;
-	int line = 0;
-
-	// luaL_error puts the place of the caller before a message that has its own: the innermost is the place.
-	while ((place = place_of(config, text, &line, &text)))
-		source = place;
-	pl_problems_add(problems, false, source->file, line, 0, "%s", text);
-}
-
-int pl_script_check(const struct pl_config *config, struct pl_problems *problems)
-{
-	int before = problems->n - problems->warnings;
+	int before = diagnostics->n - diagnostics->warnings;
 	struct pl_vm *vm;
 
-	vm = pl_vm_new(config, PL_WORLD_HANDLER, problems);
+	vm = pl_vm_new(config, PL_CONTEXT_HANDLER, diagnostics);
 	pl_vm_free(&vm);
-	vm = pl_vm_new(config, PL_WORLD_POLICY, problems);
+	vm = pl_vm_new(config, PL_CONTEXT_POLICY, diagnostics);
 	pl_vm_free(&vm);
-	return problems->n - problems->warnings - before;
+	return diagnostics->n - diagnostics->warnings - before;
 }

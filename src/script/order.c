@@ -1,14 +1,18 @@
 // The order of a table's keys: the same on every machine, in every run.
 //
-// Stands behind `pairs` and `next` of policies, and behind the JSON of handlers. Lua's own order comes from a hash that is
-// seeded by addresses and the time, so two regions could see two orders.
+// Policies' `pairs` and `next` go by it, and so does the JSON of handlers. Lua's own
+// order comes from a hash that is seeded by addresses and the time, so two regions could
+// see different orders.
 // Threads: a VM's.
+#include "script/order.h"
+
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "script/sandbox.h"
-#include "script/unread.h"
+#include "script/call.h"
+#include "script/frozen.h"
+#include "script/text.h"
 
 #define KEY_COST 4 // instructions for each key
 
@@ -19,16 +23,17 @@ struct key {
 	bool is_float;
 	lua_Integer integer; // or the boolean
 	lua_Number number;
-	const char *text;    // stays: the key is in the table
+	const char *text; // valid as long as the key is in the table
 	size_t len;
-	lua_Integer place;   // in the unordered list
+	lua_Integer place; // in the unordered list
 };
 
 static int cmp_numbers(const struct key *a, const struct key *b)
 {
 	if (!a->is_float && !b->is_float)
 		return a->integer < b->integer ? -1 : a->integer > b->integer;
-	// A float that is a key has no integer's value, unless it is beyond all integers; so equal doubles mean the latter.
+	// Lua turns a float key with an integral value into an integer, unless no integer
+	// can hold it. So doubles that compare equal are beyond all integers.
 	lua_Number x = a->is_float ? a->number : (lua_Number)a->integer;
 	lua_Number y = b->is_float ? b->number : (lua_Number)b->integer;
 
@@ -45,13 +50,11 @@ static int cmp_keys(const void *left, const void *right)
 	if (a->kind != b->kind)
 		return a->kind < b->kind ? -1 : 1;
 	switch (a->kind) {
-	case KIND_NUMBER:
-		return cmp_numbers(a, b);
+	case KIND_NUMBER: return cmp_numbers(a, b);
 	case KIND_STRING:
 		order = memcmp(a->text, b->text, a->len < b->len ? a->len : b->len);
 		return order ? order : a->len < b->len ? -1 : a->len > b->len;
-	default:
-		return a->integer < b->integer ? -1 : a->integer > b->integer;
+	default: return a->integer < b->integer ? -1 : a->integer > b->integer;
 	}
 }
 
@@ -75,12 +78,11 @@ static void read_key(lua_State *L, int index, struct key *key)
 		key->kind = KIND_BOOLEAN;
 		key->integer = lua_toboolean(L, index);
 		return;
-	default:
-		luaL_error(L, "keys that are a %s have no order", pl_sandbox_kind(L, index));
+	default: luaL_error(L, "keys of type %s have no order", pl_text_kind(L, index));
 	}
 }
 
-// Pushes the keys as they come.
+// Pushes a list of the keys in the order of lua_next.
 static lua_Integer list_keys(lua_State *L, int index)
 {
 	lua_Integer n = 0;
@@ -92,7 +94,7 @@ static lua_Integer list_keys(lua_State *L, int index)
 		lua_pushvalue(L, -1);
 		lua_rawseti(L, -3, ++n);
 	}
-	pl_charge(L, KEY_COST * n);
+	pl_call_charge(L, KEY_COST * n);
 	return n;
 }
 
@@ -100,16 +102,16 @@ static lua_Integer list_keys(lua_State *L, int index)
 static void sort_keys(lua_State *L, lua_Integer n)
 {
 	int unordered = lua_gettop(L);
-	struct key *keys = lua_newuserdatauv(L, sizeof keys[0] * (size_t)n, 0);
+	struct key *keys = lua_newuserdatauv(L, sizeof(keys[0]) * (size_t)n, 0);
 
-	memset(keys, 0, sizeof keys[0] * (size_t)n);
+	memset(keys, 0, sizeof(keys[0]) * (size_t)n);
 	for (lua_Integer i = 0; i < n; i++) {
 		lua_rawgeti(L, unordered, i + 1);
 		keys[i].place = i + 1;
 		read_key(L, -1, &keys[i]);
 		lua_pop(L, 1);
 	}
-	qsort(keys, (size_t)n, sizeof keys[0], cmp_keys);
+	qsort(keys, (size_t)n, sizeof(keys[0]), cmp_keys);
 	lua_createtable(L, (int)n, 0);
 	for (lua_Integer i = 0; i < n; i++) {
 		lua_rawgeti(L, unordered, keys[i].place);
@@ -124,7 +126,6 @@ lua_Integer pl_order_keys(lua_State *L, int index)
 	lua_Integer n;
 
 	luaL_checkstack(L, 8, NULL);
-	pl_unread_read(L, index);
 	n = list_keys(L, lua_absindex(L, index));
 	if (n > 0)
 		sort_keys(L, n);
@@ -143,8 +144,8 @@ static int step(lua_State *L)
 			lua_replace(L, lua_upvalueindex(3));
 			return 2;
 		}
-		lua_settop(L, 0); // taken away since
-		pl_charge(L, KEY_COST);
+		lua_settop(L, 0); // removed since
+		pl_call_charge(L, KEY_COST);
 	}
 	lua_pushnil(L);
 	return 1;
@@ -158,8 +159,8 @@ int pl_order_pairs(lua_State *L)
 		lua_call(L, 1, 3);
 		return 3;
 	}
-	lua_pushvalue(L, 1); // what the loop is given; a frozen table must not give its inside away
-	pl_policy_thaw(L, 1);
+	lua_pushvalue(L, 1); // what the loop sees: a frozen table must not reveal the table inside it
+	pl_frozen_thaw(L, 1);
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_pushvalue(L, 1);
 	pl_order_keys(L, 1);
@@ -171,10 +172,11 @@ int pl_order_pairs(lua_State *L)
 	return 3;
 }
 
-// The least key of table 1 that is greater than `after` (NULL: of all), pushed; false if there is none.
+// The least key of table 1 that is greater than `after` (NULL: of all), pushed; false if
+// there is none.
 static bool push_next(lua_State *L, const struct key *after)
 {
-	struct key least = {0}, key;
+	struct key least = { 0 }, key;
 	bool found = false;
 	lua_Integer n = 0;
 
@@ -182,7 +184,7 @@ static bool push_next(lua_State *L, const struct key *after)
 	lua_pushnil(L);
 	while (lua_next(L, 1)) {
 		lua_pop(L, 1);
-		key = (struct key){0};
+		key = (struct key){ 0 };
 		read_key(L, -1, &key);
 		if ((!after || cmp_keys(&key, after) > 0) && (!found || cmp_keys(&key, &least) < 0)) {
 			least = key;
@@ -192,16 +194,16 @@ static bool push_next(lua_State *L, const struct key *after)
 		}
 		n++;
 	}
-	pl_charge(L, KEY_COST * n);
+	pl_call_charge(L, KEY_COST * n);
 	return found;
 }
 
 int pl_order_next(lua_State *L)
 {
-	struct key after = {0};
+	struct key after = { 0 };
 
 	lua_settop(L, 2);
-	pl_policy_thaw(L, 1);
+	pl_frozen_thaw(L, 1);
 	luaL_checktype(L, 1, LUA_TTABLE);
 	if (!lua_isnil(L, 2))
 		read_key(L, 2, &after);

@@ -1,18 +1,20 @@
 // The policies in force, by resource: names and hashes.
 //
-// Stands beside the relay, which tells them to everyone. The applier has policies of its own, to be asked.
+// The relay publishes them. The applier loads policies by itself, to call them.
 // Threads: belongs to one thread.
-#include "replicate/policies.h"
+#include "script/policy_ids.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "script/policy.h"
 
-struct pl_policies {
+struct pl_policy_ids {
 	struct pl_arena *arena;
 	int n;
-	struct { const char *resource, *name, *sha256, *header; } of[];
+	struct {
+		const char *resource, *name, *sha256, *header;
+	} of[];
 };
 
 // "policies/last_writer_wins.lua" -> "last_writer_wins"
@@ -23,12 +25,13 @@ static const char *base_name(struct pl_arena *arena, const char *path)
 	return pl_arena_strndup(arena, name, dot ? (size_t)(dot - name) : strlen(name));
 }
 
-struct pl_policies *pl_policies_new(const struct pl_config *config)
+struct pl_policy_ids *pl_policy_ids_new(const struct pl_config *config)
 {
-	struct pl_policies *policies = pl_calloc(1, sizeof *policies + sizeof policies->of[0] * (size_t)config->nresources);
+	struct pl_policy_ids *policies =
+		pl_calloc(1, sizeof(*policies) + sizeof(policies->of[0]) * (size_t)config->nresources);
 
-	struct pl_problems problems = { 0 };
-	struct pl_vm *vm = pl_vm_new(config, PL_WORLD_POLICY, &problems);
+	struct pl_diagnostics diagnostics = { 0 };
+	struct pl_vm *vm = pl_vm_new(config, PL_CONTEXT_POLICY, &diagnostics);
 
 	policies->arena = pl_arena_new(0);
 	policies->n = config->nresources;
@@ -39,30 +42,34 @@ struct pl_policies *pl_policies_new(const struct pl_config *config)
 		const struct pl_policy *policy = vm ? pl_policy_find(vm, resource->policy) : NULL;
 
 		policies->of[i].resource = pl_arena_strdup(policies->arena, resource->name);
-		policies->of[i].sha256 = pl_arena_strdup(policies->arena, policy ? pl_policy_sha256(policy) : source ? source->sha256 : "");
-		policies->of[i].name = policy ? pl_arena_strdup(policies->arena, pl_policy_name(policy)) : base_name(policies->arena, resource->policy);
-		policies->of[i].header = pl_arena_printf(policies->arena, "%s sha256:%s", policies->of[i].name, policies->of[i].sha256);
+		policies->of[i].sha256 = pl_arena_strdup(policies->arena, policy   ? pl_policy_sha256(policy)
+		                                                          : source ? source->sha256
+		                                                                   : "");
+		policies->of[i].name = policy ? pl_arena_strdup(policies->arena, pl_policy_name(policy))
+		                              : base_name(policies->arena, resource->policy);
+		policies->of[i].header = pl_arena_printf(policies->arena, "%s sha256:%s",
+		                                         policies->of[i].name, policies->of[i].sha256);
 	}
 	pl_vm_free(&vm);
-	pl_problems_fini(&problems);
+	pl_diagnostics_fini(&diagnostics);
 	return policies;
 }
 
-void pl_policies_free(struct pl_policies **at)
+void pl_policy_ids_free(struct pl_policy_ids **ids_p)
 {
-	if (!*at)
+	if (!*ids_p)
 		return;
-	pl_arena_free(&(*at)->arena);
-	free(*at);
-	*at = NULL;
+	pl_arena_free(&(*ids_p)->arena);
+	free(*ids_p);
+	*ids_p = NULL;
 }
 
-const char *pl_policies_header(const struct pl_policies *policies, int resource)
+const char *pl_policy_ids_header(const struct pl_policy_ids *policies, int resource)
 {
 	return policies->of[resource].header;
 }
 
-void pl_policies_print(struct pl_buf *buf, const struct pl_policies *policies)
+void pl_policy_ids_print(struct pl_buf *buf, const struct pl_policy_ids *policies)
 {
 	pl_buf_addc(buf, '{');
 	for (int i = 0; i < policies->n; i++) {

@@ -1,8 +1,7 @@
 // `req`: the request as a handler sees it.
 //
-// Stands between run.c and a handler. It is a userdata that knows its run as long as the run lasts: a handler that keeps it,
-// or a closure over it, and asks it later gets an error that says so. Members become Lua values when they are first asked
-// for.
+// A userdata that points to the request as long as its run lasts. If a handler keeps it
+// and uses it later, it raises. Members become Lua values when they are first used.
 // Threads: a VM's.
 #include "script/request.h"
 
@@ -11,12 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "script/unread.h"
+#include "script/script_private.h"
 #include "script/value.h"
 
-#define META_REQUEST "plist.request"
-#define META_LOCK "plist.lock"
+#define META_REQUEST    "plist.request"
+#define META_LOCK       "plist.lock"
 #define HEADER_NAME_MAX 128
+
+struct pl_request_box {
+	const struct pl_request *request; // NULL: it has been answered
+	struct pl_request_box **holder;   // the pointer to this that the run has
+};
 
 const struct pl_lock *pl_request_lock_at(lua_State *L, int index)
 {
@@ -40,7 +44,7 @@ static void push_optional(lua_State *L, const char *text)
 		lua_pushnil(L);
 }
 
-// Of several parameters of one name the first counts.
+// Whether an earlier parameter has the same name. The first of several counts.
 static bool stands_before(const struct pl_param *first, const struct pl_param *param)
 {
 	for (; first != param; first = first->next)
@@ -65,13 +69,14 @@ static void push_params(lua_State *L, const struct pl_param *params)
 	}
 }
 
-// A header's name in lower case; its values, if it came more than once, with ", " between them.
+// Sets a header by its name in lower case. The values of a header that came more than
+// once are joined by ", ".
 static void set_header(lua_State *L, const struct pl_header *header)
 {
 	char name[HEADER_NAME_MAX];
 	size_t len = strlen(header->name);
 
-	if (len >= sizeof name)
+	if (len >= sizeof(name))
 		return;
 	for (size_t i = 0; i <= len; i++)
 		name[i] = (char)tolower((unsigned char)header->name[i]);
@@ -126,12 +131,12 @@ static void read_lock(struct pl_lock *lock, const struct pl_request *request)
 	lock->etag = request->if_match;
 }
 
-// The lock; nil when the request says nothing about a version.
+// Pushes the lock; nil when the request expects no version.
 static void push_lock(lua_State *L, const struct pl_request *request)
 {
-	struct pl_lock *lock = lua_newuserdatauv(L, sizeof *lock, 0);
+	struct pl_lock *lock = lua_newuserdatauv(L, sizeof(*lock), 0);
 
-	memset(lock, 0, sizeof *lock);
+	memset(lock, 0, sizeof(*lock));
 	luaL_setmetatable(L, META_LOCK);
 	read_lock(lock, request);
 	if (!lock->has_version && !lock->has_etag)
@@ -143,27 +148,33 @@ static void push_path(lua_State *L, const struct pl_request *request)
 	lua_pushlstring(L, request->target, strcspn(request->target, "?"));
 }
 
-static void push_body(lua_State *L, const struct pl_run *run)
+static void push_body(lua_State *L, const struct pl_request *request)
 {
-	const struct pl_request *request = run->request;
-
 	if (cJSON_IsObject(request->body))
-		pl_unread_push_body(L, run);
+		pl_value_push_body(L, request);
 	else if (request->body)
 		pl_value_push_json(L, request->body);
 	else
 		lua_pushnil(L);
 }
 
-// Pushes a member. Raises for a name that is none.
-static void push_member(lua_State *L, const struct pl_run *run, const char *name)
+static void push_roles(lua_State *L, const struct pl_request *request)
 {
-	const struct pl_request *request = run->request;
+	lua_createtable(L, request->nroles, 0);
+	pl_value_mark_array(L);
+	for (int i = 0; i < request->nroles; i++) {
+		lua_pushstring(L, request->roles[i]);
+		lua_rawseti(L, -2, i + 1);
+	}
+}
 
+// Pushes a member. Raises for an unknown name.
+static void push_member(lua_State *L, const struct pl_request *request, const char *name)
+{
 	if (strcmp(name, "params") == 0)
 		push_params(L, request->params);
 	else if (strcmp(name, "body") == 0)
-		push_body(L, run);
+		push_body(L, request);
 	else if (strcmp(name, "lock") == 0)
 		push_lock(L, request);
 	else if (strcmp(name, "query") == 0)
@@ -178,6 +189,10 @@ static void push_member(lua_State *L, const struct pl_run *run, const char *name
 		push_optional(L, request->region_prefix);
 	else if (strcmp(name, "request_id") == 0)
 		push_optional(L, request->request_id[0] ? request->request_id : NULL);
+	else if (strcmp(name, "principal") == 0)
+		push_optional(L, request->principal[0] ? request->principal : NULL);
+	else if (strcmp(name, "roles") == 0)
+		push_roles(L, request);
 	else
 		luaL_error(L, "a request has no '%s'", name);
 }
@@ -185,17 +200,17 @@ static void push_member(lua_State *L, const struct pl_run *run, const char *name
 //   1  the box   2  the name
 static int request_index(lua_State *L)
 {
-	struct pl_run **box = luaL_checkudata(L, 1, META_REQUEST);
+	const struct pl_request_box *box = luaL_checkudata(L, 1, META_REQUEST);
 	const char *name = luaL_checkstring(L, 2);
 
-	if (!*box)
-		return luaL_error(L, "this request has been answered; it cannot be asked for '%s' any more", name);
+	if (!box->request)
+		return luaL_error(L, "this request has been answered; its '%s' is no longer available", name);
 	lua_settop(L, 2);
 	lua_getiuservalue(L, 1, 1);
 	lua_pushvalue(L, 2);
 	if (lua_rawget(L, 3) != LUA_TNIL)
 		return 1;
-	push_member(L, *box, name);
+	push_member(L, box->request, name);
 	lua_pushvalue(L, 2);
 	lua_pushvalue(L, -2);
 	lua_rawset(L, 3);
@@ -207,27 +222,40 @@ static int request_newindex(lua_State *L)
 	return luaL_error(L, "a request cannot be changed");
 }
 
-// Collected before its run is over: the handler let it go.
+// Collected, perhaps before its run is over.
 static int request_gc(lua_State *L)
 {
-	struct pl_run **box = lua_touserdata(L, 1);
+	struct pl_request_box *box = lua_touserdata(L, 1);
 
-	if (*box)
-		(*box)->box = NULL;
-	*box = NULL;
+	if (box->holder)
+		*box->holder = NULL;
+	box->holder = NULL;
+	box->request = NULL;
 	return 0;
 }
 
-void pl_request_push(lua_State *L, struct pl_run *run)
+void pl_request_push(lua_State *L, const struct pl_request *request, struct pl_request_box **box_r)
 {
-	struct pl_run **box = lua_newuserdatauv(L, sizeof *box, 1);
+	struct pl_request_box *box = lua_newuserdatauv(L, sizeof(*box), 1);
 
-	*box = NULL;
+	*box = (struct pl_request_box){ 0 };
 	lua_newtable(L);
 	lua_setiuservalue(L, -2, 1);
 	luaL_setmetatable(L, META_REQUEST);
-	*box = run;
-	run->box = box;
+	box->request = request;
+	box->holder = box_r;
+	*box_r = box;
+}
+
+void pl_request_close(struct pl_request_box **box_p)
+{
+	struct pl_request_box *box = *box_p;
+
+	*box_p = NULL;
+	if (!box)
+		return;
+	box->request = NULL;
+	box->holder = NULL;
 }
 
 static void set_opaque(lua_State *L, const char *type)
@@ -241,7 +269,10 @@ static void set_opaque(lua_State *L, const char *type)
 void pl_request_setup(lua_State *L)
 {
 	static const luaL_Reg metamethods[] = {
-		{"__gc", request_gc}, {"__index", request_index}, {"__newindex", request_newindex}, {NULL, NULL},
+		{ "__gc", request_gc },
+		{ "__index", request_index },
+		{ "__newindex", request_newindex },
+		{ NULL, NULL },
 	};
 
 	luaL_newmetatable(L, META_REQUEST);

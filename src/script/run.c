@@ -1,17 +1,24 @@
-// Runs: a handler as a coroutine that waits where it asks the store.
+// Runs: a handler as a coroutine, which waits while the store works for it.
 //
-// Stands between http/router and the bindings. The way of a request: pl_run_start makes the coroutine and its `req` and
-// resumes it; a binding that needs the store prepares an op and yields; the op is sent when the coroutine has yielded, so
-// nothing can raise while the store has it; its answer resumes the coroutine, which takes what it asked for out of the op;
-// what the handler returns becomes the answer.
+// http/ starts a run for each request. pl_run_start makes the coroutine and its `req` and
+// resumes it. A binding that needs the store prepares an op and yields. The op is sent
+// when the coroutine has yielded, so nothing can raise while the store has it. When the
+// store answers, the coroutine is resumed and takes its result out of the op. The value
+// that the handler returns becomes the answer.
 //
-// Three things the handler does not see. Before the first read of an idempotent route the request id is looked up, so that a
-// retry is recognised before the handler can take another way. A write that turns out to be a retry (remembered, reused,
-// running) is answered here and the coroutine is dropped. And a 2xx that differs from the default answer is stored before it
-// is given.
+// Some steps are invisible to the handler. Before the first read of an idempotent route
+// the request id is looked up, so that a retry is recognised before the handler can take
+// another path. A write that turns out to be a retry (remembered, reused, running) is
+// answered here, and the coroutine is dropped. An answer to a write that differs from the
+// default answer is stored before it is sent; see answer_stored.c. What the client has
+// seen before is waited for, and what it has seen is told to it; see run_seen.c.
 //
-// Invariants: `done` is called exactly once unless the run is freed before; at most one op is with the store; what the store
-// may still touch is in the run's arena, which an abandoned run leaves to its op.
+// A handler that has used up its slice is interrupted, and continued by the lane
+// (script/lane); a run of a slow script begins there.
+//
+// Invariants: `done` is called exactly once unless the run is freed before; at most one
+// op is with the store; memory that the store may still touch is in the run's arena,
+// which an abandoned run leaves to its op.
 // Threads: a VM's.
 #include "script/run.h"
 
@@ -20,18 +27,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "script/answer.h"
+#include "script/lane.h"
+#include "script/load.h"
 #include "script/request.h"
+#include "script/run_state.h"
+#include "script/state.h"
+
+#define OTHER_VERSIONS_MAX 4 // the row may change while the next version is tried
 
 static void send_op(struct pl_run *run, struct pl_op *op);
 static void go_on(struct pl_run *run, int nargs);
+static void take_turn(struct pl_run *run);
 
 struct pl_run *pl_run_asking(lua_State *L, const char *what)
 {
 	struct pl_run *run = pl_vm_of(L)->run;
 
 	if (!run)
-		luaL_error(L, "%s: there is no request; this belongs into the handle function", what);
+		luaL_error(L, "%s: no request is being handled; call it inside the handle function", what);
 	return run;
 }
 
@@ -40,91 +56,18 @@ struct pl_run *pl_run_current(lua_State *L, const char *what)
 	struct pl_run *run = pl_run_asking(L, what);
 
 	if (!lua_isyieldable(L))
-		luaL_error(L, "%s cannot wait here, inside a function that Lua's library calls (sort, gsub, a metamethod)", what);
-	if (!run->written) // the last op's answer has become Lua values; a written record is still to be compared with
+		luaL_error(L,
+		           "%s cannot wait inside a function that Lua's library calls (sort, gsub, a "
+		           "metamethod)",
+		           what);
+	// The result of the last op has become Lua values. A written record is still
+	// needed, for comparison with the answer.
+	if (!run->written) {
 		pl_arena_reset(run->arena);
+		run->budget.outside = 0;
+	}
 	run->op = NULL;
 	return run;
-}
-
-const char *pl_run_place(const struct pl_vm *vm)
-{
-	const struct pl_script *script = vm->run ? vm->run->script : vm->current;
-
-	return script ? script->source->path : "script";
-}
-
-// Ops.
-
-// As large as its kind needs: a read is a quarter of a write, and each request has one, all of it zeroed.
-static struct pl_op *op_new(struct pl_run *run, enum pl_op_kind kind)
-{
-	static const size_t sizes[] = {
-		[PL_OP_READ] = sizeof(struct pl_read), [PL_OP_WRITE] = sizeof(struct pl_write), [PL_OP_QUERY] = sizeof(struct pl_query),
-		[PL_OP_LOOKUP] = sizeof(struct pl_remember_lookup), [PL_OP_STORE] = sizeof(struct pl_remember_answer),
-	};
-	struct pl_op *op = pl_arena_alloc(run->arena, offsetof(struct pl_op, read) + sizes[kind]);
-
-	op->kind = kind;
-	op->run = run;
-	return op;
-}
-
-struct pl_read *pl_run_prepare_read(struct pl_run *run, const struct pl_resource *resource, int64_t id)
-{
-	struct pl_read *read;
-
-	run->op = op_new(run, PL_OP_READ);
-	read = &run->op->read;
-	read->arena = run->arena;
-	read->resource = resource;
-	read->id = id;
-	read->deadline_us = run->request->deadline_us;
-	return read;
-}
-
-struct pl_query *pl_run_prepare_query(struct pl_run *run)
-{
-	run->op = op_new(run, PL_OP_QUERY);
-	run->op->query = (struct pl_query){.arena = run->arena, .deadline_us = run->request->deadline_us};
-	return &run->op->query;
-}
-
-struct pl_write *pl_run_prepare_write(struct pl_run *run, const struct pl_resource *resource, enum pl_write_op op, int64_t id)
-{
-	const struct pl_request *request = run->request;
-	const struct pl_route *route = request->route;
-	struct pl_write *write;
-
-	run->op = op_new(run, PL_OP_WRITE);
-	write = &run->op->write;
-	write->arena = run->arena;
-	write->resource = resource;
-	write->op = op;
-	write->id = id;
-	write->lock = route->lock;
-	write->request_id = pl_arena_strdup(run->arena, request->request_id);
-	write->principal = pl_arena_strdup(run->arena, request->principal);
-	write->traceparent = request->traceparent ? pl_arena_strdup(run->arena, request->traceparent) : NULL;
-	write->region_prefix = request->region_prefix ? pl_arena_strdup(run->arena, request->region_prefix) : NULL;
-	write->ttl_us = route->ttl_us;
-	write->deadline_us = request->deadline_us;
-	memcpy(write->fingerprint, request->fingerprint, sizeof write->fingerprint);
-	return write;
-}
-
-static struct pl_op *lookup_new(struct pl_run *run)
-{
-	struct pl_op *op = op_new(run, PL_OP_LOOKUP);
-
-	op->lookup = (struct pl_remember_lookup){
-		.arena = run->arena,
-		.request_id = pl_arena_strdup(run->arena, run->request->request_id),
-		.principal = pl_arena_strdup(run->arena, run->request->principal),
-		.deadline_us = run->request->deadline_us,
-	};
-	memcpy(op->lookup.fingerprint, run->request->fingerprint, sizeof op->lookup.fingerprint);
-	return op;
 }
 
 // The end.
@@ -141,17 +84,16 @@ static void free_now(struct pl_run *run)
 		pl_arena_free(&run->arena);
 	}
 	free(run);
-	pl_vm_release(vm);
+	pl_state_release(vm);
 }
 
-// The coroutine is let go, or kept for another run if it has returned; and `req` forgets the request.
+// Keeps the coroutine for another run if it has returned, else lets it be collected.
+// `req` forgets the request.
 static void drop_coroutine(struct pl_run *run)
 {
 	struct pl_vm *vm = run->vm;
 
-	if (run->box)
-		*run->box = NULL;
-	run->box = NULL;
+	pl_request_close(&run->box);
 	if (run->co && run->returned && vm->nidle < PL_IDLE_MAX) {
 		lua_settop(run->co, 0);
 		vm->idle[vm->nidle].co = run->co;
@@ -165,7 +107,13 @@ static void drop_coroutine(struct pl_run *run)
 
 static void finish(struct pl_run *run)
 {
+	struct pl_op *last;
+
 	assert(!run->over && run->answer->status != 0);
+	if ((last = pl_run_seen_end(run))) {
+		send_op(run, last);
+		return;
+	}
 	run->over = true;
 	drop_coroutine(run);
 	run->done(run, run->arg);
@@ -177,7 +125,8 @@ static void finish_with(struct pl_run *run, const struct pl_problem *problem)
 	finish(run);
 }
 
-// A fault of the handler: the client learns that there was one, the log which.
+// The handler failed. The client gets a 500, and the log has the cause. If a write has
+// been committed, the client gets its default answer instead.
 static void fail(struct pl_run *run, enum pl_call_end end, const struct pl_error *err)
 {
 	const struct pl_request *request = run->request;
@@ -189,26 +138,33 @@ static void fail(struct pl_run *run, enum pl_call_end end, const struct pl_error
 	}
 	pl_err("%s: %s %s: %s: %s%s%s%s", run->script->source->path, request->method, request->target,
 	       end == PL_CALL_RAISED ? "raised" : "stopped", err->text, *trace ? "; " : "", trace,
-	       run->written ? "; its write had been committed" : "");
+	       run->written ? "; its write had been committed; sending the default answer instead" : "");
 	pl_answer_reset(run->answer);
-	finish_with(run, pl_problem_of_error(run->arena, err));
+	if (run->written) {
+		pl_answer_default(run);
+		finish(run);
+	} else {
+		finish_with(run, pl_exchange_problem_of_error(run->arena, err));
+	}
 }
 
 // Answers of the store.
 
-// What a retry is answered, without the handler. False: it is none.
+// Answers a retry, without the handler. False: it is not a retry.
 static bool answer_retry(struct pl_run *run, enum pl_outcome outcome, const struct pl_remembered *remembered)
 {
-	struct pl_write as_write = {.outcome = outcome};
 	const struct pl_problem *problem;
+	struct pl_write as_write;
 
 	if (outcome != PL_OUTCOME_REMEMBERED && outcome != PL_OUTCOME_REUSED && outcome != PL_OUTCOME_RUNNING)
 		return false;
-	problem = pl_problem_of_write(run->arena, &as_write, run->request->route);
+	as_write = (struct pl_write){ .outcome = outcome, .remembered = *remembered };
+	problem = pl_exchange_problem_of_write(run->arena, &as_write, run->request->route);
 	if (problem) {
 		finish_with(run, problem);
 	} else {
 		pl_answer_replay(run, remembered);
+		pl_run_seen_replay(run);
 		finish(run);
 	}
 	return true;
@@ -218,35 +174,156 @@ static void looked_up(struct pl_run *run, const struct pl_remember_lookup *looku
 {
 	run->looked_up = true;
 	if (lookup->code != 0)
-		finish_with(run, pl_problem_of_error(run->arena, &lookup->err));
+		finish_with(run, pl_exchange_problem_of_error(run->arena, &lookup->err));
 	else if (!answer_retry(run, lookup->outcome, &lookup->remembered))
 		send_op(run, run->op);
 }
 
+static bool names(const struct pl_tag *tags, const struct pl_vector *vector)
+{
+	for (; tags; tags = tags->next) {
+		if (pl_vector_equal(&tags->vector, vector))
+			return true;
+	}
+	return false;
+}
+
+// The store compares with one version. If If-Match names several and the row has another
+// of them, the write is sent again with that one: nothing has been written or remembered.
+// False: the outcome is final.
+static bool try_other_version(struct pl_run *run, const struct pl_op *op)
+{
+	const struct pl_write *write = &op->write;
+	struct pl_op *again;
+
+	if (write->outcome != PL_OUTCOME_ETAG || !write->record || op->tries == OTHER_VERSIONS_MAX ||
+	    pl_vector_equal(&write->etag, &write->record->vector) ||
+	    !names(op->others, &write->record->vector))
+		return false;
+	again = pl_run_op_new(run, PL_OP_WRITE);
+	again->others = op->others;
+	again->tries = op->tries + 1;
+	again->write = *write;
+	again->write.etag = write->record->vector;
+	again->write.record = NULL;
+	again->write.task = NULL;
+	again->write.client = NULL;
+	again->write.next = NULL;
+	run->op = again;
+	send_op(run, again);
+	return true;
+}
+
 static void written(struct pl_run *run, struct pl_op *op)
 {
-	if (answer_retry(run, op->write.outcome, &op->write.remembered))
+	if (try_other_version(run, op) || answer_retry(run, op->write.outcome, &op->write.remembered))
 		return;
 	if (op->write.outcome == PL_OUTCOME_DONE)
 		run->written = op;
 	go_on(run, 0);
 }
 
-// The answer's difference is stored, or not: the write is done in any case, and only a replay could tell.
+// The write is committed whether or not its answer could be stored; only a replay would
+// differ.
 static void stored(struct pl_run *run, const struct pl_remember_answer *store)
 {
 	if (store->code != 0)
-		pl_warning("%s: the answer to %s was not remembered, a retry will get the default one: %s",
-		           run->script->source->path,
-		           run->request->request_id, store->err.text);
+		pl_warning("%s: the answer to %s was not stored; a retry will get the default answer: %s",
+		           run->script->source->path, run->request->request_id, store->err.text);
 	finish(run);
 }
 
-static void op_done(struct pl_op *op)
+// The error of an op, with its code; NULL if it did not fail.
+static const struct pl_error *failure_of(struct pl_error *err, int code)
+{
+	if (code != 0 && err->code == 0)
+		err->code = code;
+	return code != 0 ? err : NULL;
+}
+
+// Notes what the answer may claim about execution. A write counts as executed unless it
+// is certain that it executed nothing.
+static void note_outcome(struct pl_run *run, struct pl_op *op)
+{
+	const struct pl_error *failure = NULL;
+
+	switch (op->kind) {
+	case PL_OP_READ: failure = failure_of(&op->read.err, op->read.code); break;
+	case PL_OP_QUERY: failure = failure_of(&op->query.err, op->query.code); break;
+	case PL_OP_LOOKUP: failure = failure_of(&op->lookup.err, op->lookup.code); break;
+	case PL_OP_WRITE:
+		failure = op->write.outcome == PL_OUTCOME_FAILED ? &op->write.err : NULL;
+		run->maybe_executed =
+			run->maybe_executed || !failure || !pl_exchange_executes_nothing(failure);
+		break;
+	default: break;
+	}
+	run->refused = run->refused || (failure && pl_exchange_executes_nothing(failure));
+}
+
+static void covered(struct pl_run *run, const struct pl_op *op)
+{
+	if (pl_run_seen_ended(run, op)) {
+		finish(run);
+		return;
+	}
+	pl_answer_reset(run->answer);
+	finish_with(run, pl_exchange_problem_of_error(run->arena, &op->query.err));
+}
+
+// The answer to an op of the handler.
+static void deliver(struct pl_run *run, struct pl_op *op)
+{
+	note_outcome(run, op);
+	pl_run_seen_note(run, op);
+	if (op->kind == PL_OP_WRITE)
+		written(run, op);
+	else
+		go_on(run, 0);
+}
+
+static void checked(struct pl_run *run, struct pl_op *check)
+{
+	struct pl_op *next = pl_run_seen_checked(run, check);
+
+	if (next)
+		pl_run_hand_in(run, next);
+	else
+		deliver(run, run->op);
+}
+
+static void read(struct pl_run *run, struct pl_op *op)
+{
+	struct pl_op *check = pl_run_seen_check_read(run, op);
+
+	if (check)
+		pl_run_hand_in(run, check);
+	else
+		deliver(run, op);
+}
+
+static void answered(struct pl_run *run, struct pl_op *op)
+{
+	switch (op->kind) {
+	case PL_OP_LOOKUP:
+		note_outcome(run, op);
+		looked_up(run, &op->lookup);
+		break;
+	case PL_OP_STORE: stored(run, &op->store); break;
+	case PL_OP_CHECK:
+	case PL_OP_CHECK_RECORD: checked(run, op); break;
+	case PL_OP_COVER: covered(run, op); break;
+	case PL_OP_READ: read(run, op); break;
+	case PL_OP_WRITE:
+	case PL_OP_QUERY: deliver(run, op); break;
+	}
+}
+
+void pl_run_op_done(struct pl_op *op)
 {
 	struct pl_run *run = op->run;
 
-	if (!run) { // abandoned: the arena holds the op, too
+	if (!run) { // abandoned: the op itself is in the arena
 		struct pl_arena *arena = op->arena;
 		struct pl_config *config = op->config;
 
@@ -257,173 +334,101 @@ static void op_done(struct pl_op *op)
 	assert(run->in_flight == op);
 	run->in_flight = NULL;
 	run->busy = true;
-	switch (op->kind) {
-	case PL_OP_LOOKUP:
-		looked_up(run, &op->lookup);
-		break;
-	case PL_OP_WRITE:
-		written(run, op);
-		break;
-	case PL_OP_STORE:
-		stored(run, &op->store);
-		break;
-	case PL_OP_READ:
-	case PL_OP_QUERY:
-		go_on(run, 0);
-		break;
-	}
+	const struct pl_log_request *before = pl_log_set_request(&run->about);
+	answered(run, op);
+	pl_log_set_request(before);
 	run->busy = false;
 	if (run->freed)
 		free_now(run);
 }
 
-static void read_done(struct pl_read *read, void *arg)
-{
-	op_done(arg);
-}
-
-static void write_done(struct pl_write *write, void *arg)
-{
-	op_done(arg);
-}
-
-static void query_done(struct pl_query *query, void *arg)
-{
-	op_done(arg);
-}
-
-static void lookup_done(struct pl_remember_lookup *lookup, void *arg)
-{
-	op_done(arg);
-}
-
-static void store_done(struct pl_remember_answer *store, void *arg)
-{
-	op_done(arg);
-}
-
+// What the client has seen must be here first.
 static void send_op(struct pl_run *run, struct pl_op *op)
 {
-	assert(!run->in_flight);
-	run->in_flight = op;
-	switch (op->kind) {
-	case PL_OP_READ:
-		op->read.done = read_done;
-		op->read.arg = op;
-		pl_store_read(run->store, &op->read);
-		break;
-	case PL_OP_WRITE:
-		run->looked_up = true; // a write asks by itself
-		op->write.done = write_done;
-		op->write.arg = op;
-		pl_store_write(run->store, &op->write);
-		break;
-	case PL_OP_QUERY:
-		op->query.done = query_done;
-		op->query.arg = op;
-		pl_store_query(run->store, &op->query);
-		break;
-	case PL_OP_LOOKUP:
-		op->lookup.done = lookup_done;
-		op->lookup.arg = op;
-		pl_store_remembered(run->store, &op->lookup);
-		break;
-	case PL_OP_STORE:
-		op->store.done = store_done;
-		op->store.arg = op;
-		pl_store_remember_answer(run->store, &op->store);
-		break;
-	}
+	struct pl_op *check = pl_run_seen_check(run, op);
+
+	pl_run_hand_in(run, check ? check : op);
 }
 
 // Going on.
 
 static bool needs_lookup(const struct pl_run *run)
 {
-	return run->request->route->idempotent && run->request->request_id[0] && !run->looked_up && run->op->kind != PL_OP_WRITE;
+	return run->request->route->idempotent && run->request->request_id[0] && !run->looked_up &&
+	       run->op->kind != PL_OP_WRITE;
 }
 
-// A 2xx to a write that is not what the store remembered by itself: a status, a body or a Location of the handler's own.
-static bool differs_from_default(struct pl_run *run, struct pl_buf *scratch)
-{
-	const struct pl_write *write = &run->written->write;
-	const char *location = pl_answer_find(run->answer, "Location");
-	bool deleted = write->op == PL_WRITE_DELETE;
-	int status = deleted ? 204 : write->op == PL_WRITE_CREATE ? 201 : 200;
-
-	if (run->answer->status != status)
-		return true;
-	if (write->op == PL_WRITE_CREATE) {
-		pl_buf_reset(scratch);
-		if (write->region_prefix)
-			pl_buf_printf(scratch, "/%s", write->region_prefix);
-		pl_buf_printf(scratch, "/%s/%lld", write->resource->name, (long long)write->record->id);
-		if (!location || strcmp(location, scratch->data) != 0)
-			return true;
-	} else if (location) {
-		return true;
-	}
-	pl_buf_reset(scratch);
-	if (!deleted)
-		pl_record_print(scratch, write->record);
-	return scratch->len != run->answer->body.len ||
-	       (scratch->len && memcmp(scratch->data, run->answer->body.data, scratch->len) != 0);
-}
-
-// The handler has returned and its answer is made.
+// The handler has returned, and its answer is complete.
 static void returned(struct pl_run *run)
 {
-	struct pl_answer *answer = run->answer;
+	const struct pl_answer *answer = run->answer;
 	struct pl_op *op;
-	const char *location;
 
-	if (!run->written || !run->written->write.request_id[0] || answer->status >= 300 ||
-	    !differs_from_default(run, &run->vm->text)) {
+	if (run->written && answer->status >= 500) {
+		pl_err("%s: %s %s: answered %d, but its write had been committed; sending the default "
+		       "answer instead",
+		       run->script->source->path, run->request->method, run->request->target, answer->status);
+		pl_answer_default(run);
+	}
+	if (!run->written || !run->written->write.request_id[0] || pl_answer_is_default(run)) {
 		finish(run);
 		return;
 	}
-	location = pl_answer_find(answer, "Location");
-	op = op_new(run, PL_OP_STORE);
-	op->store = (struct pl_remember_answer){
-		.arena = run->arena,
-		.request_id = run->written->write.request_id,
-		.principal = run->written->write.principal,
-		.status = answer->status,
-		.body = answer->body.len ? pl_arena_strndup(run->arena, answer->body.data, answer->body.len) : NULL,
-		.location = location ? pl_arena_strdup(run->arena, location) : NULL,
-		.deadline_us = run->request->deadline_us,
-	};
+	op = pl_run_op_new(run, PL_OP_STORE);
+	pl_answer_to_store(run, &op->store);
 	send_op(run, op);
+}
+
+// Tells the VM which run's script is running; NULL: none.
+static void set_running(struct pl_vm *vm, struct pl_run *run)
+{
+	vm->run = run;
+	vm->request = run ? run->request : NULL;
+	vm->run_number = run ? run->number : 0;
+	vm->place = run ? run->script->source->path : NULL;
+}
+
+// Resumes the coroutine, and takes its answer when it has returned.
+static enum pl_call_end call(struct pl_run *run, int nargs, struct pl_error *err)
+{
+	struct pl_vm *vm = run->vm;
+	struct pl_answering answering = { .run = run, .co = run->co };
+	int64_t began_us = vm->lane ? pl_mono_us() : 0;
+	enum pl_call_end end;
+	bool over_slice;
+
+	set_running(vm, run);
+	run->answer->status = 0;
+	end = pl_call_resume(vm, run->co, nargs, &answering.nresults, &run->budget, err);
+	over_slice = vm->over_slice;
+	run->returned = end == PL_CALL_DONE;
+	if (end == PL_CALL_DONE) {
+		end = pl_call(vm, pl_answer_take, &answering, &run->budget, err);
+		over_slice |= vm->over_slice;
+		pl_buf_reset(&vm->trace); // the error is not at a line of the script
+	}
+	set_running(vm, NULL);
+	if (vm->lane)
+		pl_lane_note(vm->lane, run->script, pl_mono_us() - began_us, over_slice);
+	return end;
 }
 
 static void go_on(struct pl_run *run, int nargs)
 {
-	struct pl_vm *vm = run->vm;
-	struct pl_answering answering = {.run = run, .co = run->co};
-	enum pl_call_end end;
 	struct pl_error err;
+	enum pl_call_end end = call(run, nargs, &err);
 
-	vm->run = run;
-	run->answer->status = 0;
-	end = pl_call_resume(vm, run->co, nargs, &answering.nresults, &run->budget, &err);
-	if (end == PL_CALL_WAITING) {
-		vm->run = NULL;
-		send_op(run, needs_lookup(run) ? lookup_new(run) : run->op);
-		return;
-	}
-	run->returned = end == PL_CALL_DONE;
-	if (end == PL_CALL_DONE) {
-		end = pl_call(vm, pl_answer_take, &answering, NULL, &err);
-		pl_buf_reset(&vm->trace); // no line of the script is to blame
-	}
-	vm->run = NULL;
-	if (end == PL_CALL_DONE)
+	if (end == PL_CALL_WAITING)
+		send_op(run, needs_lookup(run) ? pl_run_op_lookup(run) : run->op);
+	else if (end == PL_CALL_PAUSED)
+		pl_lane_add_paused(run->vm->lane, run, take_turn);
+	else if (end == PL_CALL_DONE)
 		returned(run);
 	else
 		fail(run, end, &err);
 }
 
-// Body: the coroutine with its function and `req`.
+// Body: makes the coroutine, with its function and `req` on its stack.
 //   1  light userdata: the run
 static int make_coroutine(lua_State *L)
 {
@@ -439,7 +444,7 @@ static int make_coroutine(lua_State *L)
 		run->ref_co = luaL_ref(L, LUA_REGISTRYINDEX);
 	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, run->script->function);
-	pl_request_push(L, run);
+	pl_request_push(L, run->request, &run->box);
 	lua_xmove(L, run->co, 2);
 	return 0;
 }
@@ -449,9 +454,6 @@ static void begin(struct pl_run *run)
 	struct pl_error err;
 	enum pl_call_end end;
 
-	run->script = pl_vm_find(run->vm, run->request->route->handler);
-	if (!run->script)
-		pl_die("script: the handler %s is not loaded", run->request->route->handler);
 	end = pl_call(run->vm, make_coroutine, run, NULL, &err);
 	if (end == PL_CALL_DONE)
 		go_on(run, 1);
@@ -459,17 +461,83 @@ static void begin(struct pl_run *run)
 		fail(run, end, &err);
 }
 
-struct pl_run *pl_run_start(struct pl_vm *vm, struct pl_store *store, const struct pl_request *request, struct pl_answer *answer,
-                            void (*done)(struct pl_run *run, void *arg), void *arg)
+// Answers a run of a slow script that cannot begin.
+static void refuse(struct pl_run *run, const char *why)
 {
-	struct pl_run *run = pl_calloc(1, sizeof *run);
+	struct pl_error err;
 
-	vm->refs++;
-	*run = (struct pl_run){
-		.vm = vm, .number = ++vm->runs, .store = store, .request = request, .answer = answer, .done = done, .arg = arg,
-		.budget = pl_budget_of(&vm->limits), .arena = pl_arena_new(0), .ref_co = LUA_NOREF, .busy = true,
+	pl_error_set(&err, PL_EBUSY, "%s", why);
+	finish_with(run, pl_exchange_problem_of_error(run->arena, &err));
+}
+
+static void take_turn(struct pl_run *run)
+{
+	const struct pl_log_request *before = pl_log_set_request(&run->about);
+
+	run->busy = true;
+	run->budget.slow = run->budget.slow || pl_lane_is_slow(run->script);
+	if (run->co)
+		go_on(run, 0);
+	else if (pl_mono_us() < run->request->deadline_us)
+		begin(run);
+	else
+		refuse(run, "the handler could not begin in time, because others of its kind are slow");
+	pl_log_set_request(before);
+	run->busy = false;
+	if (run->freed)
+		free_now(run);
+}
+
+static void begin_or_wait(struct pl_run *run)
+{
+	struct pl_lane *lane = run->vm->lane;
+
+	run->script = pl_load_find(run->vm, run->request->route->handler);
+	if (!run->script)
+		pl_die("script: the handler %s is not loaded", run->request->route->handler);
+	if (!lane || !pl_lane_must_wait(lane, run->script))
+		begin(run);
+	else if (!pl_lane_add(lane, run, take_turn))
+		refuse(run, "too many requests for slow handlers are waiting");
+}
+
+static struct pl_log_request about(const struct pl_request *request)
+{
+	const char *id = request->echo_id ? request->echo_id : request->request_id;
+
+	return (struct pl_log_request){
+		.id = id,
+		.key = strcmp(id, request->request_id) == 0 ? "" : request->request_id,
+		.method = request->route->method,
+		.path = request->route->path,
+		.principal = request->principal,
 	};
-	begin(run);
+}
+
+struct pl_run *pl_run_start(struct pl_vm *vm, struct pl_store *store, const struct pl_request *request,
+                            struct pl_answer *answer, void (*done)(struct pl_run *run, void *arg), void *arg)
+{
+	struct pl_run *run = pl_calloc(1, sizeof(*run));
+
+	pl_state_hold(vm);
+	*run = (struct pl_run){
+		.vm = vm,
+		.number = ++vm->runs,
+		.store = store,
+		.request = request,
+		.answer = answer,
+		.done = done,
+		.arg = arg,
+		.budget = pl_call_budget(&vm->limits),
+		.arena = pl_arena_new(0),
+		.ref_co = LUA_NOREF,
+		.busy = true,
+	};
+	run->about = about(request);
+	pl_run_seen_begin(run);
+	const struct pl_log_request *before = pl_log_set_request(&run->about);
+	begin_or_wait(run);
+	pl_log_set_request(before);
 	run->busy = false;
 	if (run->freed) {
 		free_now(run);
@@ -480,7 +548,12 @@ struct pl_run *pl_run_start(struct pl_vm *vm, struct pl_store *store, const stru
 
 enum pl_run_state pl_run_state(const struct pl_run *run)
 {
-	return run->over ? PL_RUN_DONE : PL_RUN_WAITING;
+	return run->over ? PL_RUN_DONE : run->turn.lane && !run->turn.begun ? PL_RUN_QUEUED : PL_RUN_WAITING;
+}
+
+bool pl_run_wrote(const struct pl_run *run)
+{
+	return run->wrote;
 }
 
 void pl_run_free(struct pl_run **run_p)
@@ -490,6 +563,8 @@ void pl_run_free(struct pl_run **run_p)
 	*run_p = NULL;
 	if (!run)
 		return;
+	pl_lane_leave(run);
+	pl_run_seen_abandon(run);
 	drop_coroutine(run);
 	if (run->busy)
 		run->freed = true;

@@ -1,22 +1,21 @@
-// Records on their way into Lua: a table of the fields, id, version, region_origin, updated_at and etag, with a metatable by which it is known
-// for a record of its resource.
+// Records in Lua: a table of the fields, id, version, region_origin, updated_at and etag.
+// Its metatable marks it as a record and names the resource. value.c prints it.
 //
-// Stands between the store's records and the bindings; what a record prints is in value.c.
 // Threads: a VM's.
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "script/bind.h"
-#include "script/unread.h"
-#include "script/value.h"
+#include "script/frozen.h"
+#include "script/script_private.h"
+#include "script/value_private.h"
 
 #define META_RECORD "plist.record"
 
 static const char resource_key; // its address is the key of a record metatable's resource
 
-void pl_value_setup_records(lua_State *L)
+void pl_value_record_setup(lua_State *L)
 {
 	lua_newtable(L); // resource -> metatable of its records
 	lua_setfield(L, LUA_REGISTRYINDEX, META_RECORD);
@@ -24,7 +23,7 @@ void pl_value_setup_records(lua_State *L)
 
 const struct pl_resource *pl_value_record_resource(lua_State *L, int index)
 {
-	const struct pl_resource *resource = pl_unread_resource(L, index);
+	const struct pl_resource *resource = pl_value_lazy_resource(L, index);
 
 	if (!resource && lua_type(L, index) == LUA_TTABLE && lua_getmetatable(L, index)) {
 		if (lua_rawgetp(L, -1, &resource_key) == LUA_TLIGHTUSERDATA)
@@ -32,6 +31,20 @@ const struct pl_resource *pl_value_record_resource(lua_State *L, int index)
 		lua_pop(L, 2);
 	}
 	return resource;
+}
+
+const char *pl_value_record_etag(lua_State *L, int index)
+{
+	const char *etag = pl_value_lazy_etag(L, index);
+
+	if (etag || !pl_value_record_resource(L, index))
+		return etag;
+	index = lua_absindex(L, index);
+	lua_pushliteral(L, "etag");
+	if (lua_rawget(L, index) == LUA_TSTRING && strlen(lua_tostring(L, -1)) == lua_rawlen(L, -1))
+		etag = lua_tostring(L, -1); // valid: it is in the table
+	lua_pop(L, 1);
+	return etag;
 }
 
 void pl_value_push_field(lua_State *L, const struct pl_field *field, const char *text)
@@ -42,19 +55,42 @@ void pl_value_push_field(lua_State *L, const struct pl_field *field, const char 
 	}
 	switch (field->type) {
 	case PL_FIELD_DECIMAL:
-		if (!pl_decimal_push_text(L, text, strlen(text)))
-			lua_pushnil(L); // NaN, put there by hand: prints as null, too
+		if (!pl_value_push_decimal_text(L, text, strlen(text)))
+			lua_pushnil(L); // NaN, written by hand in SQL: printed as null, too
 		return;
-	case PL_FIELD_INTEGER:
-		lua_pushinteger(L, strtoll(text, NULL, 10));
-		return;
-	case PL_FIELD_BOOLEAN:
-		lua_pushboolean(L, text[0] == 't');
-		return;
-	case PL_FIELD_STRING:
-		lua_pushstring(L, text);
-		return;
+	case PL_FIELD_INTEGER: lua_pushinteger(L, strtoll(text, NULL, 10)); return;
+	case PL_FIELD_BOOLEAN: lua_pushboolean(L, text[0] == 't'); return;
+	case PL_FIELD_STRING: lua_pushstring(L, text); return;
 	}
+}
+
+void pl_value_push_state(lua_State *L, const struct pl_resource *resource, const char *const *values,
+                         const struct pl_vector *vector, int64_t updated_at_us, const char *origin)
+{
+	lua_createtable(L, 0, 7);
+	lua_createtable(L, 0, resource->nfields);
+	for (int i = 0; i < resource->nfields; i++) {
+		pl_value_push_field(L, &resource->fields[i], values[i]);
+		lua_setfield(L, -2, resource->fields[i].name);
+	}
+	pl_frozen_freeze(L);
+	lua_setfield(L, -2, "fields");
+	lua_pushinteger(L, pl_vector_sum(vector));
+	lua_setfield(L, -2, "version");
+	lua_pushinteger(L, updated_at_us);
+	lua_setfield(L, -2, "updated_at");
+	lua_pushlstring(L, origin, pl_vector_region_len(origin, strlen(origin)));
+	lua_setfield(L, -2, "origin");
+}
+
+void pl_value_push_regions(lua_State *L, const struct pl_config *config)
+{
+	lua_createtable(L, config->nregions, 0);
+	for (int i = 0; i < config->nregions; i++) {
+		lua_pushstring(L, config->regions[i].name);
+		lua_rawseti(L, -2, i + 1);
+	}
+	pl_frozen_freeze(L);
 }
 
 // Sets the metatable of a resource's records on the table on top.
@@ -93,10 +129,11 @@ void pl_value_fill_record(lua_State *L, const struct pl_record *record, const ch
 	lua_pushinteger(L, record->version);
 	lua_rawset(L, -3);
 	lua_pushliteral(L, "region_origin");
-	lua_pushstring(L, record->region_origin);
+	lua_pushlstring(L, record->region_origin,
+	                pl_vector_region_len(record->region_origin, strlen(record->region_origin)));
 	lua_rawset(L, -3);
 	lua_pushliteral(L, "updated_at");
-	lua_pushstring(L, pl_time_format(record->updated_at_us, text));
+	lua_pushstring(L, pl_clock_format_time(record->updated_at_us, text));
 	lua_rawset(L, -3);
 	lua_pushliteral(L, "etag");
 	lua_pushstring(L, etag);

@@ -1,7 +1,8 @@
-// Parameters of a write's statement: see params.h. A single value is the bytes of an array's element (db/wire.h).
+// Parameters of a write's statement: see params.h. A single value is the bytes of an
+// array's element (db/wire.h).
 //
 // Threads: belongs to its store's thread.
-#include "record/params.h"
+#include "store/params.h"
 
 #include <string.h>
 
@@ -10,13 +11,10 @@
 enum pl_wire_type pl_params_field_type(const struct pl_field *field)
 {
 	switch (field->type) {
-	case PL_FIELD_INTEGER:
-		return PL_WIRE_INT4;
-	case PL_FIELD_BOOLEAN:
-		return PL_WIRE_BOOL;
+	case PL_FIELD_INTEGER: return PL_WIRE_INT4;
+	case PL_FIELD_BOOLEAN: return PL_WIRE_BOOL;
 	case PL_FIELD_DECIMAL:
-	case PL_FIELD_STRING:
-		break;
+	case PL_FIELD_STRING: break;
 	}
 	return PL_WIRE_TEXT;
 }
@@ -24,11 +22,12 @@ enum pl_wire_type pl_params_field_type(const struct pl_field *field)
 static enum pl_wire_type type_of(const struct pl_resource *resource, int place)
 {
 	static const enum pl_wire_type types[] = {
-		PL_WIRE_INT8, PL_WIRE_INT8, PL_WIRE_INT4, PL_WIRE_TEXT, PL_WIRE_TEXT, PL_WIRE_TEXT, PL_WIRE_BYTEA, PL_WIRE_TIMESTAMPTZ, PL_WIRE_TEXT,
-		PL_WIRE_TEXT,
+		PL_WIRE_INT8, PL_WIRE_INT8,  PL_WIRE_INT4,        PL_WIRE_TEXT, PL_WIRE_TEXT,
+		PL_WIRE_TEXT, PL_WIRE_BYTEA, PL_WIRE_TIMESTAMPTZ, PL_WIRE_TEXT, PL_WIRE_TEXT,
 	};
 
-	return place < PL_PARAM_FIELD ? types[place] : pl_params_field_type(&resource->fields[place - PL_PARAM_FIELD]);
+	return place < PL_PARAM_FIELD ? types[place]
+	                              : pl_params_field_type(&resource->fields[place - PL_PARAM_FIELD]);
 }
 
 void pl_params_fini(struct pl_params *params)
@@ -126,4 +125,61 @@ struct pl_conn_params pl_params_one(struct pl_params *params)
 		params->formats[i] = 1;
 	}
 	return (struct pl_conn_params){ params->ncolumns, params->values, params->lengths, params->formats };
+}
+
+// ---- a write as a row
+
+static int64_t flags_of(const struct pl_write *write)
+{
+	bool create = write->op == PL_WRITE_CREATE;
+	bool locked = write->has_version || write->has_etag || write->etag_never;
+	int64_t flags = (int64_t)write->op;
+
+	for (int i = 0; i < write->resource->nfields; i++)
+		if (create || (write->op == PL_WRITE_UPDATE && write->changes.set[i]))
+			flags |= PL_FLAG_FIELD(i);
+	if (!create && write->etag_never)
+		flags |= PL_FLAG_ETAG_NEVER;
+	if (!create && !locked && write->lock == PL_LOCK_REQUIRED)
+		flags |= PL_FLAG_UNLOCKED;
+	return flags;
+}
+
+static void lock_params(struct pl_params *params, const struct pl_write *write)
+{
+	bool create = write->op == PL_WRITE_CREATE;
+	struct pl_buf text = { 0 };
+
+	if (!create && write->has_version)
+		pl_params_int32(params, PL_PARAM_VERSION, write->version);
+	else
+		pl_params_null(params, PL_PARAM_VERSION);
+	if (!create && write->has_etag && !write->etag_any && !write->etag_never)
+		pl_vector_print(&text, &write->etag);
+	pl_params_text(params, PL_PARAM_ETAG, text.data);
+	pl_buf_fini(&text);
+}
+
+void pl_params_write(struct pl_params *params, const struct pl_write *write, int64_t expires_us,
+                     const struct pl_region *region)
+{
+	bool create = write->op == PL_WRITE_CREATE;
+
+	pl_params_int64(params, PL_PARAM_ID, write->id);
+	pl_params_int64(params, PL_PARAM_FLAGS, flags_of(write));
+	lock_params(params, write);
+	pl_params_text(params, PL_PARAM_REQUEST_ID, write->request_id ? write->request_id : "");
+	pl_params_text(params, PL_PARAM_PRINCIPAL,
+	               write->principal && write->principal[0] ? write->principal : NULL);
+	pl_params_bytes(params, PL_PARAM_FINGERPRINT, write->fingerprint, PL_SHA256_SIZE);
+	pl_params_time(params, PL_PARAM_EXPIRES, expires_us);
+	pl_params_text(params, PL_PARAM_PREFIX,
+	               create ? (write->region_prefix ? write->region_prefix : "") : NULL);
+	pl_params_text(params, PL_PARAM_TRACEPARENT, write->traceparent);
+	for (int i = 0; i < write->resource->nfields; i++)
+		pl_params_field(params, i,
+		                write->op != PL_WRITE_DELETE && write->changes.set[i]
+		                        ? write->changes.values[i]
+		                        : NULL);
+	pl_params_row(params);
 }

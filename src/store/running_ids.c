@@ -1,5 +1,6 @@
-// See running.h. Shards, so that workers seldom meet; in each a hash table under a lock of its own.
-#include "record/running.h"
+// See running_ids.h. The table is split into shards, each with a lock, so that workers
+// rarely contend.
+#include "store/running_ids.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,43 +11,43 @@
 
 struct shard {
 	pthread_mutex_t lock;
-	struct pl_running_entry *entries;
+	struct pl_running_id *entries;
 };
 
-struct pl_running {
+struct pl_running_ids {
 	struct shard shards[SHARDS];
 };
 
-struct pl_running *pl_running_new(void)
+struct pl_running_ids *pl_running_ids_new(void)
 {
-	struct pl_running *running = pl_calloc(1, sizeof *running);
+	struct pl_running_ids *running = pl_calloc(1, sizeof(*running));
 
 	for (int i = 0; i < SHARDS; i++)
 		pthread_mutex_init(&running->shards[i].lock, NULL);
 	return running;
 }
 
-void pl_running_free(struct pl_running **at)
+void pl_running_ids_free(struct pl_running_ids **ids_p)
 {
-	struct pl_running *running = *at;
+	struct pl_running_ids *running = *ids_p;
 
 	if (!running)
 		return;
-	*at = NULL;
+	*ids_p = NULL;
 	for (int i = 0; i < SHARDS; i++)
 		pthread_mutex_destroy(&running->shards[i].lock);
 	free(running);
 }
 
-// The high bits: the table takes its buckets by the low ones.
-static struct shard *shard_of(struct pl_running *running, unsigned hash)
+// By the high bits, because the hash table uses the low ones for its buckets.
+static struct shard *shard_of(struct pl_running_ids *running, unsigned hash)
 {
 	return &running->shards[(hash >> 24) & (SHARDS - 1)];
 }
 
-bool pl_running_enter(struct pl_running *running, struct pl_running_entry *entry)
+bool pl_running_ids_enter(struct pl_running_ids *running, struct pl_running_id *entry)
 {
-	struct pl_running_entry *other;
+	struct pl_running_id *other;
 	struct shard *shard;
 	unsigned hash;
 
@@ -60,7 +61,7 @@ bool pl_running_enter(struct pl_running *running, struct pl_running_entry *entry
 	return !other;
 }
 
-void pl_running_leave(struct pl_running *running, struct pl_running_entry *entry)
+void pl_running_ids_leave(struct pl_running_ids *running, struct pl_running_id *entry)
 {
 	struct shard *shard = shard_of(running, entry->hh.hashv);
 
@@ -69,9 +70,9 @@ void pl_running_leave(struct pl_running *running, struct pl_running_entry *entry
 	pthread_mutex_unlock(&shard->lock);
 }
 
-bool pl_running_has(struct pl_running *running, const void *key, unsigned len)
+bool pl_running_ids_has(struct pl_running_ids *running, const void *key, unsigned len)
 {
-	struct pl_running_entry *entry;
+	struct pl_running_id *entry;
 	struct shard *shard;
 	unsigned hash;
 

@@ -1,17 +1,21 @@
-// The numbers and texts that a policy's file names, for the inputs of a probe.
+// The numbers and texts in a policy's file, for the inputs of a verification.
 //
-// Beside replicate/probe_cases.c. A rule that does something of its own for one value says that value, mostly: `if price > decimal "750000"`. Sets of
-// writes that are made without it would never come upon that branch. So the file is read for what it names, and its own values are among those
-// that the random sets are made of, each number with its two neighbours. Read is the text, not what it means: what is too many does no harm.
-// Threads: those of the source's owner.
-#include "replicate/probe.h"
+// Used by verify/cases.c. A rule that treats one value differently usually names it: `if
+// price > decimal "750000"`. Inputs made without that value would never reach the branch.
+// So the file is scanned for constants, and the random sets use them as values, each
+// number with its two neighbours. The scanner reads tokens, not their meaning: a
+// superfluous value is harmless.
+// Threads: the source's.
+#include "verify/verify.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct reader { const char *p, *end; };
+struct reader {
+	const char *p, *end;
+};
 
 static bool begins(const struct reader *r, const char *what)
 {
@@ -20,29 +24,30 @@ static bool begins(const struct reader *r, const char *what)
 	return (size_t)(r->end - r->p) >= len && memcmp(r->p, what, len) == 0;
 }
 
-static void add(struct pl_arena *arena, struct pl_probe_constants *into, bool number, const char *text, size_t len)
+static void add(struct pl_arena *arena, struct pl_verify_constants *into, bool number, const char *text,
+                size_t len)
 {
 	const char **list = number ? into->numbers : into->texts;
 	int *n = number ? &into->nnumbers : &into->ntexts;
 
-	if (len == 0 || len > PL_PROBE_CONSTANT_MAX || memchr(text, 0, len))
+	if (len == 0 || len > PL_VERIFY_CONSTANT_MAX || memchr(text, 0, len))
 		return;
 	for (int i = 0; i < *n; i++)
 		if (strlen(list[i]) == len && memcmp(list[i], text, len) == 0)
 			return;
-	if (*n < PL_PROBE_CONSTANTS)
+	if (*n < PL_VERIFY_CONSTANTS)
 		list[(*n)++] = pl_arena_strndup(arena, text, len);
 }
 
-// What stands between quotes: a text, and if it reads so, a number: decimal "750000".
-static void add_text(struct pl_arena *arena, struct pl_probe_constants *into, const char *text, size_t len)
+// A quoted string is a text and, if it looks like one, a number: decimal "750000".
+static void add_text(struct pl_arena *arena, struct pl_verify_constants *into, const char *text, size_t len)
 {
 	add(arena, into, false, text, len);
-	if (len <= PL_PROBE_CONSTANT_MAX && pl_decimal_valid(text, len))
+	if (len <= PL_VERIFY_CONSTANT_MAX && pl_decimal_valid(text, len))
 		add(arena, into, true, text, len);
 }
 
-// At "[[" or "[=[": how many signs of equality; -1 when it is neither.
+// The number of equals signs in "[[", "[=[", …; -1 if it is not a long bracket.
 static int long_bracket(const struct reader *r)
 {
 	const char *p = r->p + 1;
@@ -52,7 +57,8 @@ static int long_bracket(const struct reader *r)
 	return r->p < r->end && *r->p == '[' && p < r->end && *p == '[' ? (int)(p - r->p - 1) : -1;
 }
 
-// Behind a long text or comment, at whose opening bracket r stands. Its inside is [*text_r, *text_r + *len_r).
+// Skips a long string or comment, at whose opening bracket r is. Its content is
+// [*text_r, *text_r + *len_r).
 static void skip_long(struct reader *r, int level, const char **text_r, size_t *len_r)
 {
 	const char *p = r->p + level + 2;
@@ -88,8 +94,8 @@ static void skip_comment(struct reader *r)
 		r->p++;
 }
 
-// A text with escapes is left out: what it stands for is not what is read.
-static void read_quoted(struct reader *r, struct pl_arena *arena, struct pl_probe_constants *into)
+// A string with escapes is left out, since its value is not its text.
+static void read_quoted(struct reader *r, struct pl_arena *arena, struct pl_verify_constants *into)
 {
 	const char quote = *r->p++, *from = r->p;
 	bool plain = true;
@@ -108,7 +114,7 @@ static void read_quoted(struct reader *r, struct pl_arena *arena, struct pl_prob
 		r->p++;
 }
 
-static void read_number(struct reader *r, struct pl_arena *arena, struct pl_probe_constants *into)
+static void read_number(struct reader *r, struct pl_arena *arena, struct pl_verify_constants *into)
 {
 	const char *from = r->p;
 	char text[32];
@@ -120,16 +126,17 @@ static void read_number(struct reader *r, struct pl_arena *arena, struct pl_prob
 			break;
 	}
 	if (r->p - from > 2 && from[0] == '0' && tolower((unsigned char)from[1]) == 'x') {
-		snprintf(text, sizeof text, "%lld", (long long)strtoull(from, NULL, 16));
+		snprintf(text, sizeof(text), "%lld", (long long)strtoull(from, NULL, 16));
 		add(arena, into, true, text, strlen(text));
 	} else if (pl_decimal_valid(from, (size_t)(r->p - from))) {
 		add(arena, into, true, from, (size_t)(r->p - from));
 	}
 }
 
-void pl_probe_constants_read(struct pl_arena *arena, const char *text, size_t len, struct pl_probe_constants *into)
+void pl_verify_constants_read(struct pl_arena *arena, const char *text, size_t len,
+                              struct pl_verify_constants *into)
 {
-	struct reader r = {text, text + len};
+	struct reader r = { text, text + len };
 	int level;
 
 	while (r.p < r.end) {
@@ -146,7 +153,7 @@ void pl_probe_constants_read(struct pl_arena *arena, const char *text, size_t le
 		} else if (isdigit((unsigned char)*r.p)) {
 			read_number(&r, arena, into);
 		} else if (isalpha((unsigned char)*r.p) || *r.p == '_') {
-			while (r.p < r.end && (isalnum((unsigned char)*r.p) || *r.p == '_')) // a name may have digits
+			while (r.p < r.end && (isalnum((unsigned char)*r.p) || *r.p == '_'))
 				r.p++;
 		} else {
 			r.p++;
@@ -154,11 +161,11 @@ void pl_probe_constants_read(struct pl_arena *arena, const char *text, size_t le
 	}
 }
 
-// `text`, and what is one unit less and one more at this scale.
-void pl_probe_neighbours(struct pl_arena *arena, const char *text, int scale, const char *around[3])
+// `text`, and the numbers one unit below and above it at this scale.
+void pl_verify_neighbours(struct pl_arena *arena, const char *text, int scale, const char *around[3])
 {
 	struct pl_decimal value, unit, sum;
-	struct pl_buf buf = {0};
+	struct pl_buf buf = { 0 };
 
 	pl_decimal_init(&value);
 	pl_decimal_init(&unit);

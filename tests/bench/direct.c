@@ -1,7 +1,9 @@
-// plist-direct: the product's own batch statement, sent straight by libpq from a few connections, and nothing else: no HTTP, no Lua, no checks.
-// What the daemon is measured against to see what those cost. Used by tests/bench/bench.py.
+// plist-direct: sends plist's batch statement with libpq over a few connections,
+// without HTTP, Lua and checks. The difference from the daemon is what those cost. Used
+// by tests/bench/bench.py.
 //
-// usage: plist-direct CONFIG REGION SECONDS BATCH [CONNECTIONS]; prints one JSON object. Records 1 to 960 must be there; each connection has its own.
+// usage: plist-direct CONFIG REGION SECONDS BATCH [CONNECTIONS]; prints one JSON object.
+// The records 1 to 960 must exist; connections do not share records.
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,10 +13,10 @@
 #include "base/clock.h"
 #include "base/sha256.h"
 #include "config/config.h"
-#include "record/params.h"
-#include "record/statement.h"
+#include "store/params.h"
+#include "store/statement.h"
 
-#define RECORDS 960
+#define RECORDS         960
 #define CONNECTIONS_MAX 8
 
 struct sender {
@@ -37,12 +39,13 @@ static void die(const char *what, const char *why)
 static PGconn *open_connection(const struct sender *s)
 {
 	PGconn *conn = PQconnectdb(s->region->database);
-	static const char *const setup[] = { "SET plan_cache_mode = force_generic_plan", "SET enable_seqscan = off", "SET enable_bitmapscan = off",
-	                                     "SET enable_hashjoin = off", "SET enable_mergejoin = off" };
+	static const char *const setup[] = { "SET plan_cache_mode = force_generic_plan",
+		                             "SET enable_seqscan = off", "SET enable_bitmapscan = off",
+		                             "SET enable_hashjoin = off", "SET enable_mergejoin = off" };
 
 	if (PQstatus(conn) != CONNECTION_OK)
 		die("connect", PQerrorMessage(conn));
-	for (size_t i = 0; i < sizeof setup / sizeof setup[0]; i++)
+	for (size_t i = 0; i < sizeof(setup) / sizeof(setup[0]); i++)
 		PQclear(PQexec(conn, setup[i]));
 	PGresult *result = PQprepare(conn, "batch", s->sql, 0, NULL);
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
@@ -68,15 +71,16 @@ static void add_row(struct sender *s, struct pl_params *params, int64_t id, long
 	uint8_t fingerprint[PL_SHA256_SIZE] = { 1 };
 	char request_id[64], price[32];
 
-	snprintf(request_id, sizeof request_id, "direct-%d-%d-%ld-%lld", (int)getpid(), s->index, serial, (long long)id);
-	snprintf(price, sizeof price, "%ld.%02ld", 100000 + serial % 900000, serial % 100);
+	snprintf(request_id, sizeof(request_id), "direct-%d-%d-%ld-%lld", (int)getpid(), s->index, serial,
+	         (long long)id);
+	snprintf(price, sizeof(price), "%ld.%02ld", 100000 + serial % 900000, serial % 100);
 	pl_params_int64(params, PL_PARAM_ID, id);
 	pl_params_int64(params, PL_PARAM_FLAGS, 1 | PL_FLAG_FIELD(0)); // an update that sets the first field
 	pl_params_int32(params, PL_PARAM_VERSION, s->versions[id]);
 	pl_params_null(params, PL_PARAM_ETAG);
 	pl_params_text(params, PL_PARAM_REQUEST_ID, request_id);
 	pl_params_text(params, PL_PARAM_PRINCIPAL, "");
-	pl_params_bytes(params, PL_PARAM_FINGERPRINT, fingerprint, sizeof fingerprint);
+	pl_params_bytes(params, PL_PARAM_FINGERPRINT, fingerprint, sizeof(fingerprint));
 	pl_params_time(params, PL_PARAM_EXPIRES, pl_now_us() + INT64_C(86400000000));
 	pl_params_text(params, PL_PARAM_PREFIX, s->region->name);
 	pl_params_null(params, PL_PARAM_TRACEPARENT);
@@ -118,24 +122,30 @@ static void *run(void *arg)
 int main(int argc, char **argv)
 {
 	static struct sender senders[CONNECTIONS_MAX];
-	struct pl_problems problems = { 0 };
+	struct pl_diagnostics diagnostics = { 0 };
 	struct pl_buf sql = { 0 };
 
 	if (argc < 5)
 		die("usage", "plist-direct CONFIG REGION SECONDS BATCH [CONNECTIONS]");
-	struct pl_config *config = pl_config_load(argv[1], argv[2], &problems);
+	struct pl_config *config = pl_config_load(argv[1], argv[2], &diagnostics);
 	const struct pl_region *region = config ? pl_config_region(config, argv[2], strlen(argv[2])) : NULL;
 	int count = argc > 5 ? atoi(argv[5]) : 2, batch = atoi(argv[4]);
 	double seconds = atof(argv[3]);
 
 	if (!region || count < 1 || count > CONNECTIONS_MAX || batch < 1 || batch > RECORDS / count)
 		die("usage", "no such configuration or region, or numbers out of range");
-	pl_statement_text(&sql, PL_STATEMENT_CHANGE_BATCH, &config->resources[0], region);
+	pl_statement_text(&sql, PL_STATEMENT_CHANGE_BATCH, config, &config->resources[0], region,
+	                  region->name);
 	for (int i = 0; i < count; i++) {
-		senders[i] = (struct sender){ .config = config, .region = region, .sql = sql.data, .index = i, .count = count, .batch = batch,
-		                              .until_us = pl_mono_us() + (int64_t)(seconds * 1e6) };
+		senders[i] = (struct sender){ .config = config,
+			                      .region = region,
+			                      .sql = sql.data,
+			                      .index = i,
+			                      .count = count,
+			                      .batch = batch,
+			                      .until_us = pl_mono_us() + (int64_t)(seconds * 1e6) };
 		if (pthread_create(&senders[i].thread, NULL, run, &senders[i]) != 0)
-			die("thread", "cannot be made");
+			die("thread", "cannot be created");
 	}
 	long done = 0, batches = 0, failed = 0;
 	for (int i = 0; i < count; i++) {
@@ -144,9 +154,10 @@ int main(int argc, char **argv)
 		batches += senders[i].batches;
 		failed += senders[i].failed;
 	}
-	printf("{\"rate\":%.1f,\"done\":%ld,\"failed\":%ld,\"batches\":%ld}\n", (double)done / seconds, done, failed, batches);
+	printf("{\"rate\":%.1f,\"done\":%ld,\"failed\":%ld,\"batches\":%ld}\n", (double)done / seconds, done,
+	       failed, batches);
 	pl_buf_fini(&sql);
 	pl_config_unref(&config);
-	pl_problems_fini(&problems);
+	pl_diagnostics_fini(&diagnostics);
 	return 0;
 }

@@ -1,8 +1,10 @@
-// plist-load: an HTTP load driver that keeps its own books. Used by tests/bench/bench.py, never by the product.
+// plist-load: an HTTP load generator that verifies the responses. Used only by
+// tests/bench/bench.py.
 //
-// A closed loop: each connection sends a request, reads the whole answer, then sends the next. Every connection has ids of its own, so a version
-// that it sends is always the right one unless the server lost or doubled a write: any 409 outside of `hot` is a finding. Request ids are
-// unique over the run. What it prints is one JSON object.
+// It is a closed loop: each connection sends a request, reads the whole response, then
+// sends the next request. Connections do not share ids, so each version that a connection
+// sends is current unless the server lost or repeated a write: except in mode hot, every
+// 409 is an error. Request ids are unique within a run. Prints one JSON object.
 //
 // Threads: one.
 #include "config.h"
@@ -10,6 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
+#include <gnutls/gnutls.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -25,25 +28,27 @@
 
 enum mode { MODE_PUT, MODE_GET, MODE_HOT };
 
-#define BUFFER 8192
-#define BUCKETS 4096 // of latency: 64 per power of two from 1 µs
+#define BUFFER  8192
+#define BUCKETS 4096 // of latencies: 64 for each power of two, from 1 µs
 
 struct options {
 	enum mode mode;
 	int port, connections;
-	double seconds, warmup, rate; // rate 0 = as fast as it goes
+	double seconds, warmup, rate; // rate 0: as fast as possible
 	long lo, hi;
-	const char *prefix, *versions, *tag;
+	const char *prefix, *versions, *tag, *token;
+	const char *certificate, *key; // shown to a server that speaks TLS; NULL: without TLS
 };
 
 struct connection {
 	int fd;
+	gnutls_session_t tls; // NULL: without
 	int index;
 	long id, next_id;
 	size_t sent, out_len, in_len;
 	int64_t begun_us;
-	bool waiting; // for its turn, when a rate is kept
-	char out[1024], in[BUFFER];
+	bool waiting; // waits for its turn, if a rate is set
+	char out[4096], in[BUFFER];
 };
 
 struct books {
@@ -53,9 +58,18 @@ struct books {
 	int64_t longest_us;
 };
 
-static struct options opt = {.port = 8080, .connections = 64, .seconds = 5, .warmup = 1, .lo = 1, .hi = 1000, .prefix = "/us", .tag = "load"};
+static struct options opt = { .port = 8080,
+	                      .connections = 64,
+	                      .seconds = 5,
+	                      .warmup = 1,
+	                      .lo = 1,
+	                      .hi = 1000,
+	                      .prefix = "/us",
+	                      .tag = "load" };
 static struct books books;
 static int32_t *versions; // by id - lo
+static char authorization[2048];
+static gnutls_certificate_credentials_t credentials;
 static int64_t from_us, until_us, start_us;
 static int epoll;
 static int live;
@@ -73,7 +87,7 @@ static void die(const char *what)
 	exit(1);
 }
 
-// A bucket holds latencies within 1.6 % of each other.
+// The latencies in a bucket differ by at most 1.6 %.
 static int bucket_of(int64_t us)
 {
 	if (us < 64)
@@ -113,43 +127,66 @@ static void compose(struct connection *c)
 			c->next_id = opt.lo + c->index;
 	}
 	if (opt.mode == MODE_GET) {
-		c->out_len = (size_t)snprintf(c->out, sizeof c->out, "GET %s/properties/%ld HTTP/1.1\r\nHost: bench\r\n\r\n", opt.prefix, c->id);
+		c->out_len = (size_t)snprintf(c->out, sizeof(c->out),
+		                              "GET %s/properties/%ld HTTP/1.1\r\nHost: bench\r\n%s\r\n",
+		                              opt.prefix, c->id, authorization);
 		return;
 	}
 	char body[128], lock[64] = "";
 	int price = (int)(books.requests % 900000 + 100000);
 	int n;
 	if (opt.mode == MODE_HOT) {
-		snprintf(lock, sizeof lock, "If-Match: *\r\n");
-		n = snprintf(body, sizeof body, "{\"price\":%d.%02d}", price, price % 100);
+		snprintf(lock, sizeof(lock), "If-Match: *\r\n");
+		n = snprintf(body, sizeof(body), "{\"price\":%d.%02d}", price, price % 100);
 	} else {
-		n = snprintf(body, sizeof body, "{\"price\":%d.%02d,\"version\":%d}", price, price % 100, versions[c->id - opt.lo]);
+		n = snprintf(body, sizeof(body), "{\"price\":%d.%02d,\"version\":%d}", price, price % 100,
+		             versions[c->id - opt.lo]);
 	}
-	c->out_len = (size_t)snprintf(c->out, sizeof c->out,
-		"PUT %s/properties/%ld HTTP/1.1\r\nHost: bench\r\nX-Request-ID: %s-%" PRIu64 "\r\n%sContent-Type: application/json\r\n"
-		"Content-Length: %d\r\n\r\n%s",
-		opt.prefix, c->id, opt.tag, books.requests, lock, n, body);
+	c->out_len =
+		(size_t)snprintf(c->out, sizeof(c->out),
+	                         "PUT %s/properties/%ld HTTP/1.1\r\nHost: bench\r\nX-Request-ID: "
+	                         "%s-%" PRIu64 "\r\n%s%sContent-Type: application/json\r\n"
+	                         "Content-Length: %d\r\n\r\n%s",
+	                         opt.prefix, c->id, opt.tag, books.requests, lock, authorization, n, body);
 }
 
 static void watch(struct connection *c, int op, uint32_t events)
 {
-	struct epoll_event event = {.events = events, .data.ptr = c};
+	struct epoll_event event = { .events = events, .data.ptr = c };
 	if (epoll_ctl(epoll, op, c->fd, &event) < 0)
 		die("epoll_ctl");
+}
+
+static ssize_t send_some(struct connection *c, const char *data, size_t len)
+{
+	return c->tls ? gnutls_record_send(c->tls, data, len) : send(c->fd, data, len, MSG_NOSIGNAL);
+}
+
+static ssize_t receive_some(struct connection *c, char *data, size_t len)
+{
+	return c->tls ? gnutls_record_recv(c->tls, data, len) : recv(c->fd, data, len, 0);
 }
 
 static void push(struct connection *c)
 {
 	while (c->sent < c->out_len) {
-		ssize_t n = send(c->fd, c->out + c->sent, c->out_len - c->sent, MSG_NOSIGNAL);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+		ssize_t n = send_some(c, c->out + c->sent, c->out_len - c->sent);
+		if (n < 0 && !c->tls && (errno == EAGAIN || errno == EINTR)) {
 			watch(c, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
 			return;
 		}
 		if (n < 0)
-			return; // the reading side sees the loss
+			return; // reading will fail, too, and count the loss
 		c->sent += (size_t)n;
 	}
+}
+
+static void shut(struct connection *c)
+{
+	if (c->tls)
+		gnutls_deinit(c->tls);
+	c->tls = NULL;
+	close(c->fd);
 }
 
 static void begin(struct connection *c)
@@ -157,7 +194,7 @@ static void begin(struct connection *c)
 	int64_t now = now_us();
 	if (now >= until_us) {
 		live--;
-		close(c->fd);
+		shut(c);
 		c->fd = -1;
 		return;
 	}
@@ -168,14 +205,36 @@ static void begin(struct connection *c)
 	push(c);
 }
 
+// Does not verify the server, which is ours.
+static void begin_tls(struct connection *c)
+{
+	int failed = gnutls_init(&c->tls, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL);
+	if (failed == 0) {
+		gnutls_set_default_priority(c->tls);
+		gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, credentials);
+		gnutls_transport_set_int(c->tls, c->fd);
+		do
+			failed = gnutls_handshake(c->tls);
+		while (failed < 0 && !gnutls_error_is_fatal(failed));
+	}
+	if (failed < 0) {
+		fprintf(stderr, "plist-load: TLS: %s\n", gnutls_strerror(failed));
+		exit(1);
+	}
+}
+
 static void open_connection(struct connection *c)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in to = { .sin_family = AF_INET,
+		                  .sin_port = htons((uint16_t)opt.port),
+		                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	c->fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0)
+	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&to, sizeof(to)) < 0)
 		die("connect");
 	int one = 1;
-	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (opt.certificate)
+		begin_tls(c);
 	books.connects++;
 	watch(c, EPOLL_CTL_ADD, EPOLLIN);
 }
@@ -186,7 +245,7 @@ static long header_number(const char *head, const char *name)
 	return at ? strtol(at + strlen(name), NULL, 10) : -1;
 }
 
-// 0: more is to come; -1: cannot be read; else the length of the whole answer.
+// Returns 0 if the response is incomplete, -1 if it is malformed, else its length.
 static long answer_length(const struct connection *c)
 {
 	const char *end = memmem(c->in, c->in_len, "\r\n\r\n", 4);
@@ -228,7 +287,7 @@ static void keep_books(struct connection *c)
 static void lose(struct connection *c)
 {
 	books.lost++;
-	close(c->fd);
+	shut(c);
 	open_connection(c);
 }
 
@@ -242,8 +301,8 @@ static void next(struct connection *c)
 
 static void pull(struct connection *c)
 {
-	ssize_t n = recv(c->fd, c->in + c->in_len, BUFFER - 1 - c->in_len, 0);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	ssize_t n = receive_some(c, c->in + c->in_len, BUFFER - 1 - c->in_len);
+	if (n < 0 && (c->tls ? !gnutls_error_is_fatal((int)n) : errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
 		lose(c);
@@ -267,7 +326,7 @@ static void pull(struct connection *c)
 static void load_versions(void)
 {
 	size_t n = (size_t)(opt.hi - opt.lo + 1);
-	versions = malloc(n * sizeof *versions);
+	versions = malloc(n * sizeof(*versions));
 	if (!versions)
 		die("versions");
 	for (size_t i = 0; i < n; i++)
@@ -287,11 +346,14 @@ static void print_books(void)
 {
 	struct rusage use;
 	getrusage(RUSAGE_SELF, &use);
-	double cpu = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) + (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
-	printf("{\"rate\":%.1f,\"ok_rate\":%.1f,\"ok\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"connects\":%" PRIu64
-	       ",\"p50_us\":%.0f,\"p99_us\":%.0f,\"max_us\":%" PRId64 ",\"cpu_s\":%.3f,\"statuses\":{",
-	       (double)books.measured / opt.seconds, (double)books.measured_ok / opt.seconds, books.status[200], books.requests,
-	       books.lost, books.connects, percentile_us(0.5), percentile_us(0.99), books.longest_us, cpu);
+	double cpu = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+	             (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
+	printf("{\"rate\":%.1f,\"ok_rate\":%.1f,\"ok\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"lost\":%" PRIu64
+	       ",\"connects\":%" PRIu64 ",\"p50_us\":%.0f,\"p99_us\":%.0f,\"max_us\":"
+	       "%" PRId64 ",\"cpu_s\":%.3f,\"statuses\":{",
+	       (double)books.measured / opt.seconds, (double)books.measured_ok / opt.seconds,
+	       books.status[200], books.requests, books.lost, books.connects, percentile_us(0.5),
+	       percentile_us(0.99), books.longest_us, cpu);
 	const char *comma = "";
 	for (int i = 0; i < 600; i++)
 		if (books.status[i]) {
@@ -303,43 +365,60 @@ static void print_books(void)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: plist-load --port N [--mode put|get|hot] [--connections N] [--seconds S] [--warmup S] [--rate N]\n"
-	                "                  [--ids LO:HI] [--prefix /us] [--versions FILE] [--tag TEXT]\n");
+	fprintf(stderr, "usage: plist-load --port N [--mode put|get|hot] [--connections N] [--seconds S] "
+	                "[--warmup S] [--rate N]\n"
+	                "                  [--ids LO:HI] [--prefix /us] [--versions FILE] [--tag TEXT]\n"
+	                "                  [--token TEXT] [--certificate FILE --key FILE]\n");
 	exit(2);
 }
 
 static void read_options(int argc, char **argv)
 {
-	static const struct option longs[] = {{"port", 1, 0, 'p'}, {"mode", 1, 0, 'm'}, {"connections", 1, 0, 'c'}, {"seconds", 1, 0, 's'},
-		{"warmup", 1, 0, 'w'}, {"rate", 1, 0, 'r'}, {"ids", 1, 0, 'i'}, {"prefix", 1, 0, 'x'}, {"versions", 1, 0, 'v'},
-		{"tag", 1, 0, 't'}, {0}};
+	static const struct option longs[] = { { "port", 1, 0, 'p' },        { "mode", 1, 0, 'm' },
+		                               { "connections", 1, 0, 'c' }, { "seconds", 1, 0, 's' },
+		                               { "warmup", 1, 0, 'w' },      { "rate", 1, 0, 'r' },
+		                               { "ids", 1, 0, 'i' },         { "prefix", 1, 0, 'x' },
+		                               { "versions", 1, 0, 'v' },    { "tag", 1, 0, 't' },
+		                               { "token", 1, 0, 'k' },       { "certificate", 1, 0, 'C' },
+		                               { "key", 1, 0, 'K' },         { 0 } };
 	for (int o; (o = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
 		switch (o) {
 		case 'p': opt.port = atoi(optarg); break;
-		case 'm': opt.mode = !strcmp(optarg, "get") ? MODE_GET : !strcmp(optarg, "hot") ? MODE_HOT : MODE_PUT; break;
+		case 'm':
+			opt.mode = !strcmp(optarg, "get")   ? MODE_GET
+			           : !strcmp(optarg, "hot") ? MODE_HOT
+			                                    : MODE_PUT;
+			break;
 		case 'c': opt.connections = atoi(optarg); break;
 		case 's': opt.seconds = atof(optarg); break;
 		case 'w': opt.warmup = atof(optarg); break;
 		case 'r': opt.rate = atof(optarg); break;
-		case 'i': if (sscanf(optarg, "%ld:%ld", &opt.lo, &opt.hi) != 2) usage(); break;
+		case 'i':
+			if (sscanf(optarg, "%ld:%ld", &opt.lo, &opt.hi) != 2)
+				usage();
+			break;
 		case 'x': opt.prefix = optarg; break;
 		case 'v': opt.versions = optarg; break;
 		case 't': opt.tag = optarg; break;
+		case 'k': opt.token = optarg; break;
+		case 'C': opt.certificate = optarg; break;
+		case 'K': opt.key = optarg; break;
 		default: usage();
 		}
 	}
-	if (opt.connections < 1 || opt.connections > 4096 || opt.seconds <= 0 || opt.seconds > 600 || opt.lo > opt.hi ||
-	    (opt.mode != MODE_HOT && opt.hi - opt.lo + 1 < opt.connections))
+	if (opt.connections < 1 || opt.connections > 4096 || opt.seconds <= 0 || opt.seconds > 600 ||
+	    opt.lo > opt.hi || (opt.mode != MODE_HOT && opt.hi - opt.lo + 1 < opt.connections))
 		usage();
 }
 
-// A rate is kept over the whole run: one more is begun when fewer were than should have been.
+// The rate is that of the whole run: a request is started when fewer have been started
+// than the rate requires.
 static bool is_behind(void)
 {
 	return (double)books.requests <= opt.rate * (double)(now_us() - start_us) / 1e6;
 }
 
-// In turns, so that all connections, and all their ids, have their share.
+// Connections take turns, so that all of them and all ids are used equally.
 static void wake_waiting(struct connection *all)
 {
 	static int turn;
@@ -355,12 +434,31 @@ static void wake_waiting(struct connection *all)
 	}
 }
 
+static void prepare_credentials(void)
+{
+	if (opt.token && (size_t)snprintf(authorization, sizeof(authorization),
+	                                  "Authorization: Bearer %s\r\n", opt.token) >= sizeof(authorization))
+		usage();
+	if (!opt.certificate != !opt.key)
+		usage();
+	if (!opt.certificate)
+		return;
+	gnutls_certificate_allocate_credentials(&credentials);
+	int failed = gnutls_certificate_set_x509_key_file(credentials, opt.certificate, opt.key,
+	                                                  GNUTLS_X509_FMT_PEM);
+	if (failed < 0) {
+		fprintf(stderr, "plist-load: %s: %s\n", opt.certificate, gnutls_strerror(failed));
+		exit(1);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	read_options(argc, argv);
+	prepare_credentials();
 	load_versions();
 	epoll = epoll_create1(0);
-	struct connection *all = calloc((size_t)opt.connections, sizeof *all);
+	struct connection *all = calloc((size_t)opt.connections, sizeof(*all));
 	if (epoll < 0 || !all)
 		die("start");
 	start_us = now_us();
@@ -389,7 +487,7 @@ int main(int argc, char **argv)
 		if (opt.rate > 0)
 			wake_waiting(all);
 	}
-	books.lost += (uint64_t)live; // no answer within 15 s of the end
+	books.lost += (uint64_t)live; // no response within 15 s after the end
 	print_books();
 	return 0;
 }

@@ -1,8 +1,7 @@
-"""Samples: what was measured, beside which foreign load, and what a run of them says.
+"""Samples: the measured value, the foreign load meanwhile, and the statistics of a run.
 
-Machines differ and drift, so a figure is only ever a ratio of two things measured in the same run, in turns: for every round the subject
-and its reference are measured one after the other, and the ratio is taken within the round. The value of a key is the
-median of its rounds.
+Machines differ and drift, so only ratios within a run are compared. In every round the subject and its reference are
+measured one after the other, and the ratio is computed within the round. The value of a key is the median of its rounds.
 """
 
 import os
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from support.process import stat_of, wait_until
 
 TICKS = os.sysconf("SC_CLK_TCK")
-# A sample beside which others used more than this share of one core is called noisy.
+# A sample is noisy if other programs used more than this share of one core meanwhile.
 NOISE = 0.10
 
 
@@ -35,7 +34,7 @@ def _processes():
 
 
 def own_ticks():
-    """Processor time of this process, all that it started, and what those started; the ended ones count with their parents."""
+    """Processor time of this process and its descendants; ended ones are included in their parents."""
     table = _processes()
     ours = {os.getpid()}
     grown = True
@@ -49,7 +48,7 @@ def own_ticks():
 
 
 def machine_ticks():
-    """All processor time of the machine but idle and waiting for disks; and the idle."""
+    """Processor time of the machine without idle and I/O wait; and idle time."""
     fields = [int(f) for f in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     return sum(fields) - fields[3] - fields[4], fields[3]
 
@@ -57,7 +56,7 @@ def machine_ticks():
 @dataclass
 class Sample:
     value: float
-    foreign: float            # cores that others used meanwhile
+    foreign: float            # cores used by other programs meanwhile
     seconds: float
     detail: dict = field(default_factory=dict)
 
@@ -67,7 +66,7 @@ class Sample:
 
 
 def take(measure):
-    """Runs measure() → value or (value, detail) and watches who else was busy."""
+    """Runs measure() → value or (value, detail), and measures the foreign load meanwhile."""
     own, busy, begun = own_ticks(), machine_ticks()[0], time.monotonic()
     got = measure()
     seconds = time.monotonic() - begun
@@ -77,7 +76,7 @@ def take(measure):
 
 
 def watch(what, predicate, timeout=120):
-    """Waits for the end of what is timed: looks as often then as at its beginning."""
+    """Waits for the end of what is timed, polling at a constant interval."""
     return wait_until(what, predicate, timeout, pause=0.02, growth=1)
 
 
@@ -86,7 +85,7 @@ def median(values):
 
 
 def spread(values):
-    """Half the distance of the quartiles, as a share of the median; of fewer than four values, half their range."""
+    """Half the interquartile range relative to the median; with fewer than four values, half their range."""
     values = sorted(values)
     middle = statistics.median(values)
     if len(values) < 2 or not middle:
@@ -123,7 +122,7 @@ class Figure:
 
     @property
     def noisy(self):
-        """How many of its samples were taken beside foreign load."""
+        """The number of noisy samples."""
         return sum(s.noisy for s in self.subject + self.reference)
 
     @property

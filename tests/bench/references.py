@@ -1,4 +1,4 @@
-"""What plist is measured against, on the same clusters and the same machine: pgbench, logical replication, the Express service."""
+"""The references, on the same clusters and the same machine: pgbench, logical replication, the Express service."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ def connect(url):
 
 
 def run_sql(url, sql, *parameters):
-    """One statement, committed by itself: `with` on a connection would open a transaction, in which VACUUM cannot run."""
+    """Runs one statement in autocommit mode; VACUUM cannot run in the transaction that `with` would open."""
     with contextlib.closing(connect(url)) as link, link.cursor() as cursor:
         cursor.execute(sql, parameters or None)
         return cursor.fetchall() if cursor.description else None
@@ -35,7 +35,7 @@ def run_sql(url, sql, *parameters):
 
 @contextlib.contextmanager
 def asking(url):
-    """ask(sql) → rows, all over one connection: to look often while something is timed. A connection for each look costs more than the look."""
+    """ask(sql) → rows over one connection, for polling: opening a connection costs more than a query."""
     with contextlib.closing(connect(url)) as link, link.cursor() as cursor:
         def ask(sql):
             cursor.execute(sql)
@@ -44,12 +44,12 @@ def asking(url):
 
 
 class PgBench:
-    """pgbench in a database of its own with plist's tables and a thousand rows."""
+    """pgbench in a separate database with plist's tables and a thousand rows."""
 
     def __init__(self, postgres):
         self.postgres = postgres
-        self.url = f"postgresql://plist@127.0.0.1:{postgres.port}/reference"
-        run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", "CREATE DATABASE reference")
+        self.url = f"postgresql://postgres@127.0.0.1:{postgres.port}/reference"
+        run_sql(f"postgresql://postgres@127.0.0.1:{postgres.port}/postgres", "CREATE DATABASE reference")
         for file in sorted((places.TOP / "sql").glob("*.sql")):
             run_sql(self.url, file.read_text())
         run_sql(self.url, """INSERT INTO properties (id, price, bedrooms, bathrooms, region_origin, vector)
@@ -57,17 +57,17 @@ class PgBench:
         self.tidy()
 
     def tidy(self):
-        """As the product's tables are when they are measured: few events waiting, statistics known."""
+        """The same state as plist's tables before a measurement: an empty outbox and current statistics."""
         run_sql(self.url, "TRUNCATE outbox")
         run_sql(self.url, "TRUNCATE processed_requests")
         run_sql(self.url, "VACUUM ANALYZE")
 
     def warm_up(self):
-        """After a checkpoint the first second is the slowest: pages are written whole to the log, files grow. The load driver has a warm-up, too."""
+        """Warms up, since full-page writes slow down the first second after a checkpoint. plist-load does the same."""
         self.run("put.sql", 8, 1)
 
     def run(self, script, clients, seconds, *more):
-        """Transactions a second and the mean latency in µs."""
+        """Transactions per second and the mean latency in µs."""
         argv = [newest_binaries() / "pgbench", "-n", "-M", "prepared", "-f", HERE / "pgbench" / script, "-c", clients,
                 "-j", min(2, clients), "-T", max(1, round(seconds)), *more, self.url]
         done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=False)
@@ -78,7 +78,7 @@ class PgBench:
         return rate, latency * 1000
 
     def median_latency(self, script, seconds):
-        """Of one client, in µs, by pgbench's log of each transaction."""
+        """The median latency of one client in µs, from pgbench's transaction log."""
         with tempfile.TemporaryDirectory() as folder:
             self.run(script, 1, seconds, "--log", "--log-prefix", f"{folder}/log")
             lines = [line for file in pathlib.Path(folder).iterdir() for line in file.read_text().splitlines()]
@@ -89,13 +89,13 @@ class PgBench:
         return value, {"clients": clients, "latency_us": latency}
 
     def best_clients(self, script, seconds, counts=(4, 8, 16, 32, 64)):
-        """The client count at which pgbench is fastest here, and all rates."""
+        """The client count at which pgbench is fastest on this machine, and all rates."""
         rates = {n: self.run(script, n, seconds)[0] for n in counts}
         return max(rates, key=rates.get), rates
 
 
 class Express(Server):
-    """The Express service, with its own database; npm has installed its packages into the state folder."""
+    """The Express service with its own database. Its packages are installed by npm in the state folder."""
     name = "express"
 
     def __init__(self, folder, postgres, broker, modules, workers, pool):
@@ -103,7 +103,7 @@ class Express(Server):
         super().__init__(folder, free_port())
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = Client(self.url, "us")
-        self.database_url = f"postgresql://plist@127.0.0.1:{postgres.port}/express"
+        self.database_url = f"postgresql://postgres@127.0.0.1:{postgres.port}/express"
         self.more = {"PORT": self.port, "DATABASE_URL": self.database_url, "WORKERS": workers, "POOL": pool}
         if broker:
             self.more["KAFKA_BROKER"] = broker.address
@@ -111,8 +111,8 @@ class Express(Server):
 
     @staticmethod
     def make_database(postgres):
-        run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", "CREATE DATABASE express")
-        run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/express", (HERE / "express" / "schema.sql").read_text())
+        run_sql(f"postgresql://postgres@127.0.0.1:{postgres.port}/postgres", "CREATE DATABASE express")
+        run_sql(f"postgresql://postgres@127.0.0.1:{postgres.port}/express", (HERE / "express" / "schema.sql").read_text())
 
     def prepare(self):
         shutil.copy(HERE / "express" / "server.js", self.modules / "server.js")
@@ -127,11 +127,11 @@ class Express(Server):
         return self.client.get("/health").status == 200
 
     def owns_port(self, port=None):
-        return True  # a cluster's listening socket is held by its primary, the connections by its workers; asked by is_up
+        return True  # the primary holds the listening socket and the workers the connections; is_up checks it
 
 
 def install_express(folder):
-    """npm's work, once; the folder that has node_modules."""
+    """Runs npm install once; returns the folder that contains node_modules."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     wanted = (HERE / "express" / "package.json").read_text()
@@ -143,9 +143,9 @@ def install_express(folder):
 
 
 def arrivals(url, state, wanted, start, timeout=180):
-    """(events, seconds) from the first change of the number that `state` answers, after start(), until it is `wanted`.
+    """(events, seconds) from the first change of the number that `state` returns, after start(), until it is `wanted`.
 
-    Each event adds one to it. Neither the start's time is counted nor the events that were there when the first was seen.
+    Each event adds one to that number. The time before the first change and the events seen with it do not count.
     """
     with asking(url) as ask:
         def now():
@@ -159,8 +159,9 @@ def arrivals(url, state, wanted, start, timeout=180):
 
 
 def settle(*urls):
-    """What was done before has left vacuums and checkpoints to do, and the system pages to write: now, and not beside what is timed next."""
+    """Vacuums, checkpoints and syncs now, so that leftovers of earlier work do not disturb what is timed next."""
     for url in urls:
+        url = url.replace("//plist@", "//postgres@")
         run_sql(url, "VACUUM ANALYZE")
         run_sql(url, "CHECKPOINT")
     os.sync()
@@ -169,18 +170,19 @@ def settle(*urls):
 class LogicalReplication:
     """PostgreSQL's own replication of the reference table, us → eu.
 
-    A replicated transaction keeps the commit timestamp of its origin, so eu's own does not say when it arrived there. With `timed`, eu notes that by
-    a trigger, just before it commits; without, nothing slows it. `remembering`, each write remembers its request, too, and both are carried.
+    A replicated transaction keeps the commit timestamp of its origin, so the timestamp in eu is not that of its arrival.
+    With `timed`, a trigger in eu records the arrival just before the commit. With `remembering`, each write also stores
+    its request, and both are replicated.
     """
 
     def __init__(self, us, eu, timed=False, remembering=False):
         self.us, self.eu = us, eu
         self.name = "logical_remembering" if remembering else "logical"
         self.script = HERE / "pgbench" / f"{self.name}.sql"
-        self.us_url = f"postgresql://plist@127.0.0.1:{us.port}/{self.name}"
-        self.eu_url = f"postgresql://plist@127.0.0.1:{eu.port}/{self.name}"
+        self.us_url = f"postgresql://postgres@127.0.0.1:{us.port}/{self.name}"
+        self.eu_url = f"postgresql://postgres@127.0.0.1:{eu.port}/{self.name}"
         for postgres, url in ((us, self.us_url), (eu, self.eu_url)):
-            run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", f"CREATE DATABASE {self.name}")
+            run_sql(f"postgresql://postgres@127.0.0.1:{postgres.port}/postgres", f"CREATE DATABASE {self.name}")
             if remembering:
                 run_sql(url, (places.TOP / "sql" / "001_plist.sql").read_text())
             run_sql(url, """CREATE TABLE properties (id bigint PRIMARY KEY, price decimal(12,2) NOT NULL, bedrooms integer, bathrooms integer,
@@ -204,12 +206,12 @@ class LogicalReplication:
             watch("logical replication is level", lambda: ask(versions) == wanted, timeout)
 
     def catch_up(self):
-        """Resumed: how many transactions arrive after the first ones, and within how many seconds."""
+        """Resumes; returns how many transactions arrive after the first ones, and in how many seconds."""
         versions = "SELECT sum(version) FROM properties"
         return arrivals(self.eu_url, versions, run_sql(self.us_url, versions)[0][0], self.resume)
 
     def wait_decoded(self, timeout=120):
-        """Until it has read all of us's log, whoever wrote it."""
+        """Waits until it has read the whole WAL of us."""
         end = run_sql(self.us_url, "SELECT pg_current_wal_lsn()")[0][0]
         read = f"SELECT bool_and(confirmed_flush_lsn >= '{end}') FROM pg_replication_slots WHERE slot_name = '{self.name}'"
         with asking(self.us_url) as ask:
@@ -228,4 +230,4 @@ class LogicalReplication:
     def drop(self):
         run_sql(self.eu_url, f"DROP SUBSCRIPTION {self.name}")
         for postgres in (self.us, self.eu):
-            run_sql(f"postgresql://plist@127.0.0.1:{postgres.port}/postgres", f"DROP DATABASE {self.name} WITH (FORCE)")
+            run_sql(f"postgresql://postgres@127.0.0.1:{postgres.port}/postgres", f"DROP DATABASE {self.name} WITH (FORCE)")

@@ -1,7 +1,9 @@
-// Feeds a fuzz target the files of its corpus, as TAP: each file whole, then all its beginnings, then with bytes changed.
+// Runs a fuzz target on the files of its corpus, as TAP: each file as a whole, then all
+// its prefixes, then with some bytes changed.
 //
-// The corpus is tests/fuzz/corpus/NAME of a program that is called corpus_NAME. The changes are drawn from a fixed seed: every run
-// is the same run, and what fails can be run again. A file can be named instead: corpus_json FILE…
+// The corpus is tests/fuzz/corpus/NAME for a program called corpus_NAME. The changes
+// are generated from a fixed seed, so every run is the same and failures can be
+// repeated. Files can be given instead: corpus_json FILE…
 // Threads: one.
 #include <dirent.h>
 #include <string.h>
@@ -11,11 +13,12 @@
 #include "fuzz.h"
 
 #define PREFIXES_MAX 400 // of one file
-#define CHANGES 200
+#define CHANGES      200
 
-static const char *running = "nothing"; // for whoever looks at a core
+static const char *running = "nothing"; // for inspection in a core dump
 
-// A copy that ends where the input ends, so that the sanitizer sees reading on.
+// A copy that ends where the input ends, so that the sanitizer detects reading beyond
+// it.
 static void feed(const uint8_t *data, size_t size)
 {
 	uint8_t *copy = pl_malloc(size);
@@ -33,7 +36,8 @@ static uint32_t draw(uint32_t *state)
 
 static void feed_changed(const struct pl_buf *file)
 {
-	static const uint8_t bytes[] = {0x00, 0x01, 0x20, 0x7F, 0x80, 0xC3, 0xED, 0xFF, '\n', '"', '%', '-', '0', '9', ':', '[', '\\', ']', '{', '}'};
+	static const uint8_t bytes[] = { 0x00, 0x01, 0x20, 0x7F, 0x80, 0xC3, 0xED, 0xFF, '\n', '"',
+		                         '%',  '-',  '0',  '9',  ':',  '[',  '\\', ']',  '{',  '}' };
 	uint32_t state = 1;
 	uint8_t *copy = pl_malloc(file->len);
 	for (int i = 0; i < CHANGES && file->len > 0; i++) {
@@ -50,7 +54,7 @@ static int feed_file(const char *path)
 	FILE *in = fopen(path, "rb");
 	if (in == NULL)
 		return -1;
-	struct pl_buf file = {0};
+	struct pl_buf file = { 0 };
 	char part[4096];
 	size_t n;
 	while ((n = fread(part, 1, sizeof(part), in)) > 0)
@@ -73,7 +77,7 @@ static int visible(const struct dirent *entry)
 static int feed_corpus(const char *name)
 {
 	const char *top = getenv("PL_TOP_SRCDIR");
-	struct pl_buf path = {0};
+	struct pl_buf path = { 0 };
 	struct dirent **entries;
 	pl_buf_printf(&path, "%s/tests/fuzz/corpus/%s", top ? top : ".", name);
 	int n = scandir(path.data, &entries, visible, alphasort), failed = 0;

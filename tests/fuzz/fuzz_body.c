@@ -1,4 +1,5 @@
-// Bodies of writes: every fault is listed, or every value is one that the column takes. And records, back from their JSON.
+// Bodies of writes: either all faults are listed, or every value is one that its column
+// accepts. Also parses records from their JSON.
 //
 // Threads: one.
 #include "fuzz.h"
@@ -11,13 +12,13 @@
 static void check_record(struct pl_arena *arena, const cJSON *json)
 {
 	struct pl_record *record = NULL, *back = NULL;
-	struct pl_error err = {0};
+	struct pl_error err = { 0 };
 	if (pl_record_parse(arena, &fuzz_resource, json, &record, &err) != 0) {
 		PROMISE(err.text[0] != '\0');
 		return;
 	}
-	struct pl_buf text = {0}, again = {0};
-	struct pl_json_limits wide = {.bytes = SIZE_MAX, .depth = 16, .nodes = 100};
+	struct pl_buf text = { 0 }, again = { 0 };
+	struct pl_json_limits wide = { .bytes = SIZE_MAX, .depth = 16, .nodes = 100 };
 	pl_record_print(&text, record);
 	cJSON *printed = pl_json_parse(text.data, text.len, &wide, &err);
 	PROMISE(printed != NULL);
@@ -31,14 +32,12 @@ static void check_record(struct pl_arena *arena, const cJSON *json)
 
 static void check_changes(struct pl_arena *arena, enum pl_body_kind kind, const cJSON *json)
 {
-	static const char *const also[] = {"id", "version", NULL};
-	struct pl_changes changes = {0};
-	struct pl_fault *faults = NULL;
-	int n = pl_changes_parse(arena, &fuzz_resource, kind, json, also, &changes, &faults), listed = 0;
-	for (const struct pl_fault *fault = faults; fault != NULL; fault = fault->next, listed++)
+	static const char *const also[] = { "id", "version", NULL };
+	struct pl_changes changes = { 0 };
+	struct pl_fault *faults = pl_changes_parse(arena, &fuzz_resource, kind, json, also, &changes);
+	for (const struct pl_fault *fault = faults; fault != NULL; fault = fault->next)
 		PROMISE(fault->pointer != NULL && fault->detail != NULL);
-	PROMISE(listed == n);
-	if (n > 0)
+	if (faults != NULL)
 		return;
 	for (int i = 0; i < fuzz_resource.nfields; i++)
 		if (fuzz_resource.fields[i].required && (kind == PL_BODY_CREATE || changes.set[i]))

@@ -1,4 +1,4 @@
-// Decimals: "A B" is reckoned with; what can be reckoned must agree with itself.
+// Decimals: calculates with "A B" and checks that the results are consistent.
 //
 // Threads: one.
 #include "fuzz.h"
@@ -10,7 +10,7 @@
 
 static void check_text(const struct pl_decimal *d)
 {
-	struct pl_buf text = {0}, canonical = {0};
+	struct pl_buf text = { 0 }, canonical = { 0 };
 	struct pl_decimal back;
 	pl_decimal_init(&back);
 	pl_decimal_print(&text, d);

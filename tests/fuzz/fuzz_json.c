@@ -1,4 +1,5 @@
-// JSON: whatever is taken prints as JSON that means the same, and has one canonical text.
+// JSON: accepted text is printed as JSON with the same meaning, and has one canonical
+// form.
 //
 // Threads: one.
 #include "fuzz.h"
@@ -8,12 +9,13 @@
 #include "base/json.h"
 #include "base/utf8.h"
 
-static const struct pl_json_limits wide = {.bytes = 1 << 20, .depth = 64, .nodes = 1 << 16};
+static const struct pl_json_limits wide = { .bytes = 1 << 20, .depth = 64, .nodes = 1 << 16 };
 
-// Reads text again and compares what `write` makes of it. `must`: it may not be refused.
-static void check_again(const struct pl_buf *text, const struct pl_buf *expected, void (*write)(struct pl_buf *, const cJSON *), int must)
+// Parses text again and compares the output of `write`. `must`: it must be accepted.
+static void check_again(const struct pl_buf *text, const struct pl_buf *expected,
+                        void (*write)(struct pl_buf *, const cJSON *), int must)
 {
-	struct pl_buf again = {0};
+	struct pl_buf again = { 0 };
 	cJSON *json = pl_json_parse(text->data, text->len, &wide, NULL);
 	PROMISE(json != NULL || !must || text->len > wide.bytes);
 	if (json != NULL) {
@@ -26,13 +28,13 @@ static void check_again(const struct pl_buf *text, const struct pl_buf *expected
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct pl_error err = {0};
+	struct pl_error err = { 0 };
 	cJSON *json = pl_json_parse((const char *)data, size, &wide, &err);
 	if (json == NULL) {
 		PROMISE(err.code == PL_EINVAL && err.text[0] != '\0');
 		return 0;
 	}
-	struct pl_buf printed = {0}, canonical = {0};
+	struct pl_buf printed = { 0 }, canonical = { 0 };
 	int64_t number;
 	pl_json_int64(json, &number);
 	pl_json_print(&printed, json);
@@ -40,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	PROMISE(pl_utf8_valid(printed.data, printed.len));
 	check_again(&printed, &printed, pl_json_print, 1);
 	check_again(&printed, &canonical, pl_json_canonical, 1);
-	// It may have passed the limits: 1e900 is 901 digits there.
+	// The canonical form may exceed the limits: 1e900 has 901 digits there.
 	check_again(&canonical, &canonical, pl_json_canonical, 0);
 	cJSON_Delete(json);
 	pl_buf_fini(&printed);

@@ -1,4 +1,5 @@
-// Targets of requests: path and query, decoded. What is taken holds no control character and nothing but UTF-8.
+// Targets of requests: path and query, decoded. An accepted target is UTF-8 without
+// control characters.
 //
 // Threads: one.
 #include "fuzz.h"
@@ -16,7 +17,7 @@ static void check_text(const char *text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct pl_arena *arena = pl_arena_new(0);
-	struct pl_target target = {0};
+	struct pl_target target = { 0 };
 	const char *why = NULL;
 	int status = pl_target_parse(arena, size ? (const char *)data : "", size, &target, &why);
 	if (status != 0) {

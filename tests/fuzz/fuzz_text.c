@@ -1,4 +1,4 @@
-// Text of other kinds: times, text made a JSON string, connection strings without their passwords.
+// Other texts: times, JSON strings, connection strings without their passwords.
 //
 // Threads: one.
 #include "fuzz.h"
@@ -14,17 +14,17 @@ static void check_time(const char *text, size_t len)
 {
 	int64_t at_us, back_us;
 	char shown[PL_TIME_TEXT_MAX];
-	if (pl_time_parse(text, len, &at_us) != 0)
+	if (pl_clock_parse_time(text, len, &at_us) != 0)
 		return;
-	pl_time_format(at_us, shown);
+	pl_clock_format_time(at_us, shown);
 	PROMISE(strlen(shown) == 27);
-	PROMISE(pl_time_parse(shown, strlen(shown), &back_us) == 0 && back_us == at_us);
+	PROMISE(pl_clock_parse_time(shown, strlen(shown), &back_us) == 0 && back_us == at_us);
 }
 
 static void check_json_string(const char *text, size_t len)
 {
-	struct pl_json_limits wide = {.bytes = SIZE_MAX, .depth = 1, .nodes = 1};
-	struct pl_buf buf = {0};
+	struct pl_json_limits wide = { .bytes = SIZE_MAX, .depth = 1, .nodes = 1 };
+	struct pl_buf buf = { 0 };
 	pl_buf_add_json(&buf, text, len);
 	cJSON *json = pl_json_parse(buf.data, buf.len, &wide, NULL);
 	PROMISE((json != NULL) == (len == 0 || memchr(text, '\0', len) == NULL));

@@ -1,4 +1,5 @@
-// Vectors: their JSON, their entity tags, the conditions that name them. "A\nB" are two texts, which are joined and compared.
+// Vectors: their JSON, their entity tags, and conditions that name them. "A\nB" stands
+// for two texts, which are joined and compared.
 //
 // Threads: one.
 #include "fuzz.h"
@@ -11,17 +12,17 @@
 
 static void check_spellings(const struct pl_vector *v)
 {
-	struct pl_buf text = {0};
-	struct pl_vector back = {0};
+	struct pl_buf text = { 0 };
+	struct pl_vector back = { 0 };
 	char etag[PL_ETAG_MAX];
 	pl_vector_print(&text, v);
 	PROMISE(pl_vector_parse(&back, text.data, text.len) == 0);
 	PROMISE(pl_vector_equal(&back, v));
 	pl_vector_etag(v, etag);
-	if (v->n > 0) { // nothing that was written has an empty vector
+	if (v->n > 0) { // plist never writes an empty vector
 		PROMISE(pl_vector_parse_etag(&back, etag, strlen(etag)) == 0);
 		PROMISE(pl_vector_equal(&back, v));
-		PROMISE(pl_if_none_match_has(etag, etag));
+		PROMISE(pl_condition_if_none_match(etag, etag));
 	}
 	pl_buf_fini(&text);
 }
@@ -49,17 +50,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = size ? (const char *)data : "", *line = memchr(text, '\n', size), *why = NULL;
 	size_t first = line ? (size_t)(line - text) : size;
-	struct pl_vector a = {0}, b = {0};
+	struct pl_vector a = { 0 }, b = { 0 };
 	if (either(&a, text, first) == 0) {
 		check_spellings(&a);
 		if (line != NULL && either(&b, line + 1, size - first - 1) == 0)
 			check_join(&a, &b);
 	}
 	char *value = pl_strndup(text, size);
-	struct pl_if_match match = {0};
-	if (pl_if_match_parse(value, &match, &why) != 0)
+	struct pl_if_match match = { 0 };
+	struct pl_arena *arena = pl_arena_new(0);
+	if (pl_condition_if_match(arena, value, &match, &why) != 0)
 		PROMISE(why != NULL);
-	pl_if_none_match_has(value, "\"eu:1+us:2\"");
+	pl_arena_free(&arena);
+	pl_condition_if_none_match(value, "\"eu:1+us:2\"");
 	free(value);
 	return 0;
 }

@@ -1,6 +1,6 @@
-"""Fixtures of the integration tests: one stack of two regions and one of three, started when first needed and kept for all tests.
+"""Fixtures of the integration tests: a stack of two regions and one of three, started on first use and shared by all tests.
 
-PLIST_TEST_BROKER=embedded runs them against the embedded broker; what needs a broker that keeps its data is then skipped.
+With PLIST_TEST_BROKER=embedded the tests use the embedded broker; tests that need a persistent broker are skipped.
 """
 
 import os
@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from support import places  # noqa: E402
+from support.rolling import Rolling  # noqa: E402
 from support.stack import Stack  # noqa: E402
 
 
@@ -21,20 +22,43 @@ def broker_kind():
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "needs_kafka: needs a broker that keeps its data, which the embedded one does not")
+    config.addinivalue_line("markers", "needs_kafka: needs a persistent broker; the embedded one keeps nothing")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Failures(config), "plist-failures")
+
+
+# Files with slow tests come first, so that no worker is left alone with them.
+SLOW_FIRST = ("test_workflows.py", "test_rolling_schema.py", "test_restarts.py", "test_broker_disk.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in SLOW_FIRST)
+
+
+class _Failures:
+    """Shows at once why a test failed: a run that is killed never reaches pytest's summary."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = f"{crash.path}:{crash.lineno}: {crash.message}" if crash else report.longreprtext
+            self.config.pluginmanager.get_plugin("terminalreporter").write_line(f"\n  {report.when}: {reason}"[:2000])
 
 
 def pytest_runtest_setup(item):
-    """Where Kafka is not to be had such a test is skipped; continuous integration must have it."""
+    """Skips tests marked needs_kafka if Kafka is not installed; in continuous integration they fail."""
     if "needs_kafka" in item.keywords and broker_kind() == "embedded":
-        reason = "Apache Kafka is not here, and the embedded broker keeps nothing"
+        reason = "Apache Kafka is not installed, and the embedded broker stores nothing"
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
 
 
 def _kept(tmp_name, **options):
-    """A stack that lives as long as the fixture. What went wrong stays to be looked at with PLIST_KEEP=1."""
+    """A stack that lives as long as the fixture. PLIST_KEEP=1 keeps its folder for inspection."""
     folder = places.data_folder(tmp_name)
     stack = Stack(folder, broker=broker_kind(), **options)
     try:
@@ -57,16 +81,43 @@ def _three_regions():
     yield from _kept("plist-three-", regions=("us", "eu", "ap"))
 
 
-@pytest.fixture
-def stack(_two_regions):
-    """us and eu, everything up, with the YAML as it stands in conf/. A test may stop what it likes and change what it likes."""
-    yield _two_regions.restore()
+LENT = pytest.StashKey()  # the stacks that a test uses, however it has asked for them
+
+
+def _lend(request, stack):
+    """Restores a shared stack for one test. If that fails or the test does, the next test gets new servers."""
+    request.node.stash.setdefault(LENT, []).append(stack)
+    return stack.restore()
 
 
 @pytest.fixture
-def stack3(_three_regions):
+def stack(request, _two_regions):
+    """us and eu, with all servers up and the YAML from conf/. A test may stop and change anything. Dead letters of
+    earlier tests are deleted, since they would turn `status` red."""
+    restored = _lend(request, _two_regions)
+    for region in restored.regions:
+        restored.database(region).execute("DELETE FROM plist.dead_letters")
+    return restored
+
+
+@pytest.fixture
+def empty(stack):
+    """Before the fixtures that are named after it: nothing that other tests have left in the tables is there."""
+    stack.renew()
+
+
+@pytest.fixture
+def stack3(request, _three_regions):
     """The same with us, eu and ap."""
-    yield _three_regions.restore()
+    return _lend(request, _three_regions)
+
+
+@pytest.fixture
+def rolling(stack):
+    """Changes fields daemon by daemon, and undoes the changes afterwards."""
+    rolling = Rolling(stack)
+    yield rolling
+    rolling.end()
 
 
 @pytest.fixture
@@ -80,10 +131,10 @@ def eu(stack):
 
 
 def pytest_sessionfinish(session):
-    """Leaves the counts where ./run finds them."""
+    """Writes the counts to a file for ./run. Only the controller does: none of pytest's workers has all of them."""
     path = os.environ.get("PLIST_TEST_COUNTS")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if path and reporter:
+    if path and reporter and not hasattr(session.config, "workerinput"):
         count = {name: len(reporter.stats.get(name, [])) for name in ("passed", "failed", "error", "skipped")}
         with open(path, "w", encoding="ascii") as out:
             out.write(f"{count['passed']} {count['failed'] + count['error']} {count['skipped']}\n")
@@ -91,12 +142,11 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failed test shows the last lines of every log of its stack."""
+    """Adds the last lines of all logs of the stack to the report of a failed test. The next test gets a new stack."""
     outcome = yield
     report = outcome.get_result()
-    if report.when == "call" and report.failed:
-        for name in ("stack", "stack3"):
-            stack = item.funcargs.get(name)
-            if stack:
-                for server in stack.servers():
-                    report.sections.append((f"log of {server.name}", server.log_tail(12)))
+    if report.failed:
+        for stack in item.stash.get(LENT, ()):
+            stack.failed = True
+            for server in stack.servers():
+                report.sections.append((f"log of {server.name}", server.log_tail(12)))

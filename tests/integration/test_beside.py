@@ -1,4 +1,4 @@
-"""NGINX on the daemons' own machine: it reaches them by sockets of the file system. What a fault becomes is in test_nginx_faults.py."""
+"""NGINX on the same machine as the daemons, connected to them by UNIX sockets. For failures see test_nginx_faults.py."""
 
 import os
 import pathlib
@@ -14,13 +14,13 @@ from support.process import wait_until
 
 @pytest.fixture(scope="module")
 def beside(_two_regions):
-    """Both regions have a socket, and NGINX uses it."""
-    stack = _two_regions
+    """Both regions have a UNIX socket, and NGINX uses it."""
+    stack = _two_regions.restore()
 
     def change(config):
         for region, keys in config["regions"].items():
-            keys["socket"] = f"http-{region}.sock"
-        config["nginx"]["beside"] = list(stack.regions)
+            keys["unix_socket"] = f"http-{region}.sock"
+        config["nginx"]["local_regions"] = list(stack.regions)
         config.setdefault("http", {})["workers"] = 2
     stack.restart_daemons(change)
     stack.nginx.reload()
@@ -43,11 +43,11 @@ def test_requests_go_by_the_socket_and_the_port_answers_as_well(beside):
     def logged():
         lines = beside.nginx.logged(path)
         return lines if len(lines) == 2 else None
-    assert {line["upstream"] for line in wait_until("both are in NGINX's log", logged, 5)} == {f"unix:{socket_of(beside, 'us')}"}
+    assert {line["upstream"] for line in wait_until("both are in NGINX's log", logged)} == {f"unix:{socket_of(beside, 'us')}"}
 
 
 def test_a_daemon_that_stops_and_starts_again_costs_nobody_an_answer(beside):
-    """Writes that come while us is stopped and started are answered 201 by one of the regions, and each is executed once."""
+    """Writes that arrive during a restart of us are answered 201 by one of the regions and executed once."""
     answers, done = [], threading.Event()
 
     def write():
@@ -60,13 +60,13 @@ def test_a_daemon_that_stops_and_starts_again_costs_nobody_an_answer(beside):
     try:
         for _ in range(3):
             before = len(answers)
-            wait_until("there are writes", lambda n=before: len(answers) > n + 20, 20)
+            wait_until("there are writes", lambda n=before: len(answers) > n + 20)
             beside.plistd["us"].stop()
             assert not socket_of(beside, "us").exists()
-            wait_until("eu answers", lambda: answers[-1][1].region == "eu", 20)
+            wait_until("eu answers", lambda: answers[-1][1].region == "eu")
             beside.plistd["us"].start()
             beside.plistd["us"].wait_ready()
-            wait_until("us answers", lambda: answers[-1][1].region == "us", 20)
+            wait_until("us answers", lambda: answers[-1][1].region == "us")
     finally:
         done.set()
         for thread in threads:
@@ -93,12 +93,12 @@ def test_a_socket_that_another_daemon_answers_at_is_not_taken_away(beside):
     second = beside.second_daemon("us")
     with pytest.raises(Exception):
         second.start()
-    assert "another daemon answers there" in second.log_tail(20)
+    assert "another daemon is listening on it" in second.log_tail(20)
     assert beside.front("us").get("/us/properties?limit=1").region == "us"
 
 
 def test_the_workers_share_the_connections_that_are_kept(beside):
-    """Those of NGINX for reads: one worker would have them all, if the kernel had its way."""
+    """NGINX's read connections: without EPOLLEXCLUSIVE one worker could accept all of them."""
     connections = []
     for _ in range(40):
         connection = socket.socket(socket.AF_UNIX)
@@ -113,7 +113,7 @@ def test_the_workers_share_the_connections_that_are_kept(beside):
 
 
 def watched_by_workers(pid):
-    """How many Unix sockets each of a process's epolls watches, the operators' and those of a few left out."""
+    """The number of UNIX sockets in each epoll of a process. Epolls with only a few, such as the control socket's, are left out."""
     counts = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
         if os.readlink(f"/proc/{pid}/fd/{fd}") == "anon_inode:[eventpoll]":

@@ -1,4 +1,4 @@
-"""The HTTP contract, row by row, as a client of NGINX sees it: what each request is answered, and which fault is told first."""
+"""The HTTP contract as seen by a client of NGINX: the response to each request, and which error takes precedence."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def record(stack):
 
 
 def problem(answer, status, title=None):
-    """Checks that an answer is a problem of RFC 9457 with this status; its members."""
+    """Checks that a response is an RFC 9457 problem with this status; returns its members."""
     assert answer.status == status, answer
     assert answer.headers["content-type"].split(";")[0] == "application/problem+json"
     told = answer.json
@@ -54,6 +54,18 @@ def test_health_is_ok_and_names_the_region(stack, us, eu, front):
 
 def test_ready_is_200_when_everything_is_there(us):
     assert us.get("/ready").status == 200
+
+
+def test_operators_have_a_listener_and_clients_do_not_see_what_is_theirs(stack, us, front):
+    operators = stack.plistd["us"].operators
+    for path in ("/metrics", "/ready", "/health", "/us/replication-lag"):
+        assert operators.get(path).status == 200, path
+    for path in ("/us/properties/1", "/us/properties", "/us/health", "/"):
+        answer = operators.get(path)
+        assert answer.status == 404 and "for operators" in answer.json["detail"], answer
+    hidden = us.get("/metrics")
+    assert hidden.status == 404 and "admin.listen" in hidden.json["detail"] and "plist_" not in hidden.text
+    assert front.get("/metrics").status == front.get("/ready").status == 404
 
 
 def test_every_answer_names_the_region_that_gave_it_and_repeats_the_request_id(us, record):
@@ -134,13 +146,13 @@ def test_a_price_comes_back_exactly(us, record, sent, shown):
 
 @pytest.mark.parametrize("sent", ["-0.01", "10000000000", "0.001", "1e10", '"5"', "true", "null", "[]", "{}", "1e-3", "1e999999999", "-1e-999999999",
                                   "7" * 1001, "0." + "3" * 1001])
-def test_a_price_that_does_not_fit_is_told_with_its_pointer(us, record, sent):
+def test_a_price_that_does_not_fit_is_reported_with_its_pointer(us, record, sent):
     answer = us.request("PUT", us.path(record), raw_body=f'{{"price":{sent},"version":1}}'.encode(), request_id=new_id())
     assert pointers(problem(answer, 400)) == ["/price"]
     assert us.read(record).json["version"] == 1
 
 
-def test_a_number_that_nothing_can_hold_is_told_wherever_it_stands(us, record):
+def test_a_number_outside_every_range_is_reported_wherever_it_occurs(us, record):
     answer = us.request("PUT", us.path(record), raw_body=b'{"a/b":[1,{"c~":1e1001}],"price":1e-1001,"version":1}', request_id=new_id())
     assert pointers(problem(answer, 400)) == ["/a~1b/1/c~0", "/price"]
     assert us.read(record).json["version"] == 1
@@ -181,7 +193,8 @@ def test_if_match_locks_like_a_version(us, record):
     assert us.read(record).json["version"] == 3
 
 
-# The statuses of a write, in the order in which they are checked. Each request has the fault it is named after and all later ones, too.
+# The statuses of a write, in the order in which they are checked. Each request has the
+# fault that its test is named after, and all later ones as well.
 
 
 BAD_IDS = ["", " ", "a b", "a/b", "é".encode().decode("latin-1"), "x" * 256, "a,b", "{}"]
@@ -260,12 +273,12 @@ def test_an_id_used_for_another_request_is_422_even_for_an_unknown_record(us, re
 
 
 @pytest.mark.parametrize("record_id", [999999998, "abc", "0", "9" * 30])
-def test_a_bad_body_is_told_before_an_unknown_record(us, record_id):
+def test_a_bad_body_is_reported_before_an_unknown_record(us, record_id):
     problem(us.put(record_id, price="x", version=1), 400)
     problem(us.put(record_id, price=5, version=1), 404)
 
 
-def test_a_bad_body_is_told_before_a_known_id(us, record):
+def test_a_bad_body_is_reported_before_a_known_id(us, record):
     request_id = new_id()
     assert us.put(record, price=5, version=1, request_id=request_id).status == 200
     problem(us.put(record, price="x", version=1, request_id=request_id), 400)
@@ -280,8 +293,9 @@ def test_an_id_that_is_still_running_is_409_with_retry_after(stack, us, record):
         thread = threading.Thread(target=lambda: first.append(us.put(record, price=5, version=1, request_id=request_id)))
         thread.start()
         wait_until("the first request waits for the row", lambda: stack.database("us").value(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'plist'"), 2)
-        # Over connections of their own, which the daemon's workers share among them: each must know what the others are doing.
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'plist'"))
+        # These use separate connections, which are spread over the daemon's workers: each
+        # worker must know which requests the others are executing.
         again = [us.put(record, price=5, version=1, request_id=request_id) for _ in range(12)]
     finally:
         holder.rollback()
@@ -411,7 +425,7 @@ def test_delete_is_locked_by_version_or_if_match(us, record):
 
 
 @pytest.mark.parametrize("version", ["x", "1.5", "0", "99999999999", ""])
-def test_delete_with_a_version_that_is_none_is_400(us, record, version):
+def test_delete_with_an_invalid_version_is_400(us, record, version):
     problem(us.delete(record, version=version), 400)
 
 
@@ -425,7 +439,7 @@ def test_a_repeated_delete_is_422(us, record):
 
 
 def listed(answer):
-    """The records of a list's answer."""
+    """The records of a list response."""
     assert answer.status == 200, answer
     told = answer.json
     return told if isinstance(told, list) else told["properties"]
@@ -484,7 +498,7 @@ def test_a_price_that_is_no_number_in_the_database_is_null(stack, us, record):
         assert us.read(record).json["price"] is None
         assert [(r["id"], r["price"]) for r in listed(us.get(f"/us/properties?after={record - 1}&limit=1"))] == [(record, None)]
     finally:
-        database.execute("UPDATE properties SET price = 100 WHERE id = %s", record)  # as the other region has it
+        database.execute("UPDATE properties SET price = 100 WHERE id = %s", record)  # the value in the other region
 
 
 @pytest.mark.parametrize("query", ["limit=501", "limit=0", "limit=x", "after=x", "min_price=cheap", "min_colour=1", "colour=red"])
@@ -508,9 +522,9 @@ def test_lag_is_a_number_and_names_the_origins(stack, front):
 SAMPLE = re.compile(r'^[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*="([^"\\\n]|\\["\\n])*",?)*\})? [-+0-9.eEInfNa]+$')
 
 
-def test_metrics_are_prometheus_text_and_every_one_is_explained(us):
+def test_metrics_are_prometheus_text_and_every_one_is_explained(stack, us):
     us.get("/health")
-    answer = us.get("/metrics")
+    answer = stack.plistd["us"].operators.get("/metrics")
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/plain")
     helped, typed = set(), {}
@@ -529,7 +543,7 @@ def test_metrics_are_prometheus_text_and_every_one_is_explained(us):
     assert typed
 
 
-# What the library lets through and we do not.
+# Requests that libmicrohttpd accepts and plist refuses.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""NGINX between clients and regions: where requests go, what a fault becomes, and that no fault executes a write twice."""
+"""NGINX between clients and regions: routing, failures, and that no failure executes a write twice."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from support.proxy import CUT, HANG, LOSE, SWALLOW, Proxy
 
 @pytest.fixture
 def faulty(stack):
-    """NGINX reaches the daemon of us through a proxy; everything else is as ever."""
+    """NGINX reaches the daemon of us through a proxy; nothing else is changed."""
     proxy = Proxy(stack.plistd["us"].port)
 
     def change(config):
@@ -30,7 +30,7 @@ def faulty(stack):
 
 
 def executions(stack, request_id):
-    """In how many regions the request was executed, seen from all of them when nothing is on its way."""
+    """The number of regions that executed the request, once all events have been applied."""
     stack.settle()
     dots = {}
     for region in stack.regions:
@@ -54,8 +54,8 @@ def test_the_log_names_an_answer_of_nginxs_own_by_its_instance(stack):
     def lines():
         found = stack.nginx.logged(path)
         return found if len(found) == 2 else None
-    # Each of NGINX's workers writes its lines when it likes.
-    own, other = sorted(wait_until("both lines are in the log", lines, 5), key=lambda line: line["uri"] != path)
+    # NGINX's workers write their lines in no particular order.
+    own, other = sorted(wait_until("both lines are in the log", lines), key=lambda line: line["uri"] != path)
     assert own["id"] == instance.removeprefix("urn:plist:nginx:") != ""
     assert other["id"] == "" and other["region"] == "us"
 
@@ -95,7 +95,7 @@ def test_a_write_that_was_sent_and_not_answered_is_504_and_executed_at_most_once
     faulty.heal()
     is_unknown(answer, request_id)
     assert executions(stack, request_id) == executed
-    # The retry that the answer asks for ends with one execution in any case.
+    # In any case the retry that the answer asks for leads to exactly one execution.
     if method == "PUT":
         again = front.put(record, price=Decimal("2.00"), version=1, request_id=request_id)
         assert again.status == (422 if executed else 200)
@@ -109,7 +109,8 @@ def test_a_connection_that_is_closed_at_once_moves_a_write_only_if_nothing_was_s
     faulty.mode = CUT
     answer = write(stack.front("us"), method, record, request_id)
     faulty.heal()
-    # The close may be seen before the first byte is sent or after: which of the two, NGINX knows and we do not.
+    # NGINX may notice the close before or after it has sent the first byte; this test
+    # cannot know which.
     if answer.region == "eu":
         assert answer.status == {"PUT": 200, "POST": 201, "DELETE": 204}[method], answer
         assert executions(stack, request_id) == 1
@@ -142,7 +143,7 @@ def test_a_frozen_daemon_costs_no_read_and_executes_no_write_twice(stack):
     thread.join()
     stack.plistd["us"].resume()
     assert answers[0].status == 504, answers
-    wait_until("NGINX asks us again", lambda: front.read(record).region == "us", 15)
+    wait_until("NGINX asks us again", lambda: front.read(record).region == "us")
     assert executions(stack, request_id) <= 1
     stack.write_config()
     stack.nginx.reload()
@@ -159,7 +160,7 @@ def test_all_regions_away_is_503_and_one_back_is_found_at_once(stack):
     stack.plistd["eu"].start()
     answer = front.put(record, price=2, version=1)
     assert (answer.status, answer.region) == (200, "eu")
-    wait_until("reads are answered", lambda: front.read(record).status == 200, 5)
+    wait_until("reads are answered", lambda: front.read(record).status == 200)
     stack.plistd["us"].start()
 
 
@@ -187,20 +188,21 @@ def test_workers_of_a_master_that_was_killed_are_found_and_ended(stack):
     nginx = stack.nginx
     master, workers = nginx.pid, family(nginx.pid)[1:]
     end_orphans(nginx.folder / "process.json")
-    assert nginx.running, "a server that lives has no orphans"
+    assert nginx.running, "a running server has no orphans"
     os.kill(master, signal.SIGKILL)
-    wait_until("the master has ended, though nobody has asked how", lambda: started_at(master) is None)
+    wait_until("the master has ended, although nobody has waited for it", lambda: started_at(master) is None)
     assert any(started_at(worker) for worker in workers) and not port_is_free(nginx.port)
     end_orphans(nginx.folder / "process.json")
     assert not any(started_at(worker) for worker in workers) and port_is_free(nginx.port)
     nginx.start()
 
 
-def test_the_diff_says_whether_the_file_is_what_the_yaml_asks_for(stack):
-    assert stack.admin("nginx", "--diff", stack.nginx.file).returncode == 0
+def test_check_says_whether_the_file_is_what_the_yaml_asks_for(stack):
+    assert stack.admin("nginx", "--check", stack.nginx.file).returncode == 0
     text = stack.nginx.file.read_text()
     changed = stack.folder / "changed.conf"
     changed.write_text(re.sub("worker_connections [0-9]+", "worker_connections 77", text))
-    done = stack.admin("nginx", "--diff", changed, check=False)
+    done = stack.admin("nginx", "--check", changed, check=False)
     assert done.returncode == 1
-    assert "worker_connections 77" in done.stdout
+    line = [n for n, text in enumerate(changed.read_text().splitlines(), 1) if "worker_connections 77" in text]
+    assert done.stdout == "" and f"first in line {line[0]};" in done.stderr

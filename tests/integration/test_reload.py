@@ -1,4 +1,4 @@
-"""A reload takes a whole new configuration or nothing of it, and no request notices."""
+"""A reload activates a new configuration completely or not at all, without affecting requests."""
 
 import re
 import threading
@@ -22,7 +22,7 @@ def puts(rule):
 
 
 def own_lua(stack, tmp_path, change=None):
-    """A copy of lua/ for a test to write into; the stack runs on it. Returns its folder."""
+    """A copy of lua/ that a test may change and that the stack uses. Returns its folder."""
     import shutil
     root = tmp_path / "lua"
     shutil.copytree(places.TOP / "lua", root)
@@ -77,12 +77,12 @@ def test_no_request_is_lost_over_many_reloads(stack, us):
 
 
 def test_an_applier_keeps_its_place_in_its_group_over_a_reload(stack, us):
-    """Who joins it anew has no partitions for a moment and says that it is not ready."""
+    """A consumer that rejoins the group has no partitions for a moment, and the daemon is not ready."""
     daemon = stack.plistd["eu"]
     mark = daemon.log_mark()
     for turn in range(10):
         stack.reload(puts("replay" if turn % 2 else "reject"))
-        wait_until("the applier has it", lambda: daemon.metrics()["plist_apply_anew_pending"] == 0, 10)
+        wait_until("the applier has it", lambda: daemon.metrics()["plist_apply_reresolve_pending"] == 0)
         assert daemon.client.get("/ready").status == 200
         stack.wait_version("eu", stack.new_record(), 1)
     assert "partitions" not in daemon.log_text(mark)
@@ -108,7 +108,7 @@ def test_a_bad_file_changes_nothing_is_logged_and_counted(stack, us, name):
     stack.config.write_text(broken)
     try:
         daemon.hangup()
-        wait_until("the refusal is counted", lambda: daemon.reloads() == (taken, refused + 1), 10)
+        wait_until("the refusal is counted", lambda: daemon.reloads() == (taken, refused + 1))
         assert re.search(re.escape(str(stack.config)) + r":\d+:\d+: ", daemon.log_text(mark)) or name == "empty", daemon.log_text(mark)
         assert us.put(record, price=Decimal("5.00"), version=1).status == 200
     finally:
@@ -126,7 +126,7 @@ def test_a_lua_file_that_does_not_compile_is_refused_whole(stack, us, tmp_path):
     taken, refused = daemon.reloads()
     mark = daemon.log_mark()
     daemon.hangup()
-    wait_until("the refusal is counted", lambda: daemon.reloads() == (taken, refused + 1), 10)
+    wait_until("the refusal is counted", lambda: daemon.reloads() == (taken, refused + 1))
     assert "property_get.lua:1" in daemon.log_text(mark)
     assert us.read(record).status == 200
     handler.write_text(good)
@@ -145,7 +145,14 @@ def test_a_changed_handler_is_taken_by_a_reload(stack, us, tmp_path):
     assert us.read(record).json == {"other": True}
 
 
-def test_a_request_in_flight_keeps_the_configuration_that_it_began_with(stack, us):
+def patient(config):
+    """A write may wait for its row as long as a reload takes."""
+    config.setdefault("http", {}).update(request_timeout="60s")
+    config.setdefault("database", {}).update(statement_timeout="60s", lock_timeout="60s")
+
+
+def test_a_request_in_flight_keeps_the_configuration_that_it_began_with(stack, rolling, us):
+    rolling.restart("us", patient)
     record = stack.new_record()
     holder = stack.database("us").connect()
     answers = []
@@ -154,8 +161,9 @@ def test_a_request_in_flight_keeps_the_configuration_that_it_began_with(stack, u
         thread = threading.Thread(target=lambda: answers.append(us.put(record, price=5, version=1)))
         thread.start()
         wait_until("the request waits for the row", lambda: stack.database("us").value(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'plist'"), 2)
-        stack.reload(lambda config: config.update(routes=[r for r in config["routes"] if r["method"] != "PUT"]))
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'plist'"))
+        rolling.write_yaml("plist-us", [patient, lambda config: config.update(routes=[r for r in config["routes"] if r["method"] != "PUT"])])
+        stack.plistd["us"].reload()
     finally:
         holder.rollback()
         holder.close()
@@ -168,7 +176,7 @@ def test_a_request_in_flight_keeps_the_configuration_that_it_began_with(stack, u
 
 
 def literal_blocks(page):
-    """The literal displays (.Bd -literal … .Ed) of a page in mdoc, as a reader would copy them."""
+    """The literal displays (.Bd -literal … .Ed) of an mdoc page, as a reader would copy them."""
     text = (places.TOP / "man" / page).read_text()
     blocks = re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed$", text, re.S | re.M)
     return [b.replace("\\e", "\\").replace("\\&", "").replace("\\-", "-").replace("\\(aq", "'").replace("\\(dq", '"') for b in blocks]
@@ -193,7 +201,7 @@ def test_a_new_route_is_added_as_the_manual_says(stack, us, tmp_path):
     assert Decimal("33.33") in answer.json.values()
 
 
-# Every value of the example, made wrong: refused with file, line and column.
+# Each value of the example, if made wrong, is refused with file, line and column.
 
 
 def test_the_shipped_configuration_passes_the_check(stack):

@@ -1,4 +1,4 @@
-"""The scripts that show one thing each, run as a person would run them."""
+"""The demonstration scripts, run as a user would run them."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from support import places
 
 
 def run(name, **environment):
-    return subprocess.run([places.TOP / "tests" / name], capture_output=True, text=True, timeout=120, check=False,
+    return subprocess.run([places.TOP / "tests" / name], capture_output=True, text=True, timeout=600, check=False,
                           env={k: v for k, v in os.environ.items() if k != "NGINX_URL"} | environment)
 
 

@@ -1,7 +1,9 @@
 #!/bin/sh
-# What the packaged checkers say: luacheck of the Lua tree, mandoc of the man pages, shellcheck of the scripts. TAP.
+# Runs the packaged checkers. TAP. luacheck checks the Lua tree, mandoc the man pages,
+# clang-format C, shellcheck the scripts.
 #
-# A checker that is not installed is skipped on a developer's machine, and a failure where CI is set.
+# A checker that is not installed is skipped on a developer's machine, and fails if CI
+# is set.
 cd "${PL_TOP_SRCDIR:-.}" || exit 99
 
 number=0
@@ -28,9 +30,28 @@ check() {
   fi
 }
 
-echo 1..3
+# Checks the exposure of the unit as systemd measures it, which may be at most 1.5.
+service_exposure() {
+  unit=$(mktemp -d)/plistd@us.service
+  sed -e 's|@sbindir@/plistd|/bin/true|' -e 's|@sysconfdir@|/etc|' 'conf/systemd/plistd@.service.in' >"$unit"
+  systemd-analyze security --offline=true --threshold=15 --no-pager "$unit"
+  exposure=$?
+  rm -r "$(dirname "$unit")"
+  return $exposure
+}
+
+echo 1..5
 check "Lua keeps to .luacheckrc" luacheck --no-color --quiet lua tests/spec tests/policies/good tests/policies/gallery
 check "man pages are what mandoc expects" mandoc -Tlint -W warning man/*.[1-9]
-check "shell scripts are what shellcheck expects" shellcheck -S warning -x run .ci/run tests/support/with-postgres tests/spec/specs.sh \
-  tests/lint/checkers.sh
+# shellcheck disable=SC2046
+check "shell scripts are what shellcheck expects" shellcheck -S warning -x run .ci/run tests/support/*.sh tests/support/with-postgres tests/spec/specs.sh \
+  tests/lint/checkers.sh conf/postgres/roles.sh build-aux/sbom.sh $(grep -lE '^#!.*sh$' tests/campaigns/*)
+# shellcheck disable=SC2046
+check "C is laid out as .clang-format says (make format)" clang-format-14 --dry-run -Werror --ferror-limit=1 \
+  $(find src tests -name '*.[ch]')
+if command -v systemd-analyze >/dev/null; then
+  check "the exposure of the systemd unit is within its limit" service_exposure
+else
+  echo "ok $((number + 1)) - the exposure of the systemd unit is within its limit # SKIP systemd-analyze is not installed"
+fi
 exit $failed

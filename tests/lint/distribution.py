@@ -1,7 +1,9 @@
 #!/usr/bin/python3
-# A release holds every file of the repository, and an installation every Lua file, migration, seed and man page. TAP.
+# A release holds every file of the repository, and an installation every Lua file,
+# migration, seed and man page. TAP.
 #
-# Asks the Makefile what it distributes and compares that with git. In an unpacked release there is no git, and nothing to compare.
+# Asks the Makefile what it distributes and compares that with git. In an unpacked release
+# there is no git, and nothing to compare.
 import os
 import pathlib
 import subprocess

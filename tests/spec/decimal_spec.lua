@@ -51,28 +51,28 @@ describe("decimal", function()
   }
 
   for expression, result in pairs(results) do
-    it("knows " .. expression, function() assert.equal(result, eval(expression)) end)
+    it("evaluates " .. expression, function() assert.equal(result, eval(expression)) end)
   end
 
   local wrong = {
     ["decimal '1' + 1.5"] = "a float is not exact",
     ["decimal(1.5)"] = "a float is not exact",
-    ["decimal '1' + '1'"] = "do not make a number",
-    ["decimal '1' + {}"] = "do not make a number",
-    ["decimal '1' < 'x'"] = "do not make a number",
-    ["decimal 'x'"] = "'x' is no number",
-    ["decimal ''"] = "'' is no number",
-    ["decimal ' 1'"] = "' 1' is no number",
-    ["decimal '0x10'"] = "is no number",
-    ["decimal(nil)"] = "do not make a number",
+    ["decimal '1' + '1'"] = "is not an exact number",
+    ["decimal '1' + {}"] = "is not an exact number",
+    ["decimal '1' < 'x'"] = "is not an exact number",
+    ["decimal 'x'"] = "'x' is not a number",
+    ["decimal ''"] = "'' is not a number",
+    ["decimal ' 1'"] = "' 1' is not a number",
+    ["decimal '0x10'"] = "is not a number",
+    ["decimal(nil)"] = "is not an exact number",
     ["decimal()"] = "value expected",
     ["decimal '1' / 2"] = "a:div(b, scale)",
     ["decimal '1' // 2"] = "a:div(b, scale)",
     ["decimal '1':div(0, 2)"] = "division by zero",
     ["decimal '1':div(2)"] = "number expected",
-    ["decimal '1':div(2, -1)"] = "a scale is 0 to 1000",
-    ["decimal('9'):round(1e9)"] = "a scale is 0 to 1000",
-    ["decimal('1e1001')"] = "is no number",
+    ["decimal '1':div(2, -1)"] = "a scale must be from 0 to 1000",
+    ["decimal('9'):round(1e9)"] = "a scale must be from 0 to 1000",
+    ["decimal('1e1001')"] = "is not a number",
     ["setmetatable(decimal '1', {})"] = "table expected",
   }
 
@@ -83,14 +83,14 @@ describe("decimal", function()
     end)
   end
 
-  it("ends where it grows without end", function()
+  it("stops a number that grows without end", function()
     for _, loop in ipairs { "d = d * d", "d = d + d", "d = d:round(1000) * d" } do
       local how, text = vm:run("local decimal = require 'plist.decimal' local d = decimal '1.1' while true do " .. loop .. " end")
       assert.truthy(how == "instructions" or how == "raised" and text:find("more than 1000 digits", 1, true), how .. " " .. text)
     end
   end)
 
-  it("is counted as a script's memory", function()
+  it("counts towards a script's memory", function()
     local how = vm:run("local decimal = require 'plist.decimal' local d, t = decimal(('9'):rep(900)), {} "
       .. "for i = 1, 1e9 do t[i] = d + i end")
     assert.truthy(how == "memory" or how == "instructions", how)

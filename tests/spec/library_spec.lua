@@ -1,4 +1,5 @@
--- The sandbox's own string and table functions do what Lua's do. Each expression is evaluated in the sandbox and here, by Lua's.
+-- The string and table functions of the sandbox do what Lua's do. Each expression is
+-- evaluated in the sandbox, and here by Lua's own.
 local host = require "plist.host"
 
 local expressions = {
@@ -112,7 +113,7 @@ describe("the guarded libraries", function()
     local vm = host.vm { world = world }
 
     for _, expression in ipairs(expressions) do
-      it("give what Lua's give: " .. expression .. ", in a " .. world, function()
+      it("return what Lua's return: " .. expression .. ", in a " .. world, function()
         local chunk = HEAD .. "return texts(" .. expression .. ")"
         local ok, expected = pcall(assert(load(chunk, "=spec")))
         local how, text = vm:run(chunk)
@@ -122,7 +123,7 @@ describe("the guarded libraries", function()
     end
   end
 
-  it("give what Lua's give for random patterns, too", function()
+  it("return what Lua's return for random patterns", function()
     local vm = host.vm { world = "handler" }
     local pieces = {
       "a", "b", ".", "%a", "[ab]", "[^a]", "(a)", "()", "(.-)", "%d", "^", "$", "%f[b]", "%bab", "x", "%1", "(", ")",

@@ -9,7 +9,8 @@ function manual.read(path)
   return text
 end
 
---- The literal block of `page` that a comment `file: path` marks, as a reader would copy it.
+--- The literal block of `page` that is marked by a comment `file: path`, as a reader
+--- would copy it.
 function manual.file(page, path)
   local text = manual.read("man/" .. page)
   local _, mark = text:find('\n.\\" file: ' .. path .. "\n", 1, true)

@@ -1,4 +1,4 @@
--- Which Lua it is: a plain busted would run another one.
+-- The version of Lua: a plain busted could run another one.
 describe("the interpreter", function()
   it("is Lua 5.4, here and in the sandbox", function()
     assert.equal("Lua 5.4", _VERSION)

@@ -1,15 +1,17 @@
-"""HTTP as a client of the application sees it: request ids, exact numbers, every header; no retries, no redirects."""
+"""An HTTP client of the application: request ids, exact numbers, all headers; no retries, no redirects."""
 
 import http.client
 import json
+import os
 import socket
+import ssl
 import urllib.parse
 import uuid
 from decimal import Decimal
 
 
 class Answer:
-    """Status, headers (names in lower case), the body as bytes and, where it is JSON, as `json` with decimals exact."""
+    """Status, headers (names in lower case), the body as bytes and, if it is JSON, as `json` with exact decimals."""
 
     def __init__(self, status, headers, body):
         self.status = status
@@ -30,7 +32,7 @@ class Answer:
 
     @property
     def region(self):
-        """Who really answered."""
+        """The region that answered."""
         return self.headers.get("x-plist-region")
 
     def __repr__(self):
@@ -42,17 +44,21 @@ def new_id():
 
 
 class Client:
-    """One base address. `region` is the prefix that the short forms use; each thread makes connections of its own."""
+    """A client of one address. The short forms use the prefix `region`. Each thread has its own connections."""
 
-    def __init__(self, base, region=None, timeout=15.0):
+    def __init__(self, base, region=None, timeout=15.0, context=None):
+        """`context`: an ssl.SSLContext, for https addresses."""
         self.base = base.rstrip("/")
         self.region = region
         self.timeout = timeout
         parts = urllib.parse.urlsplit(self.base)
         self.host, self.port = parts.hostname, parts.port or 80
+        self.context = context
+        if parts.scheme == "https" and not context:  # as curl does, for which ./run env sets the variable
+            self.context = ssl.create_default_context(cafile=os.environ.get("CURL_CA_BUNDLE"))
 
     def request(self, method, path, body=None, request_id=None, headers=None, raw_body=None):
-        """`body` is sent as JSON; `raw_body` as it is. `request_id` None sends no header."""
+        """`body` is sent as JSON, `raw_body` unchanged. Without `request_id` no header is sent."""
         sent = dict(headers or {})
         data = raw_body
         if body is not None:
@@ -60,7 +66,7 @@ class Client:
             sent.setdefault("Content-Type", "application/json")
         if request_id is not None:
             sent["X-Request-ID"] = request_id
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
+        connection = self.connect()
         try:
             connection.request(method, path, body=data, headers=sent)
             response = connection.getresponse()
@@ -68,11 +74,17 @@ class Client:
         finally:
             connection.close()
 
+    def connect(self):
+        """A connection that the caller uses and closes."""
+        if self.context:
+            return http.client.HTTPSConnection(self.host, self.port, timeout=self.timeout, context=self.context)
+        return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
+
     def get(self, path, **headers):
         return self.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
     def raw(self, data, timeout=10.0):
-        """Bytes as they are on a connection of their own; everything that comes back until it is closed or silent."""
+        """Sends bytes on a new connection; returns everything that arrives until it is closed or silent."""
         with socket.create_connection((self.host, self.port), timeout=timeout) as s:
             s.sendall(data)
             received = b""
@@ -92,7 +104,7 @@ class Client:
         return self.get(self.path(record_id), **headers)
 
     def put(self, record_id, request_id=None, if_match=None, **fields):
-        """PUT with a fresh request id unless one is given."""
+        """PUT with a new request id unless one is given."""
         headers = {"If-Match": if_match} if if_match else {}
         return self.request("PUT", self.path(record_id), body=fields, request_id=request_id or new_id(), headers=headers)
 
@@ -106,7 +118,7 @@ class Client:
 
 
 def dump(value):
-    """JSON with decimals written as they are."""
+    """JSON with exact decimals."""
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, dict):

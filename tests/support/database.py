@@ -1,16 +1,26 @@
-"""What stands in a region's tables, read through psycopg2; and the comparison of regions that every restart test ends with."""
+"""The tables of a region, read with psycopg2; and the comparison of regions at the end of every restart test."""
 
 import threading
 
 import psycopg2
 
-# Whatever a row is shown by: two regions that know the same writes must show the same of all of this.
-ROW = ("SELECT id, price, bedrooms, bathrooms, region_origin, version, updated_at, vector::text, deleted_at IS NOT NULL, siblings "
+# The visible columns of a row: two regions that know the same writes must show the same
+# values.
+ROW = ("SELECT id, price, bedrooms, bathrooms, region_origin, version, updated_at, vector::text, deleted_at IS NOT NULL, has_siblings "
        "FROM properties {where} ORDER BY id")
 
 
+def unless_deadlocked(run, *args):
+    """run(*args), again while PostgreSQL ends it because of a deadlock with a daemon's session, which undoes all of it."""
+    while True:
+        try:
+            return run(*args)
+        except psycopg2.errors.DeadlockDetected:
+            continue
+
+
 class Database:
-    """One connection a thread, made when first used and again after the server was away. Each statement is a transaction."""
+    """One connection per thread, opened on first use and reopened after a failure. Each statement is a transaction."""
 
     def __init__(self, url):
         self.url = url
@@ -25,15 +35,21 @@ class Database:
         return connection
 
     def _run(self, sql, params, fetch):
+        return unless_deadlocked(self._run_once, sql, params, fetch)
+
+    def _run_once(self, sql, params, fetch):
         for attempt in (1, 2):
             connection = self._connection()
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(sql, params or None)
                     return cursor.fetchall() if fetch else cursor.rowcount
+            except psycopg2.errors.DeadlockDetected:
+                raise  # an OperationalError, too
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
                 connection.close()
-                # A connection that the server's restart has cut is found out by using it; a read may be asked again.
+                # Only a query finds out that a restart of the server has cut the
+                # connection; reads may be repeated.
                 if attempt == 2 or not fetch:
                     raise
         return None
@@ -49,7 +65,7 @@ class Database:
         return self._run(sql, params, False)
 
     def connect(self):
-        """A connection of its own, with transactions: to hold locks. The caller closes it."""
+        """A separate connection with transactions, for holding locks. The caller closes it."""
         return psycopg2.connect(self.url, connect_timeout=3, application_name="plist-tests")
 
     def close(self):
@@ -58,21 +74,26 @@ class Database:
             connection.close()
             self._local.connection = None
 
-    # What tests ask most.
+    # Queries that many tests need.
 
     def property(self, record_id):
-        """One row as a dictionary, tombstones too, or None."""
+        """A row as a dictionary, including tombstones, or None."""
         names = ("id", "price", "bedrooms", "bathrooms", "region_origin", "version", "updated_at", "vector", "deleted", "siblings")
         rows = self.rows("SELECT id, price, bedrooms, bathrooms, region_origin, version, updated_at, vector, "
-                         "deleted_at IS NOT NULL, siblings FROM properties WHERE id = %s", record_id)
+                         "deleted_at IS NOT NULL, has_siblings FROM properties WHERE id = %s", record_id)
         return dict(zip(names, rows[0])) if rows else None
 
     def properties(self, where="", *params):
-        """Everything that is shown of the rows, for comparison."""
+        """All visible columns of the rows, for comparison."""
         return self.rows(ROW.format(where=where), *params)
 
     def outbox(self):
-        return self.value("SELECT count(*) FROM outbox")
+        """Events that the broker has not acknowledged. The table also holds those that are kept until every region has applied them."""
+        return self.value("SELECT plist.plist_outbox_unpublished()")
+
+    def kept(self):
+        """Events that the broker has acknowledged and that are kept."""
+        return self.value("SELECT count(*) FROM outbox") - self.outbox()
 
     def remembered(self, request_id):
         names = ("status", "record_id", "dots", "vector", "response_body", "location")
@@ -88,7 +109,7 @@ class Database:
 
 
 def differences(databases, limit=5):
-    """What two or more regions do not agree on, as sentences; empty when they are equal."""
+    """The differences between regions as sentences; empty if they are equal."""
     names = list(databases)
     first = {row[0]: row for row in databases[names[0]].properties()}
     told = []

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""The demo's servers, for ./run: `demo.py up kafka|embedded`, `tour`, `addresses`, `status`, `env`, `stop`.
+"""The demo's servers, for ./run: `demo.py up kafka|embedded [tls]`, `tour`, `addresses`, `status`, `env`, `stop`.
 
-A stack as the tests have it, except that it outlives this program, keeps its data and its ports in .state/demo, runs on
-conf/plist.yaml itself (a copy, so that the tour may change a line), and is seeded.
+This is the stack of the tests, except that it outlives this program, keeps its data and ports in .state/demo, uses a
+copy of conf/plist.yaml (in which the tour changes a line), and is seeded.
 """
 
 import json
@@ -11,6 +11,8 @@ import pathlib
 import shlex
 import sys
 
+import yaml
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from support import places  # noqa: E402
@@ -18,15 +20,16 @@ from support.process import end_orphans, free_port, started_at  # noqa: E402
 from support.stack import Stack  # noqa: E402
 
 FOLDER = (places.STATE / "demo").resolve()
-# What a newcomer expects; another port where one of these is taken.
-USUAL_PORTS = {"nginx": 8080, "plistd-us": 8001, "plistd-eu": 8002, "kafka": 9092, "kafka-controller": 9093,
+# The usual ports. If one is in use, another port is chosen.
+USUAL_PORTS = {"nginx": 8080, "nginx-tls": 8443, "plistd-us": 8001, "plistd-eu": 8002, "kafka": 9092, "kafka-controller": 9093,
                "postgres-us": 5441, "postgres-eu": 5442}
 
 
-def last_broker():
-    """The broker that the demo had when it was last started, or None."""
+def last_start():
+    """The broker of the demo's last start and whether it used TLS, or None."""
     try:
-        return json.loads((FOLDER / "demo.json").read_text())["broker"]
+        known = json.loads((FOLDER / "demo.json").read_text())
+        return known["broker"], known.get("tls", False)
     except (OSError, ValueError, KeyError):
         return None
 
@@ -39,7 +42,7 @@ class Demo(Stack):
     bound = False
     durable = True
 
-    def __init__(self, broker=None):
+    def __init__(self, broker=None, tls=False):
         os.environ.setdefault("PLIST_BUILD", str(FOLDER.parent / "build"))
         FOLDER.mkdir(parents=True, exist_ok=True)
         self.kept = FOLDER / "demo.json"
@@ -48,18 +51,19 @@ class Demo(Stack):
         except (OSError, ValueError):
             self.known = {"ports": {}}
         self.kind = broker or self.known.get("broker", "kafka")
-        self.starting = broker is not None  # else it is only looked at, or stopped: its ports stay what they were
-        super().__init__(FOLDER, broker=self.kind)
+        self.starting = broker is not None  # otherwise the demo is only inspected or stopped, and keeps its ports
+        self.known["tls"] = tls if self.starting else self.known.get("tls", False)
+        super().__init__(FOLDER, broker=self.kind, tls=self.known["tls"])
         self.known["broker"] = self.kind
         self.kept.write_text(json.dumps(self.known, indent=2) + "\n")
 
     def choose_port(self, name):
-        """The one it had, if it still runs there or the port is free; else the usual one; else any."""
+        """The last port if the server still runs there or the port is free, else the usual one, else any."""
         ports = self.known["ports"]
-        if name in ports and (self._runs(name) or not self.starting):
-            return ports[name]
-        ports[name] = free_port(ports.get(name) or USUAL_PORTS[name])
-        return ports[name]
+        kept = "nginx-tls" if name == "nginx" and self.known["tls"] else name
+        if kept not in ports or not (self._runs(name) or not self.starting):
+            ports[kept] = free_port(ports.get(kept) or USUAL_PORTS[kept])
+        return ports[kept]
 
     def _runs(self, name):
         folder = {"kafka": ("kafka", "embedded-broker"), "kafka-controller": ("kafka",)}.get(name, (name,))
@@ -75,13 +79,18 @@ class Demo(Stack):
     def environment(self):
         return {
             "US_DATABASE_URL": self.postgres["us"].url, "EU_DATABASE_URL": self.postgres["eu"].url,
-            "CACHE_DIRECTORY": FOLDER / "checked", "PLIST_RUN": FOLDER, "KAFKA_BROKER": self.broker.address, "NGINX_LISTEN": f"127.0.0.1:{self.nginx.port}",
+            "PLIST_RUN": FOLDER, "KAFKA_BROKER": self.broker.address, "NGINX_LISTEN": f"127.0.0.1:{self.nginx.port}",
             **{f"{r.upper()}_{what}": f"127.0.0.1:{self.plistd[r].port}" for r in self.regions for what in ("LISTEN", "UPSTREAM")},
         }
 
     def write_config(self, change=None):
         text = (places.TOP / "conf" / "plist.yaml").read_text()
-        self.config.write_text(change(text) if change else text)
+        text = change(text) if change else text
+        if self.tls:
+            config = yaml.safe_load(text)
+            self.configure_tls(config)
+            text = "# conf/plist.yaml, with the certificates of this demo.\n" + yaml.safe_dump(config, sort_keys=False)
+        self.config.write_text(text)
         lua = FOLDER.parent / "lua"
         if lua.resolve() != (places.TOP / "lua").resolve():
             lua.unlink(missing_ok=True)
@@ -97,7 +106,7 @@ class Demo(Stack):
     def up(self):
         for server in reversed(self.servers()):
             if server.stale:
-                say(f"{server.name} runs with an older program or older addresses: stopping it")
+                say(f"{server.name} runs an older program or uses older addresses: stopping it")
                 server.stop()
         running = [daemon for daemon in self.plistd.values() if daemon.running]
         self.start()
@@ -108,11 +117,11 @@ class Demo(Stack):
 
     def shell_environment(self):
         return {"NGINX_URL": self.nginx.url, "US_URL": self.plistd["us"].url, "EU_URL": self.plistd["eu"].url,
-                **self.environment(), "PLIST_CONFIG": self.config, "PLIST_BIN": pathlib.Path(places.program("plistd")).parent}
+                **({"CURL_CA_BUNDLE": self.tls.trusted()} if self.tls else {}), **self.environment(), "PLIST_CONFIG": self.config, "PLIST_BIN": pathlib.Path(places.program("plistd")).parent}
 
     def env(self):
         if not self.nginx.running:
-            print("the demo does not run; ./run demo starts it", file=sys.stderr)
+            print("the demo is not running; ./run demo starts it", file=sys.stderr)
             return 1
         for name, value in self.shell_environment().items():
             print(f"export {name}={shlex.quote(str(value))}")
@@ -126,16 +135,29 @@ class Demo(Stack):
             print(f"{server.name:16} {state:5} pid {server.pid or '-':<8} 127.0.0.1:{server.port:<6} {server.log_path}")
         return 1 if down else 0
 
+    def _curl(self):
+        return f"curl --cacert {self.tls.public.certificate}" if self.tls else "curl"
+
+    def _addresses_of_tls(self):
+        if not self.tls:
+            return ""
+        folder = self.tls.public.certificate.parent
+        return f"""   certificates          {folder}: public-ca signs for clients, internal-ca for the servers
+   All connections are verified. `./run env` also sets CURL_CA_BUNDLE, so that curl trusts public-ca. The daemons
+   require a certificate: curl --cacert {self.tls.internal.certificate} \\
+     --cert {self.tls.nginx.certificate} --key {self.tls.nginx.key} {self.plistd['us'].url}/health
+"""
+
     def addresses(self):
         print(f"""
-   NGINX, both regions   {self.nginx.url}            try: curl {self.nginx.url}/us/properties/7
+   NGINX, both regions   {self.nginx.url}            try: {self._curl()} {self.nginx.url}/us/properties/7
    us, eu directly       {self.plistd['us'].url}  {self.plistd['eu'].url}
    databases             {self.postgres['us'].url}
                          {self.postgres['eu'].url}
    broker                {self.broker.address} ({self.kind})
    configuration         {self.config}
-
-   eval "$(./run env)" puts these into your shell; ./run logs shows what is said; ./run stop ends it.""", flush=True)
+{self._addresses_of_tls()}
+   eval "$(./run env)" sets these in your shell, ./run logs shows the logs, ./run stop stops the demo.""", flush=True)
 
 
 def main(arguments):
@@ -144,9 +166,10 @@ def main(arguments):
         for record in FOLDER.glob("*/process.json"):
             end_orphans(record)
     if command == "up":
-        if last_broker() not in (None, arguments[1]):
+        wanted = arguments[1], "tls" in arguments[2:]
+        if last_start() not in (None, wanted):
             Demo().stop()
-        Demo(arguments[1]).up()
+        Demo(*wanted).up()
         return 0
     demo = Demo()
     if command == "tour":
@@ -161,5 +184,5 @@ if __name__ == "__main__":
     except (AssertionError, RuntimeError, OSError, places.Missing) as error:
         sys.exit(f"** {error}")
     except KeyboardInterrupt:
-        print("\n** interrupted; what was started goes on running: ./run stop ends it", file=sys.stderr)
+        print("\n** interrupted; servers that were started are still running (./run stop)", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""Clients that write while something breaks, and keep books: every request id with what it was answered."""
+"""Clients that write during failures and record the response to every request id."""
 
 import random
 import threading
@@ -6,22 +6,24 @@ from collections import Counter
 from decimal import Decimal
 
 from .client import new_id
+from .process import PATIENCE_S, wait_until
 
 
 class Load:
     """`threads` clients, each writing records of the given ids through the given Client objects until stopped.
 
-    A client reads, then writes with the version it read, as people do. An answer that leaves the outcome open (504, a lost
-    connection) is asked again with the same id, as the answer says; 200 and 422 then both mean that it was written.
+    A client reads, then writes with the version that it read. A request whose outcome is unknown (504, a lost
+    connection) is sent again with the same id, as the answer says; 200 and 422 then both mean that it was written.
     """
 
     def __init__(self, clients, ids, threads=6, seed=1, deletes=False):
         self.clients = clients
         self.ids = list(ids)
         self.deletes = deletes
-        self.accepted = {}          # request id -> record id: what was answered 2xx
+        self.accepted = {}          # request id -> record id of requests that were answered 2xx
         self.statuses = Counter()
         self.errors = Counter()
+        self.faults = Counter()     # answers with status 500, which no fault of a server may cause
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._run, args=(n, random.Random(seed * 1000 + n)), daemon=True)
@@ -36,11 +38,10 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join(60)
-            assert not thread.is_alive(), "a client of the load hangs"
+            assert not thread.is_alive(), "a client of the load does not end"
 
-    def wait_accepted(self, more, timeout=30.0):
-        """Until that many more writes have been accepted: so much happened in between."""
-        from .process import wait_until
+    def wait_accepted(self, more, timeout=PATIENCE_S):
+        """Waits until this many more writes have been accepted."""
         goal = len(self.accepted) + more
         wait_until(f"{more} more writes are accepted ({self.statuses}, {self.errors})", lambda: len(self.accepted) >= goal, timeout)
 
@@ -66,7 +67,7 @@ class Load:
                 price = Decimal(chance.randint(1, 10**8)).scaleb(-2)
                 self._send(client, record_id, "PUT", {"price": price, "version": version})
         else:
-            self._count(read.status)
+            self._count(read)
             self._stop.wait(0.05)
 
     def _send(self, client, record_id, method, body, query=""):
@@ -81,7 +82,7 @@ class Load:
                 self._lost(error)
                 self._stop.wait(0.1)
                 continue
-            self._count(answer.status)
+            self._count(answer)
             self._note(answer, request_id, record_id)
             if answer.status not in (502, 503, 504) and not (answer.status == 409 and "retry-after" in answer.headers):
                 return
@@ -92,9 +93,11 @@ class Load:
             with self._lock:
                 self.accepted[request_id] = record_id
 
-    def _count(self, status):
+    def _count(self, answer):
         with self._lock:
-            self.statuses[status] += 1
+            self.statuses[answer.status] += 1
+            if answer.status == 500:
+                self.faults[answer.body] += 1
 
     def _lost(self, error):
         with self._lock:

@@ -1,4 +1,4 @@
-"""NGINX with the configuration that `plist-admin nginx` prints for the YAML."""
+"""NGINX with the configuration that `plist-admin nginx` generates."""
 
 import json
 import os
@@ -23,6 +23,14 @@ class Nginx(Server):
         self.url = f"http://127.0.0.1:{port}"
         self.client = Client(self.url)
 
+    def secure(self, context):
+        """Clients use HTTPS from now on."""
+        self.url = self.url.replace("http:", "https:")
+        self.client = Client(self.url, context=context)
+
+    def made_of(self):
+        return super().made_of() + [self.url]
+
     def prepare(self):
         self.write()
         done = subprocess.run([*self._command(), "-t"], capture_output=True, text=True, cwd=self.folder, check=False)
@@ -43,7 +51,7 @@ class Nginx(Server):
         return self.client.get("/nginx-health").status == 200
 
     def reload(self):
-        """Takes the YAML as it is now. When this returns nobody is left who answers by the old one."""
+        """Reloads with the current YAML. Returns when no worker with the old configuration is left."""
         self.write()
         old = set(family(self.pid)[1:])
         os.kill(self.pid, signal.SIGHUP)
@@ -51,8 +59,8 @@ class Nginx(Server):
         def workers_are_new():
             workers = family(self.pid)[1:]
             return workers and not old & set(workers)
-        wait_until("NGINX has new workers", workers_are_new, 10)
+        wait_until("NGINX has new workers", workers_are_new)
 
     def logged(self, text):
-        """The entries of the access log whose line has the text in it."""
+        """The entries of the access log that contain the text."""
         return [json.loads(line) for line in (self.folder / "access.log").read_text().splitlines() if text in line]

@@ -1,6 +1,6 @@
-"""Where things are: the source, the built programs, Kafka's jars, a folder for data.
+"""Paths: the source, the built programs, Kafka's jars, folders for data.
 
-./run sets the variables; a test that is run by hand finds what ./run left behind, or the usual build folder.
+./run sets the variables. A test that is run by hand uses what ./run has left, or the usual build folder.
 """
 
 import os
@@ -12,11 +12,11 @@ STATE = TOP / ".state"
 
 
 class Missing(Exception):
-    """Something that ./run would have installed or built is not there."""
+    """Something that ./run would have installed or built is missing."""
 
 
 def program(name):
-    """The path of plistd or plist-admin: of $PLIST_BUILD, else the one that was built last."""
+    """The path of a program: in $PLIST_BUILD, otherwise the one that was built last."""
     folders = [os.environ["PLIST_BUILD"]] if os.environ.get("PLIST_BUILD") else [STATE / "build-test", STATE / "build", TOP / "build", TOP]
     found = [path for path in (pathlib.Path(folder).resolve() / name for folder in folders) if os.access(path, os.X_OK)]
     if not found:
@@ -25,7 +25,7 @@ def program(name):
 
 
 def source():
-    """The top of the source under a name without blanks or quotes, which configuration files of others cannot all hold."""
+    """The source tree under a path without blanks or quotes, for configuration files that cannot contain them."""
     return pathlib.Path(os.environ.get("PLIST_SOURCE", TOP))
 
 
@@ -38,7 +38,7 @@ def kafka_jars():
 
 
 def data_folder(prefix):
-    """A new folder that other users may pass through, for servers that give up root."""
+    """A new folder that other users may enter, for servers that drop root privileges."""
     parent = os.environ.get("PLIST_TEST_FOLDER")
     folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=parent or "/var/tmp"))
     folder.chmod(0o711)

@@ -1,8 +1,8 @@
-"""A server process that is ours: started, waited for, paused, killed, and never mistaken for another's.
+"""A server process: started, waited for, paused, killed, and never mistaken for another process.
 
 A server keeps one folder: its data, its log, and process.json, which says what was started. A process is recognised by
-its pid together with the boot and the clock tick at which it started, so that a pid used again by the system is not
-ours; and a port is only believed to be answered by us when one of our processes holds the listening socket.
+its pid together with the boot and the clock tick at which it started, so that a pid that the system reuses is not
+taken for ours. A port counts as answered by us only if one of our processes holds the listening socket.
 
 Threads: a server is started by the main thread (see `bound`), and used by one thread at a time.
 """
@@ -18,16 +18,28 @@ import subprocess
 import time
 
 BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-# Below the range of which the system takes ports for outgoing connections: a server that is down for a moment finds its own free.
-PORTS = range(18000, 32000)
+# Below the range that the system uses for outgoing connections, so that the port of a
+# server that is down for a moment stays free.
+PORTS = range(18000, 31000)
+# The workers of pytest run in parallel, each with its own ports.
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    _WORKERS = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    PORTS = PORTS[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % _WORKERS::_WORKERS]
 
 
 class Timeout(AssertionError):
-    """Something that was waited for did not happen."""
+    """A condition was not met in time."""
 
 
-def wait_until(what, predicate, timeout=10.0, pause=0.02, growth=1.3):
-    """Waits until predicate() is true and returns its value, looking less often the longer it takes. An exception counts as "not yet" and is told at the end."""
+# How long something may take that is only waited for, on a machine with much other work.
+# A test that says how fast something is names a time of its own.
+# A daemon takes up to a minute to notice that librdkafka does not fetch a partition.
+PATIENCE_S = 120.0
+
+
+def wait_until(what, predicate, timeout=PATIENCE_S, pause=0.02, growth=1.3):
+    """Waits until predicate() is true and returns its value, polling less often over time. An exception counts as "not yet"
+    and is reported on timeout."""
     end = time.monotonic() + timeout
     while True:
         last = None
@@ -36,7 +48,7 @@ def wait_until(what, predicate, timeout=10.0, pause=0.02, growth=1.3):
             if value:
                 return value
             last = value
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told when the time is over
+        except Exception as error:  # noqa: BLE001 - any error is reported on timeout
             last = error
         if time.monotonic() >= end:
             raise Timeout(f"waited {timeout:g} s until {what}; last: {last!r}")
@@ -63,15 +75,20 @@ _given = set()
 
 
 def free_port(preferred=None):
-    """A port that nobody listens on: the preferred one if it is free, else one by chance."""
-    if preferred and port_is_free(preferred):
-        _given.add(preferred)
+    """A free port: the preferred one if it is free, otherwise a random one. The one 1000 above it is free as well: if a
+    daemon listens on a port, its operators use that one."""
+    def take(port):
+        both = {port, port + 1000}
+        if both & _given or not all(port_is_free(p) for p in both):
+            return None
+        _given.update(both)
+        return port
+    if preferred and take(preferred):
         return preferred
     chance = random.SystemRandom()
     for _ in range(1000):
-        port = chance.choice(PORTS)
-        if port not in _given and port_is_free(port):
-            _given.add(port)
+        port = take(chance.choice(PORTS))
+        if port:
             return port
     raise RuntimeError("no free port found")
 
@@ -83,8 +100,8 @@ def stat_of(pid):
 
 
 def started_at(pid):
-    """The clock tick at which a living process started, or None. A zombie does not live, except while other threads of it still hold what it
-    had open: its sockets listen until the last of them has ended."""
+    """The clock tick at which a running process started, or None. A zombie counts as running while other threads of it
+    exist, since its sockets listen until the last of them has ended."""
     try:
         fields = stat_of(pid)
         ended = fields[0] in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1
@@ -110,9 +127,9 @@ def family(pid):
 
 
 def end_orphans(record):
-    """Ends what a server whose process was killed has left behind: NGINX's workers outlive their master, and keep its port.
+    """Ends the processes that a killed server has left behind: NGINX's workers outlive their master and keep its port.
 
-    `record` is its process.json. Each server leads a session of its own, so its number finds them; and they work in its folder.
+    `record` is its process.json. Each server leads a session, whose number identifies them, and they run in its folder.
     """
     record = pathlib.Path(record)
     try:
@@ -120,15 +137,15 @@ def end_orphans(record):
     except (OSError, ValueError):
         return
     if known.get("boot") != BOOT or started_at(known["pid"]):
-        return  # nothing of this boot, or it lives, or its number is another's now
+        return  # an earlier boot, or it is running, or its pid has been reused
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             folder = pathlib.Path(os.readlink(f"/proc/{entry}/cwd"))
             if int(stat_of(entry)[3]) == known["pid"] and folder.is_relative_to(record.parent.resolve()):
                 os.kill(int(entry), signal.SIGKILL)
-                wait_until(f"{entry} has ended", lambda pid=entry: started_at(pid) is None, 10)
+                wait_until(f"{entry} has ended", lambda pid=entry: started_at(pid) is None)
         except OSError:
-            continue  # it has ended meanwhile, or is somebody else's
+            continue  # it has ended meanwhile, or belongs to another user
 
 
 def listening_inodes(port):
@@ -146,16 +163,16 @@ def listening_inodes(port):
 
 
 class Server:
-    """Base of all servers. A subclass says argv(), is_up(), and what to prepare() before the first start."""
+    """Base of all servers. A subclass defines argv(), is_up(), and prepare() for the first start."""
 
     name = "server"
     stop_signal = signal.SIGTERM
     stop_timeout = 20.0
-    start_timeout = 30.0
-    user = None  # whom to become when we are root
+    start_timeout = PATIENCE_S
+    user = None  # the user to run as if we are root
 
     def __init__(self, folder, port, bound=True):
-        """`bound`: the server ends when we end, however that comes about. The demo's servers outlive us."""
+        """`bound`: the server ends when this process ends, for any reason. The demo's servers outlive it."""
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)
@@ -166,7 +183,7 @@ class Server:
         self._child = None
         self._pid, self._tick = self._recall()
 
-    # What a subclass says.
+    # Defined by subclasses.
 
     def prepare(self):
         pass
@@ -180,7 +197,7 @@ class Server:
     def is_up(self):
         return True
 
-    # Whether it runs.
+    # State.
 
     def _recall(self):
         try:
@@ -191,9 +208,9 @@ class Server:
 
     @property
     def pid(self):
-        """The pid of our process if it lives, else None."""
+        """The pid of our process if it is running, otherwise None."""
         if self._child is not None:
-            self._child.poll()  # a child that has ended is taken off the list of processes
+            self._child.poll()  # reaps a child that has ended
         if self._pid and started_at(self._pid) == self._tick:
             return self._pid
         return None
@@ -223,7 +240,7 @@ class Server:
     # Starting.
 
     def launch(self):
-        """Starts the process and does not wait for it."""
+        """Starts the process without waiting for it."""
         if self.running:
             return self
         self.prepare()
@@ -237,13 +254,13 @@ class Server:
         return self
 
     def made_of(self):
-        """What the running process was started with: when this differs from now, it is an old one."""
+        """What the running process was started with; if this has changed since, the process is outdated."""
         program = shutil.which(str(self.argv()[0])) or str(self.argv()[0])
         return [str(a) for a in self.argv()] + [str(os.stat(program).st_mtime_ns)]
 
     @property
     def stale(self):
-        """Runs, but with other arguments or another program than it would be started with now."""
+        """Whether it runs with other arguments or another program than it would now be started with."""
         if not self.running:
             return False
         try:
@@ -262,7 +279,7 @@ class Server:
     def wait_up(self, timeout=None):
         def up():
             if not self.running:
-                raise EOFError  # told below, with the log
+                raise EOFError  # reported below, with the log
             return self.is_up() and (not self.port or self.owns_port())
 
         timeout = timeout or self.start_timeout
@@ -280,7 +297,7 @@ class Server:
     def start(self, timeout=None):
         return self.launch().wait_up(timeout)
 
-    # Ending. Each of these only ever signals a process that `pid` has just recognised.
+    # Ending. Each of these signals only a process that `pid` has just recognised.
 
     def signal(self, number):
         pid = self.pid
@@ -289,7 +306,7 @@ class Server:
         return pid
 
     def stop(self, timeout=None):
-        """Asks it to end and waits. One that does not end in time is killed, and that is an error."""
+        """Asks the process to end and waits. If it does not end in time, it is killed, and that is an error."""
         self.resume()
         if self.signal(self.stop_signal):
             try:
@@ -303,7 +320,7 @@ class Server:
         return self
 
     def _where_it_hangs(self):
-        """The stacks of all its threads, into its log, where there is a debugger."""
+        """Writes the stacks of all threads to the log if a debugger is installed."""
         if shutil.which("gdb"):
             done = subprocess.run(["gdb", "-p", str(self.pid), "-batch", "-ex", "thread apply all bt 12"],
                                   capture_output=True, text=True, timeout=60, check=False)
@@ -312,30 +329,41 @@ class Server:
                 log.write("\n".join(stacks) + "\n")
 
     def kill(self):
-        """SIGKILL, to its children too: as when the machine fails."""
+        """Sends SIGKILL to the process and its children, like a machine failure."""
         pid = self.pid
         if pid:
-            members = {member: started_at(member) for member in family(pid)}
+            members = {member: started_at(member) for member in self._frozen_family(pid)}
             for member in members:
                 try:
                     os.kill(member, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-            self.wait_ended(10)
-            # A child that ends a moment later still has what the next one needs: PostgreSQL's shared memory.
-            wait_until(f"the children of {self.name} have ended", lambda: not any(began and started_at(m) == began for m, began in members.items()), 10)
+            self.wait_ended()
+            # A child that ends a moment later still holds what the next process needs,
+            # such as PostgreSQL's shared memory.
+            wait_until(f"the children of {self.name} have ended", lambda: not any(began and started_at(m) == began for m, began in members.items()))
         self._forget()
         return self
+
+    def _frozen_family(self, pid):
+        """The process and its descendants, after it has been stopped: a server that is still running could fork a child
+        between the look and the kill, and PostgreSQL does not start while an old backend is alive."""
+        try:
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(f"{self.name} has stopped", lambda: stat_of(pid)[0] in "tTZX")
+        except OSError:
+            pass  # it has ended
+        return family(pid)
 
     def _forget(self):
         self._record.unlink(missing_ok=True)
 
-    def wait_ended(self, timeout=10.0):
+    def wait_ended(self, timeout=PATIENCE_S):
         wait_until(f"{self.name} has ended", lambda: not self.running, timeout)
         return self
 
     def exit_status(self):
-        """Of a child that has ended; negative: the signal. None for one that another run of ours had started."""
+        """The exit status of a child, negative for a signal. None if another run started the process."""
         return self._child.poll() if self._child else None
 
     def restart(self, timeout=None):
@@ -343,7 +371,7 @@ class Server:
         return self.start(timeout)
 
     def pause(self):
-        """Stops it in its tracks: connections stay open, nothing is answered."""
+        """Stops the process: connections stay open, but nothing is answered."""
         self._each(signal.SIGSTOP)
         return self
 
@@ -362,7 +390,7 @@ class Server:
     # The log.
 
     def log_mark(self):
-        """A place in the log, for log_contains(…, since=mark)."""
+        """A position in the log, for log_contains(…, since=mark)."""
         return self.log_path.stat().st_size if self.log_path.exists() else 0
 
     def log_text(self, since=0):
@@ -375,7 +403,7 @@ class Server:
     def log_contains(self, text, since=0):
         return text in self.log_text(since)
 
-    def wait_log(self, text, since=0, timeout=10.0):
+    def wait_log(self, text, since=0, timeout=PATIENCE_S):
         wait_until(f"the log of {self.name} says {text!r}", lambda: self.log_contains(text, since), timeout)
 
     def log_tail(self, lines=40):
@@ -383,8 +411,9 @@ class Server:
 
     # Its memory.
 
-    def resident_bytes(self):
+    def resident_bytes(self, what="VmRSS"):
+        """What is resident now; with VmHWM the most that ever was."""
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{what}:"):
                 return int(line.split()[1]) * 1024
         return 0

@@ -1,6 +1,6 @@
-"""A TCP proxy that can lose things the way networks do: before they arrive, and after they were executed but before they are answered.
+"""A TCP proxy that loses data as networks do: before a request arrives, or after it was executed but before its response.
 
-Stands between the daemon and its database, or between NGINX and a daemon.
+It is placed between a daemon and its database, or between NGINX and a daemon.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import time
 
 from .process import free_port
 
-# What becomes of a connection.
+# What happens to a connection.
 PASS = "pass"        # it is forwarded
 CUT = "cut"          # accepted, and closed at once
 SWALLOW = "swallow"  # what is sent is read but not forwarded; then closed
@@ -20,7 +20,7 @@ LOSE = "lose"        # what is sent is forwarded and executed; its answer is los
 
 
 class Proxy:
-    """Forwards to a port of this machine. Threads: one that accepts, one a connection; all end with stop()."""
+    """Forwards to a local port. Threads: one that accepts, one per connection; all end with stop()."""
 
     def __init__(self, target_port):
         self.target_port = target_port
@@ -33,8 +33,8 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lose_answers(self, refuse_new=False):
-        """From now on what the open connections ask is done, but its answer never arrives and the connection ends.
-        New ones work, or are cut."""
+        """From now on requests on open connections are executed, but their answers are lost and the connections are closed.
+        New connections work, or are cut."""
         with self._lock:
             self.mode = CUT if refuse_new else PASS
             for client in self._modes:
@@ -45,7 +45,7 @@ class Proxy:
 
     def stop(self):
         self._stopping = True
-        # A shutdown, not only a close: it wakes the thread that waits in accept.
+        # A shutdown, not only a close, wakes the thread that waits in accept.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:

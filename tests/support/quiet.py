@@ -1,4 +1,4 @@
-"""Two migrated databases and nobody who writes: the stack of the tests of plist-admin. And plist-admin itself, asked.
+"""Two migrated databases without daemons, for the tests of plist-admin; and functions that run plist-admin.
 
 A test module imports the fixtures `quiet` and `empty` by name.
 """
@@ -21,7 +21,7 @@ YES, NO, USAGE, UNREACHABLE, PARTIAL = range(5)
 
 @pytest.fixture(scope="module")
 def quiet():
-    """Two migrated databases, and nobody who writes."""
+    """Two migrated databases without daemons."""
     folder = places.data_folder("plist-admin-")
     stack = Stack(folder, broker="embedded")
     stack.write_config()
@@ -45,7 +45,7 @@ def empty(quiet):
     for server in quiet.postgres.values():
         server.resume()
         server.start()
-        server.database.execute("TRUNCATE properties, conflicts, dead_letters, outbox, region_heartbeats, applied_positions")
+        server.database.execute("TRUNCATE properties, conflicts, dead_letters, parked_events, outbox, region_heartbeats, applied_positions")
     quiet.write_config()
     return quiet
 
@@ -57,12 +57,12 @@ def ask(stack, *arguments, status=YES, **options):
 
 
 def data(stack, *arguments, status=YES, **options):
-    """The JSON of a command."""
+    """The JSON output of a command."""
     return json.loads(ask(stack, *arguments, "-o", "json", status=status, **options).stdout)
 
 
-def on_a_terminal(argv, environment, answer=None, timeout=30):
-    """A command with a terminal for all three streams: its status and what it drew."""
+def on_a_terminal(argv, environment, answer=None, timeout=60):
+    """Runs a command with a terminal as all three streams; returns its status and output."""
     master, slave = pty.openpty()
     process = subprocess.Popen([str(a) for a in argv], stdin=slave, stdout=slave, stderr=slave, env=environment, close_fds=True)
     os.close(slave)

@@ -1,9 +1,12 @@
-"""A whole deployment: for each region a database and a daemon, between them a broker, in front NGINX; all from one YAML.
+"""A complete deployment from one YAML: a database and a daemon for each region, a broker, and NGINX in front.
 
-The YAML is conf/plist.yaml as it stands, with the addresses of this stack put in and, for tests, whatever `change` alters.
+The YAML is conf/plist.yaml with the addresses of this stack and, for tests, the changes that `change` makes.
 """
 
+import contextlib
+import json
 import pathlib
+import shutil
 from decimal import Decimal
 
 import yaml
@@ -15,7 +18,8 @@ from .kafka import EmbeddedBroker, Kafka
 from .nginx import Nginx
 from .plistd import Plistd, admin
 from .postgres import Postgres
-from .process import free_port, wait_until
+from .process import PATIENCE_S, free_port, wait_until
+from .tls import Deployment
 
 
 def application_config():
@@ -24,11 +28,14 @@ def application_config():
 
 
 class Stack:
-    bound = True     # its servers end with us
+    bound = True     # its servers end with this process
     durable = False  # its databases need not survive a power failure
 
-    def __init__(self, folder, regions=("us", "eu"), broker="kafka", change=None):
-        """`broker`: "kafka" or "embedded". `change(config)` may alter the YAML's dictionary before it is written."""
+    def __init__(self, folder, regions=("us", "eu"), broker="kafka", change=None, tls=False):
+        """`broker`: "kafka" or "embedded". `change(config)` may alter the YAML's dictionary before it is written.
+
+        `tls`: every connection is encrypted and verified, with certificates that are made in the folder.
+        """
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)
@@ -46,32 +53,50 @@ class Stack:
             r: Plistd(self.folder / f"plistd-{r}", r, self.choose_port(f"plistd-{r}"), self.config, self.environment, self.bound)
             for r in self.regions}
         self.nginx = Nginx(self.folder / "nginx", self.choose_port("nginx"), self.config, self.environment, self.bound)
+        self.tls = Deployment(self.folder / "tls", self.regions) if tls else None
+        if tls:
+            self._secure()
         self._restart_to_restore = False
+        self.failed = False  # a test has failed and may have left anything
+        self._guests = []    # daemons of test modules that use this stack's databases
         self._ids = iter(range(10_000_001, 900_000_000))
 
     def choose_port(self, _name):
         return free_port()
 
+    def _secure(self):
+        for region, postgres in self.postgres.items():
+            postgres.secure(self.tls.postgres[region], self.tls.internal)
+            self.plistd[region].secure(self.tls.front())
+        self.broker.secure(self.tls.broker, self.tls.internal, self.tls.broker_properties())
+        self.nginx.secure(self.tls.client())
+
+    def configure_tls(self, config):
+        """Puts the certificates into the YAML's dictionary, if there are any."""
+        if self.tls:
+            self.tls.configure(config)
+            config["kafka"]["properties"] = self.tls.broker_properties()
+
     def environment(self):
-        """The variables of which the YAML is made."""
+        """The environment variables that the YAML uses."""
         return {}
 
     def admin(self, *arguments, **options):
         """plist-admin with this stack's YAML."""
         return admin(*arguments, config=self.config, environment=self.environment(), **options)
 
-    # What tests use.
+    # For tests.
 
     def client(self, region) -> Client:
         """A client of one region's own daemon."""
         return self.plistd[region].client
 
     def front(self, region=None) -> Client:
-        """A client of NGINX, asking under the region's prefix."""
-        return Client(self.nginx.url, region or self.regions[0])
+        """A client of NGINX that uses the region's prefix."""
+        return Client(self.nginx.url, region or self.regions[0], context=self.nginx.client.context)
 
     def second_daemon(self, region, **environment):
-        """Another process that serves a region, to be started and stopped by the caller. Variables override what the YAML says."""
+        """Another daemon of a region, started and stopped by the caller. Variables override the YAML."""
         port = free_port()
         folder = self.folder / f"plistd-{region}-2"
         more = {"PORT": port, "PLIST_RUN": folder, **environment}
@@ -85,18 +110,18 @@ class Stack:
         return {r: self.database(r) for r in self.regions}
 
     def new_record(self, region=None, price="100.00", everywhere=True, **fields):
-        """A record of its own for a test: its id. It is in every region when this returns."""
+        """Creates a record for a test and returns its id once all regions have the record."""
         region = region or self.regions[0]
         record_id = next(self._ids)
         answer = self.client(region).post(id=record_id, price=Decimal(price), **fields)
         assert answer.status == 201, answer
         if everywhere:
-            for other in self.regions:  # a consumer group waits 10 s for a member that an earlier test has killed
-                self.wait_version(other, record_id, 1, 40)
+            for other in self.regions:  # a daemon that an earlier test has killed may still be starting
+                self.wait_version(other, record_id, 1)
         return record_id
 
-    def wait_version(self, region, record_id, version, timeout=10.0):
-        """Until a region's row has (at least) this version; the row."""
+    def wait_version(self, region, record_id, version, timeout=PATIENCE_S):
+        """Waits until a region's row has at least this version; returns the row."""
         def there():
             row = self.database(region).property(record_id)
             return row if row and row["version"] >= version else None
@@ -107,31 +132,37 @@ class Stack:
     def dictionary(self):
         config = application_config()
         config["kafka"]["brokers"] = self.broker.address
-        config.setdefault("lua", {}).update(path=str(places.source() / "lua"), checked=str(self.folder / "checked"))
+        config.setdefault("lua", {}).update(path=str(places.source() / "lua"))
         config["nginx"]["listen"] = f"127.0.0.1:{self.nginx.port}"
         config["regions"] = {
             r: {"listen": f"127.0.0.1:{self.plistd[r].port}", "database": self.postgres[r].url,
-                "control": f"${{PLIST_RUN:-{self.folder}}}/{r}.sock"}
+                "control_socket": f"${{PLIST_RUN:-{self.folder}}}/{r}.sock"}
             for r in self.regions}
+        self.configure_tls(config)
         if self.change:
             self.change(config)
         return config
 
     def write_config(self, change=None):
-        """Writes the YAML; `change` comes on top of the stack's own and holds for this time only."""
+        """Writes the YAML. `change` is applied after the stack's own change, this time only."""
+        self.write_yaml(self.config, *([change] if change else []))
+
+    def write_yaml(self, path, *changes):
+        """The YAML with these changes, in another file; returns its path."""
         config = self.dictionary()
-        if change:
+        for change in changes:
             change(config)
-        self.config.write_text(yaml.safe_dump(config, sort_keys=False))
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        return path
 
     def reload(self, change=None):
-        """Writes the YAML and has the daemons take it. Returns when they have."""
+        """Writes the YAML, reloads the daemons, and waits until they have succeeded."""
         self.write_config(change)
         for daemon in self.plistd.values():
             daemon.reload()
 
     def restart_daemons(self, change=None):
-        """Writes the YAML and has the daemons begin anew with it: for what a reload does not take over."""
+        """Writes the YAML and restarts the daemons, for keys that need a restart."""
         self.write_config(change)
         for daemon in self.plistd.values():
             daemon.stop()
@@ -141,10 +172,10 @@ class Stack:
         self._restart_to_restore = change is not None
 
     def reload_policy(self, change):
-        """reload(), and the appliers ask the new policy: they take a configuration between two batches, and then show anew what is open."""
+        """Reloads, and waits until the appliers use the new policy and have decided open conflicts again."""
         self.reload(change)
         for daemon in self.plistd.values():
-            wait_until(f"{daemon.name} has shown anew what is open", lambda d=daemon: d.metrics()["plist_apply_anew_pending"] == 0, 15)
+            wait_until(f"{daemon.name} has decided open conflicts again", lambda d=daemon: d.metrics()["plist_apply_reresolve_pending"] == 0)
 
     # Running.
 
@@ -152,7 +183,7 @@ class Stack:
         return [*self.postgres.values(), self.broker, *self.plistd.values(), self.nginx]
 
     def start(self):
-        """Everything that does not run yet; the slow ones side by side."""
+        """Starts all servers that are not running, slow ones concurrently."""
         self.write_config()
         slow = (self.broker, *self.postgres.values())
         for server in slow:
@@ -168,30 +199,81 @@ class Stack:
             daemon.wait_up()
         self.nginx.start()
         self.wait_ready()
+        self._own = [daemon.configuration() for daemon in self.plistd.values()]
         return self
 
     def fill(self):
-        """Puts records into the new databases; a test's stack begins empty."""
+        """Seeds new databases; the stack of a test starts empty."""
+
+    def spoil(self):
+        """The next test gets empty servers: Kafka still has events of rows that a test has deleted, and a region that reads
+        them again, or for the first time, would have the rows."""
+        self.failed = True
+
+    @contextlib.contextmanager
+    def hosting(self, daemon):
+        """A daemon that a test module runs over one of this stack's databases: it is not there while they are renewed,
+        when it would publish for its region in place of the stack's own daemon, or tell its clients what is missing."""
+        self.restore()
+        self._guests.append(daemon)
+        try:
+            yield
+        finally:
+            self._guests.remove(daemon)
+
+    def renew(self):
+        """Starts again with empty servers, so that a test that failed does not fail those after it."""
+        guests = [guest for guest in self._guests if guest.running]
+        for guest in guests:
+            guest.resume()
+            guest.stop()
+        self._renew()
+        for guest in guests:
+            guest.start().wait_ready()
+
+    def _renew(self):
+        for server in self.servers():
+            server.resume()
+        for database in self.databases.values():
+            database.close()
+        self.stop()
+        for server in self.servers():
+            shutil.rmtree(server.folder)
+            server.folder.mkdir()
+            server.folder.chmod(0o711)
+        self._restart_to_restore = self.failed = False
+        self.start()
 
     def restore(self):
-        """Brings back whatever a test has left stopped, paused, or with another YAML."""
+        """Restores what a test has left stopped, paused, or with another YAML."""
+        if self.failed:
+            self.renew()
         for server in self.servers():
             server.resume()
         changed = self.config.read_text() != yaml.safe_dump(self.dictionary(), sort_keys=False)
+        own = self._own
         if not all(server.running for server in self.servers()):
             self.start()
+        # A test may have written the YAML back without reloading it.
+        changed = changed or [daemon.configuration() for daemon in self.plistd.values()] != own
         if changed and self._restart_to_restore:
             self.restart_daemons()
         elif changed:
             self.reload()
+        self._own = own
+        self.wait_ready()  # a test may have started a daemon without waiting for it
+        if any(database.value("SELECT count(*) FROM parked_events") for database in self.databases.values()):
+            self.admin("parked", "retry", "--all", check=False)  # rows that a test had locked
+        for database in self.databases.values():  # or status would stay red
+            database.execute("DELETE FROM dead_letters; DELETE FROM parked_events")
         return self
 
-    def wait_ready(self, timeout=60.0):
+    def wait_ready(self, timeout=PATIENCE_S):
         for daemon in self.plistd.values():
             daemon.wait_ready(timeout)
 
     def stop(self):
-        """Everything, clients before their servers; the first error is raised when all have been asked."""
+        """Stops all servers, clients first. The first error is raised at the end."""
         first = None
         for server in reversed(self.servers()):
             try:
@@ -201,10 +283,10 @@ class Stack:
         if first:
             raise first
 
-    # The ending that every test of replication has.
+    # The end of every replication test.
 
-    def settle(self, timeout=30.0):
-        """Until nothing is on its way: outboxes empty, and the regions show the same rows."""
+    def settle(self, timeout=PATIENCE_S):
+        """Waits until the outboxes are empty and all regions show the same rows."""
         def empty():
             waiting = {r: self.database(r).outbox() for r in self.regions}
             if any(waiting.values()):
@@ -219,8 +301,34 @@ class Stack:
         wait_until("the outboxes are empty", empty, timeout)
         wait_until("the regions are equal", equal, timeout)
 
-    def check_consistent(self, timeout=30.0):
-        """settle(), and every version is the sum of its vector in every region."""
+    def events_read(self, region):
+        """How many events a region has taken from Kafka, its own ones included."""
+        prefix = "plist_apply_events_total{"
+        return sum(value for name, value in self.plistd[region].metrics().items() if name.startswith(prefix))
+
+    @contextlib.contextmanager
+    def reading(self, region, events):
+        """Waits at the end until the region has read so many events: late ones would meet what is changed by hand from there on.
+
+        After a reload a region decides about its own events as about others', since its database might have lost them.
+        Events of before may be among those that are counted, so nothing else may be left to read either."""
+        wanted = self.events_read(region) + events
+        yield
+        wait_until(f"{region} has read {events} events", lambda: self.events_read(region) >= wanted)
+        self.wait_all_read(region)
+
+    def wait_all_read(self, *regions):
+        """Waits until no event is left in an outbox, or in Kafka for these regions (all without arguments)."""
+        def all_read(region):
+            if any(database.outbox() for database in self.databases.values()):
+                return False
+            lag = json.loads(self.admin("lag", "--region", region, "-o", "json", check=False).stdout)
+            return all(p["events_behind"] == 0 for p in lag["partitions"])
+        for region in regions or self.regions:
+            wait_until(f"{region} has read all events", lambda r=region: all_read(r))
+
+    def check_consistent(self, timeout=PATIENCE_S):
+        """settle(), and checks that every version is the sum of its vector in every region."""
         self.settle(timeout)
         for region, database in self.databases.items():
             wrong = dishonest_versions(database)

@@ -1,4 +1,4 @@
-"""For the scripts that show one thing: the running demo where there is one, else a stack of their own for as long as they run."""
+"""A stack for the demonstration scripts: the running demo, or a temporary one if the demo is not running."""
 
 import contextlib
 import os
@@ -14,9 +14,9 @@ def say(text):
 
 @contextlib.contextmanager
 def running_stack():
-    """The demo of this clone if it runs, else a new stack with two regions, gone when the block ends."""
-    from .demo import Demo, last_broker
-    if last_broker():
+    """The demo of this clone if it is running, otherwise a temporary stack with two regions."""
+    from .demo import Demo, last_start
+    if last_start():
         demo = Demo()
         if all(server.running for server in demo.servers()):
             say(f"using the running demo at {demo.nginx.url}")
@@ -24,7 +24,7 @@ def running_stack():
             return
     from .stack import Stack
     broker = os.environ.get("PLIST_TEST_BROKER") or ("kafka" if places.kafka_jars() else "embedded")
-    say(f"no demo runs here: starting two regions of my own (broker: {broker})")
+    say(f"the demo is not running: starting two temporary regions (broker: {broker})")
     folder = places.data_folder("plist-alone-")
     stack = Stack(folder, broker=broker)
     try:
@@ -35,8 +35,8 @@ def running_stack():
 
 
 def new_property(client):
-    """A new record through the given client: its id and version."""
+    """Creates a record through the given client and returns its id and version."""
     answer = client.post(price=Decimal("100.00"))
     if answer.status != 201:
-        raise SystemExit(f"FAILED: creating a property was answered {answer}")
+        raise SystemExit(f"FAILED: a POST of a new property was answered {answer}")
     return answer.json["id"], answer.json["version"]

@@ -1,45 +1,47 @@
 // plist.db: query.
 //
-// For what records.* has no words for: any statement that reads. It runs in a read-only transaction; values go in as
-// parameters, never as text.
+// For queries that records.* cannot express. The statement runs in a read-only
+// transaction; values are parameters, never part of its text.
 // Threads: a VM's.
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "script/bind.h"
-#include "script/run.h"
+#include "script/bind/bind.h"
+#include "script/bind/http.h"
+#include "script/run_state.h"
 #include "script/value.h"
 
 #define PARAMS_MAX 64
-#define ROWS_MAX 1000
+#define ROWS_MAX   1000
 
 // PostgreSQL's type OIDs, which never change.
-enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_OID = 26, OID_FLOAT4 = 700, OID_FLOAT8 = 701,
-       OID_NUMERIC = 1700 };
+enum {
+	OID_BOOL = 16,
+	OID_INT8 = 20,
+	OID_INT2 = 21,
+	OID_INT4 = 23,
+	OID_OID = 26,
+	OID_FLOAT4 = 700,
+	OID_FLOAT8 = 701,
+	OID_NUMERIC = 1700
+};
 
 static void push_value(lua_State *L, unsigned type, const char *text)
 {
 	switch (type) {
-	case OID_BOOL:
-		lua_pushboolean(L, text[0] == 't');
-		return;
+	case OID_BOOL: lua_pushboolean(L, text[0] == 't'); return;
 	case OID_INT2:
 	case OID_INT4:
 	case OID_INT8:
-	case OID_OID:
-		lua_pushinteger(L, strtoll(text, NULL, 10));
-		return;
+	case OID_OID: lua_pushinteger(L, strtoll(text, NULL, 10)); return;
 	case OID_FLOAT4:
-	case OID_FLOAT8:
-		lua_pushnumber(L, strtod(text, NULL));
-		return;
+	case OID_FLOAT8: lua_pushnumber(L, strtod(text, NULL)); return;
 	case OID_NUMERIC:
-		if (pl_decimal_push_text(L, text, strlen(text)))
+		if (pl_value_push_decimal_text(L, text, strlen(text)))
 			return;
 		break; // NaN, Infinity
-	default:
-		break;
+	default: break;
 	}
 	lua_pushstring(L, text);
 }
@@ -52,10 +54,11 @@ static int queried(lua_State *L, int status, lua_KContext context)
 	if (query->code != 0) {
 		if (query->err.code == 0)
 			query->err.code = query->code;
-		if (query->code == PL_EINVAL || query->code == PL_EINTERNAL) // the handler's fault, not the client's
+		if (query->code == PL_EINVAL ||
+		    query->code == PL_EINTERNAL) // the handler is wrong, not the client
 			return luaL_error(L, "db.query: %s", query->err.text);
 		lua_pushnil(L);
-		pl_http_push_problem(L, pl_problem_of_error(run->arena, &query->err));
+		pl_bind_http_push_problem(L, pl_exchange_problem_of_error(run->arena, &query->err));
 		return 2;
 	}
 	lua_createtable(L, query->nrows, 0);
@@ -65,7 +68,7 @@ static int queried(lua_State *L, int status, lua_KContext context)
 		for (int column = 0; column < query->ncolumns; column++) {
 			const char *text = query->values[row * query->ncolumns + column];
 
-			pl_charge(L, 3);
+			pl_call_charge(L, 3);
 			if (!text)
 				continue; // nil
 			push_value(L, query->types[column], text);
@@ -76,7 +79,7 @@ static int queried(lua_State *L, int status, lua_KContext context)
 	return 1;
 }
 
-// A parameter as PostgreSQL's text. The text lives in the run's arena.
+// A parameter as text for PostgreSQL, in the run's arena.
 static const char *param(lua_State *L, int index, struct pl_run *run)
 {
 	struct pl_buf *text = &run->vm->text;
@@ -86,15 +89,15 @@ static const char *param(lua_State *L, int index, struct pl_run *run)
 	case LUA_TNIL:
 	case LUA_TLIGHTUSERDATA: // json.null
 		return NULL;
-	case LUA_TBOOLEAN:
-		return lua_toboolean(L, index) ? "t" : "f";
+	case LUA_TBOOLEAN: return lua_toboolean(L, index) ? "t" : "f";
 	case LUA_TSTRING:
 		if (strlen(lua_tostring(L, index)) != lua_rawlen(L, index))
-			luaL_argerror(L, index, "a text with a NUL in it is none for PostgreSQL");
+			luaL_argerror(L, index, "PostgreSQL does not accept text with a NUL");
+		pl_call_charge_memory(L, lua_rawlen(L, index));
 		return pl_arena_strdup(run->arena, lua_tostring(L, index));
 	default:
 		if (!pl_value_print_number(L, index, text))
-			luaL_argerror(L, index, "a parameter is a text, a number, a boolean, nil");
+			luaL_argerror(L, index, "a parameter must be a string, a number, a boolean or nil");
 		return pl_arena_strndup(run->arena, text->data, text->len);
 	}
 }
@@ -107,11 +110,13 @@ static int db_query(lua_State *L)
 	struct pl_query *query;
 
 	luaL_checktype(L, 1, LUA_TSTRING);
+	luaL_argcheck(L, strlen(lua_tostring(L, 1)) == lua_rawlen(L, 1), 1, "the statement contains a NUL");
 	luaL_argcheck(L, n <= PARAMS_MAX, PARAMS_MAX + 2, "too many parameters");
 	query = pl_run_prepare_query(run);
+	pl_call_charge_memory(L, lua_rawlen(L, 1));
 	query->sql = pl_arena_strdup(run->arena, lua_tostring(L, 1));
 	query->nparams = n;
-	query->params = pl_arena_alloc(run->arena, sizeof query->params[0] * (size_t)(n > 0 ? n : 1));
+	query->params = pl_arena_alloc(run->arena, sizeof(query->params[0]) * (size_t)(n > 0 ? n : 1));
 	query->max_rows = ROWS_MAX;
 	for (int i = 0; i < n; i++)
 		query->params[i] = param(L, i + 2, run);
@@ -120,7 +125,7 @@ static int db_query(lua_State *L)
 
 int pl_bind_db(lua_State *L)
 {
-	static const luaL_Reg functions[] = {{"query", db_query}, {NULL, NULL}};
+	static const luaL_Reg functions[] = { { "query", db_query }, { NULL, NULL } };
 
 	luaL_newlib(L, functions);
 	return 1;

@@ -1,66 +1,25 @@
-// plist.decimal: exact numbers for scripts.
+// plist.decimal: calculating with exact numbers.
 //
-// What JSON's fractions and numeric columns become in Lua. A value is a userdata that holds its digits itself, so it needs no
-// finalizer, its memory is counted like all other memory of the script, and an error in the middle of a calculation loses
-// nothing: calculations happen in the VM's own scratch numbers. Values never change.
+// The value is in value_decimal.c. Calculations use the scratch numbers of the VM, so an
+// error in the middle of one loses nothing.
 // Threads: a VM's.
 #include <lauxlib.h>
 #include <string.h>
 
 #include "base/buf.h"
-#include "script/bind.h"
-#include "script/sandbox.h"
+#include "script/bind/bind.h"
+#include "script/script_private.h"
+#include "script/value.h"
 
-#define META "plist.decimal"
-#define NEW_COST 20 // instructions that take as long as making one
+#define META PL_VALUE_DECIMAL
 
-struct box {
-	int scale;
-	int size;          // limbs, negative for a negative number, as GMP has it
-	mp_limb_t limbs[];
-};
-
-void pl_decimal_push(lua_State *L, const struct pl_decimal *d)
-{
-	size_t n = mpz_size(d->unscaled);
-	struct box *box = lua_newuserdatauv(L, sizeof *box + n * sizeof box->limbs[0], 0);
-
-	box->scale = d->scale;
-	box->size = mpz_sgn(d->unscaled) < 0 ? -(int)n : (int)n;
-	if (n > 0)
-		memcpy(box->limbs, mpz_limbs_read(d->unscaled), n * sizeof box->limbs[0]);
-	luaL_setmetatable(L, META);
-	pl_charge(L, NEW_COST + (int64_t)n / 4);
-}
-
-bool pl_decimal_at(lua_State *L, int index, struct pl_decimal *view_r)
-{
-	struct box *box = luaL_testudata(L, index, META);
-
-	if (!box)
-		return false;
-	mpz_roinit_n(view_r->unscaled, box->limbs, box->size);
-	view_r->scale = box->scale;
-	return true;
-}
-
-bool pl_decimal_push_text(lua_State *L, const char *text, size_t len)
-{
-	struct pl_vm *vm = pl_vm_of(L);
-
-	pl_charge(L, (int64_t)len / 8);
-	if (pl_decimal_parse(&vm->result, text, len) != 0)
-		return false;
-	pl_decimal_push(L, &vm->result);
-	return true;
-}
-
-// The argument as a number: a decimal, or an integer, which is made one in scratch number `slot`. Raises otherwise.
+// The argument as a number: a decimal, or an integer, which is converted in scratch
+// number `slot`. Raises for any other value.
 static void operand(lua_State *L, int index, int slot, struct pl_decimal *view_r)
 {
 	struct pl_decimal *scratch = &pl_vm_of(L)->operand[slot];
 
-	if (pl_decimal_at(L, index, view_r))
+	if (pl_value_decimal_at(L, index, view_r))
 		return;
 	if (lua_isinteger(L, index)) {
 		mpz_set_si(scratch->unscaled, (long)lua_tointeger(L, index));
@@ -71,15 +30,15 @@ static void operand(lua_State *L, int index, int slot, struct pl_decimal *view_r
 		return;
 	}
 	if (lua_type(L, index) == LUA_TNUMBER)
-		luaL_error(L, "a decimal and a float: a float is not exact, write decimal(\"1.5\")");
-	luaL_error(L, "a decimal and a %s do not make a number", luaL_typename(L, index));
+		luaL_error(L, "a decimal and a float: a float is not exact; write decimal(\"1.5\")");
+	luaL_error(L, "a %s is not an exact number", luaL_typename(L, index));
 }
 
 static int give(lua_State *L, int status)
 {
 	if (status != 0)
 		return luaL_error(L, "the result has more than %d digits", PL_DECIMAL_DIGITS_MAX);
-	pl_decimal_push(L, &pl_vm_of(L)->result);
+	pl_value_push_decimal(L, &pl_vm_of(L)->result);
 	return 1;
 }
 
@@ -87,7 +46,8 @@ static void operands(lua_State *L, struct pl_decimal *a, struct pl_decimal *b)
 {
 	operand(L, 1, 0, a);
 	operand(L, 2, 1, b);
-	pl_charge(L, 5 + (int64_t)(mpz_size(a->unscaled) + 1) * (int64_t)(mpz_size(b->unscaled) + 1) / 8);
+	pl_call_charge(L,
+	               5 + (int64_t)(mpz_size(a->unscaled) + 1) * (int64_t)(mpz_size(b->unscaled) + 1) / 8);
 }
 
 static int dec_add(lua_State *L)
@@ -116,7 +76,8 @@ static int dec_mul(lua_State *L)
 
 static int dec_no_div(lua_State *L)
 {
-	return luaL_error(L, "a decimal is divided by a:div(b, scale), which says how many digits to keep");
+	return luaL_error(L,
+	                  "divide decimals by a:div(b, scale), where scale is the number of digits to keep");
 }
 
 static int dec_unm(lua_State *L)
@@ -150,12 +111,13 @@ static int dec_le(lua_State *L)
 	return 1;
 }
 
-// Also for another kind of userdata, which is never equal.
+// Lua calls it for other userdata, too, which is never equal.
 static int dec_eq(lua_State *L)
 {
 	struct pl_decimal a, b;
 
-	lua_pushboolean(L, pl_decimal_at(L, 1, &a) && pl_decimal_at(L, 2, &b) && pl_decimal_cmp(&a, &b) == 0);
+	lua_pushboolean(L, pl_value_decimal_at(L, 1, &a) && pl_value_decimal_at(L, 2, &b) &&
+	                           pl_decimal_cmp(&a, &b) == 0);
 	return 1;
 }
 
@@ -163,7 +125,8 @@ static int scale_at(lua_State *L, int index)
 {
 	lua_Integer scale = luaL_checkinteger(L, index);
 
-	luaL_argcheck(L, scale >= 0 && scale <= PL_DECIMAL_DIGITS_MAX, index, "a scale is 0 to 1000");
+	luaL_argcheck(L, scale >= 0 && scale <= PL_DECIMAL_DIGITS_MAX, index,
+	              "a scale must be from 0 to 1000");
 	return (int)scale;
 }
 
@@ -175,7 +138,7 @@ static int dec_div(lua_State *L)
 	operands(L, &a, &b);
 	if (mpz_sgn(b.unscaled) == 0)
 		return luaL_error(L, "division by zero");
-	pl_charge(L, scale / 8);
+	pl_call_charge(L, scale / 8);
 	return give(L, pl_decimal_div(&pl_vm_of(L)->result, &a, &b, scale));
 }
 
@@ -185,7 +148,7 @@ static int dec_round(lua_State *L)
 	int scale = scale_at(L, 2);
 
 	operand(L, 1, 0, &a);
-	pl_charge(L, scale / 8);
+	pl_call_charge(L, scale / 8);
 	return give(L, pl_decimal_round(&pl_vm_of(L)->result, &a, scale));
 }
 
@@ -198,7 +161,7 @@ static int dec_scale(lua_State *L)
 	return 1;
 }
 
-// The integer that it is; nil when it is none, or too great.
+// Its value as an integer; nil when it has a fraction or is too large.
 static int dec_tointeger(lua_State *L)
 {
 	struct pl_vm *vm = pl_vm_of(L);
@@ -219,7 +182,7 @@ static const char *push_text(lua_State *L, const struct pl_decimal *d)
 
 	pl_buf_reset(&vm->text);
 	pl_decimal_print(&vm->text, d);
-	pl_charge(L, (int64_t)vm->text.len / 4);
+	pl_call_charge(L, (int64_t)vm->text.len / 4);
 	return lua_pushlstring(L, vm->text.data, vm->text.len);
 }
 
@@ -237,7 +200,7 @@ static int dec_concat(lua_State *L)
 	struct pl_decimal d;
 
 	for (int i = 1; i <= 2; i++) {
-		if (!pl_decimal_at(L, i, &d))
+		if (!pl_value_decimal_at(L, i, &d))
 			continue;
 		push_text(L, &d);
 		lua_replace(L, i);
@@ -257,18 +220,17 @@ static int make(lua_State *L, int index)
 	switch (lua_type(L, index)) {
 	case LUA_TSTRING:
 		text = lua_tolstring(L, index, &len);
-		if (!pl_decimal_push_text(L, text, len))
-			return luaL_error(L, "'%s' is no number", text);
+		if (!pl_value_push_decimal_text(L, text, len))
+			return luaL_error(L, "'%s' is not a number", text);
 		return 1;
 	case LUA_TNUMBER:
 		if (!lua_isinteger(L, index))
 			return luaL_error(L, "a float is not exact: write decimal(\"1.5\")");
 		break;
-	default:
-		break;
+	default: break;
 	}
 	operand(L, index, 0, &a);
-	pl_decimal_push(L, &a);
+	pl_value_push_decimal(L, &a);
 	return 1;
 }
 
@@ -289,7 +251,7 @@ static int dec_is(lua_State *L)
 	struct pl_decimal a;
 
 	luaL_checkany(L, 1);
-	lua_pushboolean(L, pl_decimal_at(L, 1, &a));
+	lua_pushboolean(L, pl_value_decimal_at(L, 1, &a));
 	return 1;
 }
 
@@ -300,22 +262,29 @@ static int dec_abs(lua_State *L)
 	operand(L, 1, 0, &a);
 	if (mpz_sgn(a.unscaled) < 0)
 		return dec_unm(L);
-	pl_decimal_push(L, &a);
+	pl_value_push_decimal(L, &a);
 	return 1;
 }
 
 static const luaL_Reg methods[] = {
-	{"abs", dec_abs}, {"div", dec_div}, {"round", dec_round}, {"scale", dec_scale}, {"tointeger", dec_tointeger},
-	{NULL, NULL},
+	{ "abs", dec_abs },
+	{ "div", dec_div },
+	{ "round", dec_round },
+	{ "scale", dec_scale },
+	{ "tointeger", dec_tointeger },
+	{ NULL, NULL },
 };
 
 static const luaL_Reg metamethods[] = {
-	{"__add", dec_add}, {"__concat", dec_concat}, {"__div", dec_no_div}, {"__eq", dec_eq}, {"__idiv", dec_no_div},
-	{"__le", dec_le}, {"__lt", dec_lt}, {"__mul", dec_mul}, {"__sub", dec_sub}, {"__tostring", dec_tostring},
-	{"__unm", dec_unm}, {NULL, NULL},
+	{ "__add", dec_add },     { "__concat", dec_concat },
+	{ "__div", dec_no_div },  { "__eq", dec_eq },
+	{ "__idiv", dec_no_div }, { "__le", dec_le },
+	{ "__lt", dec_lt },       { "__mul", dec_mul },
+	{ "__sub", dec_sub },     { "__tostring", dec_tostring },
+	{ "__unm", dec_unm },     { NULL, NULL },
 };
 
-void pl_decimal_setup(lua_State *L)
+void pl_bind_decimal_setup(lua_State *L)
 {
 	luaL_newmetatable(L, META);
 	luaL_setfuncs(L, metamethods, 0);
@@ -326,7 +295,7 @@ void pl_decimal_setup(lua_State *L)
 	lua_setfield(L, -2, "__name");
 	lua_pushboolean(L, 0);
 	lua_setfield(L, -2, "__metatable");
-	lua_newtable(L); // of the module: what makes decimal(x) work
+	lua_newtable(L); // the metatable of the module: makes decimal(x) work
 	lua_pushcfunction(L, dec_call);
 	lua_setfield(L, -2, "__call");
 	lua_pushboolean(L, 0);

@@ -3,8 +3,8 @@
 // Threads: a VM's.
 #include <lauxlib.h>
 
-#include "script/bind.h"
-#include "script/unread.h"
+#include "script/bind/bind.h"
+#include "script/script_private.h"
 #include "script/value.h"
 
 static int js_encode(lua_State *L)
@@ -13,12 +13,12 @@ static int js_encode(lua_State *L)
 
 	luaL_checkany(L, 1);
 	pl_buf_reset(&vm->text);
-	pl_value_print(L, 1, &vm->text);
+	pl_value_print(L, 1, &vm->text, SIZE_MAX, "json.encode: the text");
 	lua_pushlstring(L, vm->text.data, vm->text.len);
 	return 1;
 }
 
-// The value; nil and a sentence when the text is no JSON.
+// Returns the value, or nil and a sentence when the text is not JSON.
 static int js_decode(lua_State *L)
 {
 	size_t len;
@@ -31,16 +31,22 @@ static int js_array(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
-	pl_unread_read(L, 1);
-	if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
-		return luaL_error(L, "a record is no array");
+	pl_value_read(L, 1);
+	if (pl_value_is_marked(L, 1)) // from a body, records.list or db.query
+		return 1;
+	if (pl_value_record_resource(L, 1))
+		return luaL_error(L, "json.array: a record is not an array");
+	if (lua_getmetatable(L, 1))
+		return luaL_error(L, "json.array: the table already has a metatable");
 	pl_value_mark_array(L);
 	return 1;
 }
 
 int pl_bind_json(lua_State *L)
 {
-	static const luaL_Reg functions[] = {{"array", js_array}, {"decode", js_decode}, {"encode", js_encode}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {
+		{ "array", js_array }, { "decode", js_decode }, { "encode", js_encode }, { NULL, NULL }
+	};
 
 	luaL_newlib(L, functions);
 	lua_pushlightuserdata(L, NULL);

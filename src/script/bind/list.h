@@ -1,9 +1,9 @@
-// What records.list is asked for. For bind_records.c only.
+// The options of records.list. For bind/records.c only.
 #pragma once
 
 #include <lua.h>
 
-#include "record/store.h"
+#include "store/store.h"
 
 struct pl_list {
 	struct pl_arena *arena;
@@ -12,9 +12,9 @@ struct pl_list {
 	int64_t after;
 	struct pl_filter filters[2 * PL_FIELDS_MAX];
 	int nfilters;
-	struct pl_fault *faults; // all that is wrong; NULL: nothing
+	struct pl_fault *faults; // NULL: none
 };
 
-// Reads the options at `index` (a table or nil). Raises for what a handler got wrong; what a client may have got wrong are
-// faults.
+// Reads the options at `index` (a table or nil). Raises for a mistake of the handler; a
+// mistake that the client can have made is a fault.
 void pl_list_read(lua_State *L, int index, struct pl_list *list);

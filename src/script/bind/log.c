@@ -4,11 +4,11 @@
 #include <lauxlib.h>
 
 #include "base/log.h"
-#include "script/bind.h"
-#include "script/run.h"
-#include "script/sandbox.h"
+#include "script/bind/bind.h"
+#include "script/script_private.h"
+#include "script/text.h"
 
-#define LINE_COST 1000 // of a line: a system call
+#define LINE_COST      1000 // a line is a system call
 #define LINE_MAX_BYTES 2000
 
 static int write_line(lua_State *L, enum pl_log_level level)
@@ -18,9 +18,9 @@ static int write_line(lua_State *L, enum pl_log_level level)
 	const char *text;
 
 	luaL_checkany(L, 1);
-	text = pl_sandbox_text(L, 1, &len);
-	pl_charge(L, LINE_COST);
-	pl_log(level, "%s: %.*s%s", pl_run_place(vm), len > LINE_MAX_BYTES ? LINE_MAX_BYTES : (int)len, text,
+	text = pl_text_push(L, 1, &len);
+	pl_call_charge(L, LINE_COST);
+	pl_log(level, "%s: %.*s%s", pl_call_place(vm), len > LINE_MAX_BYTES ? LINE_MAX_BYTES : (int)len, text,
 	       len > LINE_MAX_BYTES ? " …" : "");
 	return 0;
 }
@@ -42,7 +42,9 @@ static int log_error(lua_State *L)
 
 int pl_bind_log(lua_State *L)
 {
-	static const luaL_Reg functions[] = {{"error", log_error}, {"info", log_info}, {"warning", log_warning}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {
+		{ "error", log_error }, { "info", log_info }, { "warning", log_warning }, { NULL, NULL }
+	};
 
 	luaL_newlib(L, functions);
 	return 1;

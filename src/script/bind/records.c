@@ -1,19 +1,21 @@
 // plist.records: get, list, create, update, delete.
 //
-// What a handler asks of the store. Each function checks its arguments, prepares an op and yields; its continuation, resumed
-// with the answer, returns the record, or nil and an error that http.problem makes an answer of. Wrong use raises.
+// How a handler uses the store. Each function checks its arguments, prepares an op and
+// yields. Its continuation is resumed with the result and returns the record, or nil and
+// an error that http.problem turns into an answer. Wrong use raises.
 // Threads: a VM's.
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "script/bind.h"
-#include "script/list.h"
+#include "script/bind/bind.h"
+#include "script/bind/http.h"
+#include "script/bind/list.h"
 #include "script/request.h"
-#include "script/unread.h"
+#include "script/run_state.h"
 #include "script/value.h"
 
-#define ID_OF_NONE INT64_MIN // of a record that cannot be
+#define ID_OF_NONE INT64_MIN // no record can have it
 
 static const struct pl_resource *resource_at(lua_State *L, int index)
 {
@@ -25,7 +27,7 @@ static const struct pl_resource *resource_at(lua_State *L, int index)
 	return resource;
 }
 
-// An id as a path or a body gives it; ID_OF_NONE: there can be no such record.
+// An id from a path or a body; ID_OF_NONE: no record can have it.
 static int64_t id_at(lua_State *L, int index)
 {
 	const char *text;
@@ -36,7 +38,7 @@ static int64_t id_at(lua_State *L, int index)
 		id = lua_tointeger(L, index);
 	} else {
 		if (lua_type(L, index) != LUA_TSTRING)
-			luaL_argerror(L, index, "an id is an integer, or the text of one");
+			luaL_argerror(L, index, "an id must be an integer, or a string that contains one");
 		text = lua_tolstring(L, index, &len);
 		digits = strspn(text, "0123456789");
 		if (digits == 0 || digits != len || digits > 16 || text[0] == '0')
@@ -49,7 +51,7 @@ static int64_t id_at(lua_State *L, int index)
 static int give_problem(lua_State *L, const struct pl_problem *problem)
 {
 	lua_pushnil(L);
-	pl_http_push_problem(L, problem);
+	pl_bind_http_push_problem(L, problem);
 	return 2;
 }
 
@@ -59,14 +61,14 @@ static int got(lua_State *L, int status, lua_KContext context)
 	struct pl_read *read = &run->op->read;
 
 	if (read->code == 0) {
-		pl_unread_push_record(L, read->record);
+		pl_value_push_record(L, read->record);
 		return 1;
 	}
 	if (read->code == PL_ENOTFOUND)
-		return give_problem(L, pl_problem_not_found(run->arena, read->resource));
+		return give_problem(L, pl_exchange_problem_not_found(run->arena, read->resource));
 	if (read->err.code == 0)
 		read->err.code = read->code;
-	return give_problem(L, pl_problem_of_error(run->arena, &read->err));
+	return give_problem(L, pl_exchange_problem_of_error(run->arena, &read->err));
 }
 
 static int rec_get(lua_State *L)
@@ -76,7 +78,7 @@ static int rec_get(lua_State *L)
 	int64_t id = id_at(L, 2);
 
 	if (id == ID_OF_NONE)
-		return give_problem(L, pl_problem_not_found(run->arena, resource));
+		return give_problem(L, pl_exchange_problem_not_found(run->arena, resource));
 	pl_run_prepare_read(run, resource, id);
 	return lua_yieldk(L, 0, 0, got);
 }
@@ -91,7 +93,7 @@ static int listed(lua_State *L, int status, lua_KContext limit)
 	if (query->code != 0) {
 		if (query->err.code == 0)
 			query->err.code = query->code;
-		return give_problem(L, pl_problem_of_error(run->arena, &query->err));
+		return give_problem(L, pl_exchange_problem_of_error(run->arena, &query->err));
 	}
 	lua_createtable(L, n, 0);
 	pl_value_mark_array(L);
@@ -99,8 +101,8 @@ static int listed(lua_State *L, int status, lua_KContext limit)
 		const struct pl_record *record = pl_store_list_record(query, resource, i, &query->err);
 
 		if (!record)
-			return give_problem(L, pl_problem_of_error(run->arena, &query->err));
-		pl_unread_push_record(L, record);
+			return give_problem(L, pl_exchange_problem_of_error(run->arena, &query->err));
+		pl_value_push_record(L, record);
 		lua_rawseti(L, -2, i + 1);
 		if (i == n - 1 && query->nrows > limit)
 			lua_pushinteger(L, record->id);
@@ -115,13 +117,13 @@ static int rec_list(lua_State *L)
 {
 	struct pl_run *run = pl_run_current(L, "records.list");
 	const struct pl_resource *resource = resource_at(L, 1);
-	struct pl_list list = {.arena = run->arena, .resource = resource};
+	struct pl_list list = { .arena = run->arena, .resource = resource };
 	struct pl_query *query;
 
 	lua_settop(L, 2);
 	pl_list_read(L, 2, &list);
 	if (list.faults)
-		return give_problem(L, pl_problem_of_faults(run->arena, list.faults));
+		return give_problem(L, pl_exchange_problem_of_faults(run->arena, list.faults));
 	query = pl_run_prepare_query(run);
 	query->max_rows = list.limit + 1;
 	pl_store_list_sql(query, resource, list.after, list.limit, list.filters, list.nfilters);
@@ -129,7 +131,8 @@ static int rec_list(lua_State *L)
 	return lua_yieldk(L, 0, list.limit, listed);
 }
 
-// The lock of a write: req.lock, an entity tag, a version, or nothing. Returns a fault's pointer with *fault_r, or NULL.
+// Sets the lock of a write: req.lock, an entity tag, a version, or nothing. Returns the
+// pointer of a fault, with *fault_r, or NULL.
 static const char *set_lock(lua_State *L, int index, struct pl_write *write, const char **fault_r)
 {
 	const struct pl_lock *lock = pl_request_lock_at(L, index);
@@ -145,6 +148,7 @@ static const char *set_lock(lua_State *L, int index, struct pl_write *write, con
 		write->etag = lock->etag;
 		write->etag_any = lock->etag_any;
 		write->etag_never = lock->etag_never;
+		pl_vm_of(L)->run->op->others = pl_vm_of(L)->run->request->if_match_others;
 		*fault_r = lock->fault;
 		return lock->fault_pointer;
 	}
@@ -152,29 +156,20 @@ static const char *set_lock(lua_State *L, int index, struct pl_write *write, con
 		lua_Integer version = lua_tointeger(L, index);
 
 		write->has_version = true;
-		write->version = version >= 1 && version <= INT32_MAX ? (int32_t)version : 0; // 0 is no record's
+		write->version = version >= 1 && version <= INT32_MAX ? (int32_t)version
+		                                                      : 0; // no record has version 0
 		return NULL;
 	}
 	if (lua_type(L, index) != LUA_TSTRING)
-		luaL_argerror(L, index, "a lock is req.lock, a record's etag, or its version");
+		luaL_argerror(L, index, "a lock must be req.lock, a record's etag, or its version");
 	text = lua_tolstring(L, index, &len);
 	write->has_etag = true;
 	write->etag_never = pl_vector_parse_etag(&write->etag, text, len) != 0;
 	return NULL;
 }
 
-static void add_fault(struct pl_arena *arena, struct pl_fault **faults, const char *pointer, const char *detail)
-{
-	struct pl_fault *fault = pl_arena_alloc(arena, sizeof *fault);
-
-	while (*faults)
-		faults = &(*faults)->next;
-	fault->pointer = pointer;
-	fault->detail = detail;
-	*faults = fault;
-}
-
-// The id of a create: its member `id`, 0 where there is none. An update's must be the path's.
+// A create may have a member `id`; without one, the store assigns an id. In an update it
+// must be the id of the path.
 static void check_id(struct pl_write *write, const cJSON *fields, struct pl_fault **faults)
 {
 	const cJSON *member = cJSON_IsObject(fields) ? pl_json_get(fields, "id") : NULL;
@@ -183,29 +178,30 @@ static void check_id(struct pl_write *write, const cJSON *fields, struct pl_faul
 	if (!member || (write->op == PL_WRITE_CREATE && cJSON_IsNull(member)))
 		return;
 	if (!pl_json_is_number(member) || pl_json_int64(member, &id) < 0 || id < 1 || id > PL_ID_MAX)
-		add_fault(write->arena, faults, "/id", "must be an integer from 1 to 9007199254740991");
+		pl_fault_add(write->arena, faults, "/id", "must be an integer from 1 to 9007199254740991");
 	else if (write->op == PL_WRITE_CREATE)
 		write->id = id;
 	else if (id != write->id)
-		add_fault(write->arena, faults, "/id", "must be the id of the path");
+		pl_fault_add(write->arena, faults, "/id", "must be the id of the path");
 }
 
-// The fields at `index`, checked: through a tree of JSON, which is what the check knows.
+// Checks the fields at `index` and sets them. The check takes a tree of JSON.
 static void set_fields(lua_State *L, int index, struct pl_write *write, struct pl_fault **faults)
 {
-	static const char *const with_create[] = {"id", NULL}, *const with_update[] = {"id", "version", NULL};
+	static const char *const with_create[] = { "id", NULL }, *const with_update[] = { "id", "version",
+		                                                                          NULL };
 	bool create = write->op == PL_WRITE_CREATE;
 	const char *fault;
-	const cJSON *tree = pl_unread_body(L, index);
+	const cJSON *tree = pl_value_body_at(L, index);
 
 	if (!tree)
 		tree = pl_value_tree(L, index, write->arena, &fault);
 	if (!tree) {
-		add_fault(write->arena, faults, "", fault);
+		pl_fault_add(write->arena, faults, "", fault);
 		return;
 	}
-	pl_changes_parse(write->arena, write->resource, create ? PL_BODY_CREATE : PL_BODY_UPDATE, tree,
-	                 create ? with_create : with_update, &write->changes, faults);
+	*faults = pl_changes_parse(write->arena, write->resource, create ? PL_BODY_CREATE : PL_BODY_UPDATE,
+	                           tree, create ? with_create : with_update, &write->changes);
 	check_id(write, tree, faults);
 }
 
@@ -213,11 +209,12 @@ static int written(lua_State *L, int status, lua_KContext context)
 {
 	struct pl_run *run = pl_vm_of(L)->run;
 	struct pl_write *write = &run->op->write;
-	const struct pl_problem *problem = pl_problem_of_write(run->arena, write, run->request->route);
+	const struct pl_problem *problem =
+		pl_exchange_problem_of_write(run->arena, write, run->request->route);
 
 	if (problem)
 		return give_problem(L, problem);
-	pl_unread_push_record(L, write->record);
+	pl_value_push_record(L, write->record);
 	return 1;
 }
 
@@ -226,24 +223,25 @@ static struct pl_run *begin_write(lua_State *L, const char *what)
 	struct pl_run *run = pl_run_current(L, what);
 
 	if (run->wrote)
-		luaL_error(L, "%s: this request has written already; one request id is one write", what);
+		luaL_error(L, "%s: this request has already written; a request can write once", what);
 	return run;
 }
 
-// A write of a record that cannot be goes to the store, too, where it has a request id: that it came before is told first.
+// A write with an impossible id goes to the store, too, if it has a request id: a retry
+// must get its remembered answer.
 static int send_write(lua_State *L, struct pl_run *run, const struct pl_fault *faults)
 {
 	const struct pl_write *write = &run->op->write;
 
 	if (faults)
-		return give_problem(L, pl_problem_of_faults(run->arena, faults));
+		return give_problem(L, pl_exchange_problem_of_faults(run->arena, faults));
 	if (write->id == ID_OF_NONE && !write->request_id[0])
-		return give_problem(L, pl_problem_not_found(run->arena, write->resource));
+		return give_problem(L, pl_exchange_problem_not_found(run->arena, write->resource));
 	run->wrote = true;
 	return lua_yieldk(L, 0, 0, written);
 }
 
-//   1  resource   2  fields   3  req, for those who like to say it
+//   1  resource   2  fields   3  req, accepted and ignored
 static int rec_create(lua_State *L)
 {
 	struct pl_run *run = begin_write(L, "records.create");
@@ -273,7 +271,7 @@ static int rec_update(lua_State *L)
 	pointer = set_lock(L, 4, write, &fault);
 	set_fields(L, 3, write, &faults);
 	if (pointer)
-		add_fault(run->arena, &faults, pointer, fault);
+		pl_fault_add(run->arena, &faults, pointer, fault);
 	return send_write(L, run, faults);
 }
 
@@ -290,15 +288,15 @@ static int rec_delete(lua_State *L)
 	write = pl_run_prepare_write(run, resource, PL_WRITE_DELETE, id);
 	pointer = set_lock(L, 3, write, &fault);
 	if (pointer)
-		add_fault(run->arena, &faults, pointer, fault);
+		pl_fault_add(run->arena, &faults, pointer, fault);
 	return send_write(L, run, faults);
 }
 
 int pl_bind_records(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{"create", rec_create}, {"delete", rec_delete}, {"get", rec_get}, {"list", rec_list}, {"update", rec_update},
-		{NULL, NULL},
+		{ "create", rec_create }, { "delete", rec_delete }, { "get", rec_get },
+		{ "list", rec_list },     { "update", rec_update }, { NULL, NULL },
 	};
 
 	luaL_newlib(L, functions);

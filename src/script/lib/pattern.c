@@ -1,46 +1,52 @@
 // Lua's patterns, matched step by step at a price.
 //
-// Stands behind find, match, gmatch and gsub of the sandbox. Lua's own matcher cannot be stopped: a pattern such as
-// ("a*"):rep(20) .. "b" works for years inside one call, where no hook fires. This one takes each step off the script's
-// budget, so patterns need no other limits, and the same pattern costs the same everywhere.
+// The matcher of find, match, gmatch and gsub. Lua's own cannot be interrupted: a pattern
+// such as ("a*"):rep(20) .. "b" runs for years inside one call, where no hook fires. This
+// one charges each step to the script's budget. So patterns need no other limits, and a
+// pattern costs the same on every machine.
 //
-// A matcher goes through the pattern item by item; where it can choose (a quantifier) it tries one way after the other, by
-// recursion. What lies between two choices is a loop.
+// The matcher goes through the pattern item by item. Where there is a choice (a
+// quantifier), it tries the alternatives by recursion; between two choices it loops.
 // Threads: a VM's.
-#include "script/pattern.h"
+#include "script/lib/pattern.h"
 
 #include <ctype.h>
 #include <string.h>
 
 #include "script/call.h"
 
-#define DEPTH_MAX 180        // choices inside choices; each is a frame of C
+#define DEPTH_MAX        180 // choices inside choices; each is a frame of C
 #define STEPS_PER_CHARGE 128
-#define CAPTURE_OPEN (-1)    // a capture that has begun
-#define CAPTURE_PLACE (-2)   // "()": its value is a position
+#define CAPTURE_OPEN     (-1) // a capture that has begun
+#define CAPTURE_PLACE    (-2) // "()": its value is a position
 
-static const char *match(struct pl_match *m, const char *s, const char *p);
+static const char *match(struct pl_pattern_match *m, const char *s, const char *p);
 
-void pl_match_init(struct pl_match *m, lua_State *L, const char *text, size_t text_len, const char *pattern, size_t pattern_len)
+void pl_pattern_match_init(struct pl_pattern_match *m, lua_State *L, const char *text, size_t text_len,
+                           const char *pattern, size_t pattern_len)
 {
-	*m = (struct pl_match){
-		.L = L, .text = text, .text_end = text + text_len, .pattern = pattern, .pattern_end = pattern + pattern_len,
+	*m = (struct pl_pattern_match){
+		.L = L,
+		.text = text,
+		.text_end = text + text_len,
+		.pattern = pattern,
+		.pattern_end = pattern + pattern_len,
 	};
 	m->anchored = pattern_len > 0 && pattern[0] == '^';
 	if (m->anchored)
 		m->pattern++;
 }
 
-static void step(struct pl_match *m)
+static void step(struct pl_pattern_match *m)
 {
 	if (++m->steps < STEPS_PER_CHARGE)
 		return;
 	m->steps = 0;
-	pl_charge(m->L, STEPS_PER_CHARGE);
+	pl_call_charge(m->L, STEPS_PER_CHARGE);
 }
 
 // Where the single-character item at p ends: "a", ".", "%d", "[a-z]".
-static const char *item_end(struct pl_match *m, const char *p)
+static const char *item_end(struct pl_pattern_match *m, const char *p)
 {
 	char c = *p++;
 
@@ -53,7 +59,8 @@ static const char *item_end(struct pl_match *m, const char *p)
 		return p;
 	if (p < m->pattern_end && *p == '^')
 		p++;
-	do { // a ']' in the first place is one of the set
+	do { // a ']' at the beginning is a member of the set
+		step(m);
 		if (p >= m->pattern_end)
 			luaL_error(m->L, "malformed pattern (missing ']')");
 		if (*p++ == '%')
@@ -77,14 +84,14 @@ static bool in_class(int c, int class)
 	case 'u': in = isupper(c); break;
 	case 'w': in = isalnum(c); break;
 	case 'x': in = isxdigit(c); break;
-	case 'z': in = c == '\0'; break; // old, but Lua 5.4 still knows it
+	case 'z': in = c == '\0'; break; // undocumented, but Lua 5.4 still accepts it
 	default: return class == c;
 	}
 	return isupper(class) ? !in : in;
 }
 
-// `p` is at the '[', `end` behind the ']'.
-static bool in_set(struct pl_match *m, int c, const char *p, const char *end)
+// `p` is at the '[', `end` just past the ']'.
+static bool in_set(struct pl_pattern_match *m, int c, const char *p, const char *end)
 {
 	const char *last = end - 1;
 	bool wanted = true;
@@ -113,7 +120,7 @@ static bool in_set(struct pl_match *m, int c, const char *p, const char *end)
 	return !wanted;
 }
 
-static bool matches_item(struct pl_match *m, const char *s, const char *p, const char *end)
+static bool matches_item(struct pl_pattern_match *m, const char *s, const char *p, const char *end)
 {
 	int c;
 
@@ -122,19 +129,16 @@ static bool matches_item(struct pl_match *m, const char *s, const char *p, const
 		return false;
 	c = (unsigned char)*s;
 	switch (*p) {
-	case '.':
-		return true;
-	case '%':
-		return in_class(c, (unsigned char)p[1]);
-	case '[':
-		return in_set(m, c, p, end);
-	default:
-		return (unsigned char)*p == c;
+	case '.': return true;
+	case '%': return in_class(c, (unsigned char)p[1]);
+	case '[': return in_set(m, c, p, end);
+	default: return (unsigned char)*p == c;
 	}
 }
 
-// "item*" and "item+": as many as there are, then fewer.
-static const char *match_most(struct pl_match *m, const char *s, const char *p, const char *end, ptrdiff_t least)
+// "item*" and "item+": as many as possible, then fewer.
+static const char *match_most(struct pl_pattern_match *m, const char *s, const char *p, const char *end,
+                              ptrdiff_t least)
 {
 	ptrdiff_t n = 0;
 
@@ -149,8 +153,8 @@ static const char *match_most(struct pl_match *m, const char *s, const char *p, 
 	return NULL;
 }
 
-// "item-": as few as will do.
-static const char *match_least(struct pl_match *m, const char *s, const char *p, const char *end)
+// "item-": as few as possible.
+static const char *match_least(struct pl_pattern_match *m, const char *s, const char *p, const char *end)
 {
 	for (;; s++) {
 		const char *found = match(m, s, end + 1);
@@ -162,8 +166,8 @@ static const char *match_least(struct pl_match *m, const char *s, const char *p,
 	}
 }
 
-// "%bxy", p behind the b.
-static const char *match_balanced(struct pl_match *m, const char *s, const char *p)
+// "%bxy", p just past the b.
+static const char *match_balanced(struct pl_pattern_match *m, const char *s, const char *p)
 {
 	int depth = 1;
 
@@ -184,7 +188,7 @@ static const char *match_balanced(struct pl_match *m, const char *s, const char 
 }
 
 // "%f[set]", p at the set.
-static bool at_frontier(struct pl_match *m, const char *s, const char *p, const char *end)
+static bool at_frontier(struct pl_pattern_match *m, const char *s, const char *p, const char *end)
 {
 	int before = s == m->text ? '\0' : (unsigned char)s[-1];
 	int here = s < m->text_end ? (unsigned char)*s : '\0';
@@ -192,8 +196,8 @@ static bool at_frontier(struct pl_match *m, const char *s, const char *p, const 
 	return !in_set(m, before, p, end) && in_set(m, here, p, end);
 }
 
-// "%1", p at the digit: what that capture captured, again.
-static const char *match_again(struct pl_match *m, const char *s, const char *p)
+// "%1", p at the digit: the text of that capture once more.
+static const char *match_again(struct pl_pattern_match *m, const char *s, const char *p)
 {
 	int i = *p - '1';
 	size_t len;
@@ -203,13 +207,13 @@ static const char *match_again(struct pl_match *m, const char *s, const char *p)
 	if (m->captures[i].len == CAPTURE_PLACE)
 		return NULL;
 	len = (size_t)m->captures[i].len;
-	pl_charge(m->L, (int64_t)len / 16);
+	pl_call_charge(m->L, (int64_t)len / 16);
 	if ((size_t)(m->text_end - s) < len || memcmp(m->captures[i].start, s, len) != 0)
 		return NULL;
 	return s + len;
 }
 
-static const char *open_capture(struct pl_match *m, const char *s, const char *p, ptrdiff_t kind)
+static const char *open_capture(struct pl_pattern_match *m, const char *s, const char *p, ptrdiff_t kind)
 {
 	const char *found;
 
@@ -224,7 +228,7 @@ static const char *open_capture(struct pl_match *m, const char *s, const char *p
 	return found;
 }
 
-static const char *close_capture(struct pl_match *m, const char *s, const char *p)
+static const char *close_capture(struct pl_pattern_match *m, const char *s, const char *p)
 {
 	int i = m->ncaptures - 1;
 	const char *found;
@@ -240,20 +244,17 @@ static const char *close_capture(struct pl_match *m, const char *s, const char *
 	return found;
 }
 
-// One item of a single character and its quantifier. True: *s_r and *p_r have moved on; false: *found_r is the answer.
-static bool match_single(struct pl_match *m, const char **s_r, const char **p_r, const char **found_r)
+// Matches a single-character item with its quantifier. True: *s_r and *p_r are past it,
+// go on there. False: *found_r is the result.
+static bool match_single(struct pl_pattern_match *m, const char **s_r, const char **p_r, const char **found_r)
 {
 	const char *s = *s_r, *p = *p_r, *end = item_end(m, p);
 	char quantifier = end < m->pattern_end ? *end : '\0';
 
 	switch (quantifier) {
 	case '*':
-	case '+':
-		*found_r = match_most(m, s, p, end, quantifier == '+');
-		return false;
-	case '-':
-		*found_r = match_least(m, s, p, end);
-		return false;
+	case '+': *found_r = match_most(m, s, p, end, quantifier == '+'); return false;
+	case '-': *found_r = match_least(m, s, p, end); return false;
 	case '?':
 		*p_r = end + 1;
 		if (matches_item(m, s, p, end)) {
@@ -270,8 +271,10 @@ static bool match_single(struct pl_match *m, const char **s_r, const char **p_r,
 	}
 }
 
-// An item that begins with '%' and is more than a class: as match_single. `other` is set when it is a class after all.
-static bool match_special(struct pl_match *m, const char **s_r, const char **p_r, const char **found_r, bool *other)
+// Matches an item that begins with '%' and is more than a class: as match_single. Sets
+// *other when it is a class after all.
+static bool match_special(struct pl_pattern_match *m, const char **s_r, const char **p_r,
+                          const char **found_r, bool *other)
 {
 	const char *p = *p_r + 1, *s = *s_r, *end;
 
@@ -299,7 +302,7 @@ static bool match_special(struct pl_match *m, const char **s_r, const char **p_r
 }
 
 // Matches the pattern from p on at s.
-static const char *match_rest(struct pl_match *m, const char *s, const char *p)
+static const char *match_rest(struct pl_pattern_match *m, const char *s, const char *p)
 {
 	const char *found;
 	bool other;
@@ -325,7 +328,7 @@ static const char *match_rest(struct pl_match *m, const char *s, const char *p)
 	}
 }
 
-static const char *match(struct pl_match *m, const char *s, const char *p)
+static const char *match(struct pl_pattern_match *m, const char *s, const char *p)
 {
 	const char *found;
 
@@ -336,14 +339,14 @@ static const char *match(struct pl_match *m, const char *s, const char *p)
 	return found;
 }
 
-const char *pl_match_at(struct pl_match *m, const char *at)
+const char *pl_pattern_match_at(struct pl_pattern_match *m, const char *at)
 {
 	m->ncaptures = 0;
 	m->depth = DEPTH_MAX;
 	return match(m, at, m->pattern);
 }
 
-void pl_match_push(struct pl_match *m, int i, const char *start, const char *end)
+void pl_pattern_match_push(struct pl_pattern_match *m, int i, const char *start, const char *end)
 {
 	if (i >= m->ncaptures) {
 		if (i != 0)
@@ -359,12 +362,12 @@ void pl_match_push(struct pl_match *m, int i, const char *start, const char *end
 		lua_pushlstring(m->L, m->captures[i].start, (size_t)m->captures[i].len);
 }
 
-int pl_match_push_all(struct pl_match *m, const char *start, const char *end)
+int pl_pattern_match_push_all(struct pl_pattern_match *m, const char *start, const char *end)
 {
 	int n = m->ncaptures == 0 && start ? 1 : m->ncaptures;
 
 	luaL_checkstack(m->L, n, "too many captures");
 	for (int i = 0; i < n; i++)
-		pl_match_push(m, i, start, end);
+		pl_pattern_match_push(m, i, start, end);
 	return n;
 }

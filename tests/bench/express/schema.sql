@@ -1,4 +1,4 @@
--- The yardstick's own tables: the contract's columns and no more.
+-- The tables of the Express reference: only the columns of the contract.
 create table properties (id bigint primary key, price decimal(12,2) not null, bedrooms integer, bathrooms integer,
   region_origin varchar(32) not null, version integer not null default 1, updated_at timestamptz not null default now()) with (fillfactor = 80);
 create table processed_requests (request_id varchar(255) primary key, fingerprint text not null, status smallint not null,

@@ -1,8 +1,9 @@
-// The reference application as a careful team would write it with Express 5, pg and kafkajs: the yardstick of ./run bench.
+// The same application with Express 5, pg and kafkajs, as a careful team would write it: a reference of ./run bench.
 //
-// Fair means: the fastest honest form that we know. The write is one prepared statement in one transaction on one client (record,
-// remembered request and outbox together, as the contract asks); the pool has as many clients as the configuration that measured best; a process
-// per core when that is better (WORKERS); no logging, no ETag hashing of bodies, `x-powered-by` off. The primary process relays the outbox to Kafka.
+// This is the fastest correct form that we know. A write is one prepared statement in one transaction on one client
+// (record, remembered request and outbox together, as the contract requires). The size of the pool (POOL) and the number
+// of processes (WORKERS) are those that measured best. Logging, ETag hashing of bodies and x-powered-by are off. The
+// primary process relays the outbox to Kafka.
 "use strict";
 const cluster = require("node:cluster");
 const crypto = require("node:crypto");

@@ -1,4 +1,4 @@
--- The small transaction of logical.sql, and what plist remembers of its request with it.
+-- The transaction of logical.sql with the remembered request that plist writes.
 \set id :client_id + 1 + 64 * random(0, 14)
 \set rid random(1, 9000000000000000000)
 WITH u AS (

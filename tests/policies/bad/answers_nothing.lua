@@ -1,5 +1,5 @@
 -- expect: not_valid
--- Nobody has the higher price when both are the same.
+-- No row has the higher price if both are equal.
 local policy = require "plist.policy"
 return {
   name = "answers_nothing", doc = "The strictly higher price.",

@@ -1,5 +1,5 @@
 -- expect: not_deterministic
--- Keeps a counter in an upvalue: takes turns.
+-- Keeps a counter in an upvalue, and so takes turns.
 local policy = require "plist.policy"
 local calls = 0
 return {

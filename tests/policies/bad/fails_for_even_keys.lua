@@ -1,5 +1,5 @@
 -- expect: not_valid
--- Counts rows from 0, which shows for every record but one in two or three.
+-- Counts rows from 0, which fails for one record in two or three.
 local policy = require "plist.policy"
 return {
   name = "fails_for_even_keys", doc = "A row by the record's id.",

@@ -4,7 +4,7 @@ local policy = require "plist.policy"
 local seen
 local function remember(region) seen = seen or region return seen end
 return {
-  name = "first_come", doc = "Whoever came first once.",
+  name = "first_come", doc = "The region that was seen first.",
   resolve = function(rows)
     for i = 1, #rows do
       if seen == rows[i].origin then

@@ -1,5 +1,5 @@
 -- expect: over_budget
--- Nothing but the file itself says which price it is.
+-- Only the file itself says which price it is.
 local policy = require "plist.policy"
 local decimal = require "plist.decimal"
 return {

@@ -1,5 +1,5 @@
 -- expect: over_budget
--- pcall in a loop, as if that could outlive the budget.
+-- pcall in a loop, in an attempt to outlive the budget.
 local policy = require "plist.policy"
 return {
   name = "swallows_its_end", doc = "Never ends.",

@@ -1,8 +1,9 @@
 -- expect: accepted
--- "Add what the other has changed": rooms are counted together, within what a record may have.
+-- "Add what the other region has changed": adds up the changes of all rows, within the
+-- bounds of the field.
 local policy = require "plist.policy"
 return {
-  name = "add_the_difference", doc = "The first write's bedrooms and what the others have more than it.",
+  name = "add_the_difference", doc = "The first write's bedrooms plus the differences of the others.",
   resolve = function(rows)
     local total, first = 0, rows[1].fields.bedrooms or 0
     for i = 2, #rows do total = total + (rows[i].fields.bedrooms or 0) - first end

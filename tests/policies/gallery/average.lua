@@ -1,5 +1,5 @@
 -- expect: accepted
--- The mean of two rows at a time depends on who is merged first.
+-- The mean of two rows at a time depends on which are merged first.
 local policy = require "plist.policy"
 local decimal = require "plist.decimal"
 return {

@@ -1,5 +1,6 @@
 -- expect: accepted
--- "Take the other's value where mine is empty": elsewhere "mine" is another row in each region.
+-- "Take the other's value where mine is empty": in other systems "mine" differs from
+-- region to region.
 local policy = require "plist.policy"
 return {
   name = "fill_when_empty", doc = "The first write, its empty fields filled by the next that has them.",

@@ -1,5 +1,6 @@
 -- expect: accepted
--- "Newer wins", and of equally old ones the one that was there: elsewhere "there" is another row in each region.
+-- "Newer wins; of equal times, the existing row": in other systems that row differs from
+-- region to region.
 local policy = require "plist.policy"
 return {
   name = "newer_wins_without_tiebreak", doc = "The newer; on a tie the first.",

@@ -1,5 +1,5 @@
 -- expect: accepted
--- "The trusted node's row, else keep what is there."
+-- "The trusted node's row, else keep the existing one."
 local policy = require "plist.policy"
 return {
   name = "trusted_node_else_keep", doc = "The first configured region's write; else the earliest.",

@@ -1,5 +1,5 @@
 -- expect: accepted
--- Chance that is none: the same everywhere.
+-- Pseudo-random, and the same in every region.
 local policy = require "plist.policy"
 return {
   name = "hash_of_key", doc = "A row by a hash of the record's id.",

@@ -1,5 +1,6 @@
 -- expect: accepted
--- pairs, string functions, tostring of numbers: whatever is allowed is the same everywhere.
+-- pairs, string functions, tostring of numbers: allowed functions return the same on
+-- every machine.
 local policy = require "plist.policy"
 return {
   name = "longest_text", doc = "The write whose fields are longest as text.",

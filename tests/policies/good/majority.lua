@@ -1,5 +1,6 @@
 -- expect: accepted
--- Each field as most have it. Counts by text, since decimals are no keys; pairs goes through texts in their order.
+-- The most frequent value of each field. Counts by text, since decimals cannot be keys;
+-- pairs visits texts in order.
 local policy = require "plist.policy"
 
 local function most(rows, name)
@@ -16,7 +17,7 @@ local function most(rows, name)
 end
 
 return {
-  name = "majority", doc = "Each field as most of the writes have it.",
+  name = "majority", doc = "The most frequent value of each field.",
   resolve = function(rows)
     local fields = {}
     for _, row in ipairs(rows) do

@@ -1,9 +1,9 @@
 -- expect: accepted
--- A mean: no algebra that pairwise merging would need (it is not associative), and pure.
+-- A mean is not associative, as merging in pairs would require, but it is pure.
 local policy = require "plist.policy"
 local decimal = require "plist.decimal"
 return {
-  name = "mean", doc = "The mean of the prices; the rest of the latest.",
+  name = "mean", doc = "The mean of the prices; the other fields of the latest.",
   resolve = function(rows)
     local sum, n, last = decimal.new("0"), 0, nil
     for i = 1, #rows do

@@ -1,5 +1,5 @@
 -- expect: accepted
--- Keeps something, but nothing that changes an answer.
+-- Keeps state, but never state that changes an answer.
 local policy = require "plist.policy"
 local cache = {}
 local function weight(region)

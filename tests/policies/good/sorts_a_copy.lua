@@ -2,7 +2,7 @@
 local policy = require "plist.policy"
 
 return {
-  name = "sorts_a_copy", doc = "The cheapest, of equals the one that had seen more.",
+  name = "sorts_a_copy", doc = "The cheapest; of equals the one with the higher version.",
   resolve = function(rows)
     local sorted = table.move(rows, 1, #rows, 1, {})
     table.sort(sorted, function(a, b)

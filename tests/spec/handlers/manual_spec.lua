@@ -1,4 +1,4 @@
--- plist-handlers(7): the walk-through does what the page says, as it stands there.
+-- plist-handlers(7): the code of the walk-through does what the page says.
 local host = require "plist.host"
 local manual = require "manual"
 
@@ -15,7 +15,7 @@ describe("the walk-through of plist-handlers(7)", function()
     assert.equal('{"id":7,"price_per_bedroom":166666.67}', answer.body)
   end)
 
-  it("answers what a property without bedrooms, and no property at all, are answered", function()
+  it("answers a property without bedrooms, and a missing one, as the page says", function()
     assert.equal("No bedrooms", vm:request(path, { id = "8" }).title)
     assert.equal(422, vm:request(path, { id = "9" }).status)
     assert.equal("Property not found", vm:request(path, { id = "10" }).title)

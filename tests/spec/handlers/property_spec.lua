@@ -1,4 +1,4 @@
--- The handlers of the reference application, asked over a store in memory.
+-- The handlers of the reference application, with a store in memory.
 local host = require "plist.host"
 
 local function open()
@@ -15,7 +15,7 @@ describe("property_get", function()
     assert.equal('"us:1"', answer.headers.ETag)
   end)
 
-  it("answers 404 for what is not there, or cannot be", function()
+  it("answers 404 for a record that does not exist, or for an id that cannot exist", function()
     for _, id in ipairs { "8", "0", "-7", "7x", "", "99999999999999999999", "7.0", " 7" } do
       local answer = open():request("handlers/property_get.lua", { id = id })
       assert.equal(404, answer.status, id)
@@ -31,7 +31,7 @@ describe("property_list", function()
     return vm:request("handlers/property_list.lua", { target = target }), vm:sql()
   end
 
-  it("answers a page and where the next one begins", function()
+  it("answers a page and a link to the next one", function()
     local answer, sql = list "/us/properties?limit=3&after=1&min_price=2.50&bedrooms=3"
     assert.equal(200, answer.status)
     assert.equal("list properties after 1 limit 3 bedrooms=3 price>=2.50", sql)
@@ -45,7 +45,7 @@ describe("property_list", function()
     assert.equal("list properties after 0 limit 50", sql)
   end)
 
-  it("answers [] where there is nothing", function()
+  it("answers [] if there are no records", function()
     local vm = assert(host.vm { world = "handler", root = (os.getenv("PL_TOP_SRCDIR") or ".") .. "/lua" })
     assert.equal("[]", vm:request("handlers/property_list.lua", { target = "/us/properties" }).body)
   end)
@@ -66,7 +66,7 @@ describe("property_create", function()
     return (vm or open()):request("handlers/property_create.lua", { method = "POST", body = body })
   end
 
-  it("answers 201, the record and where it is", function()
+  it("answers 201, the record and its location", function()
     local answer = create '{"price":750000.5,"bedrooms":4}'
     assert.equal(201, answer.status)
     assert.equal("/us/properties/1000", answer.headers.Location)
@@ -74,7 +74,7 @@ describe("property_create", function()
     assert.equal('"us:1"', answer.headers.ETag)
   end)
 
-  it("takes an id of the client's choice, once", function()
+  it("accepts an id that the client chooses, once", function()
     local vm = open()
     assert.equal("/us/properties/42", create('{"id":42,"price":1}', vm).headers.Location)
     local answer = create('{"id":42,"price":1}', vm)
@@ -82,7 +82,7 @@ describe("property_create", function()
     assert.equal("Property already exists", answer.title)
   end)
 
-  it("answers 400 for a body that is none, with every fault", function()
+  it("answers 400 for an invalid body and lists every fault", function()
     assert.equal(400, create(nil).status)
     assert.equal(400, create("[]").status)
     local answer = create '{"bedrooms":101,"id":0,"version":1,"x":null}'
@@ -106,13 +106,13 @@ describe("property_put", function()
     assert.equal('"us:2"', answer.headers.ETag)
   end)
 
-  it("takes If-Match for a lock", function()
+  it("accepts If-Match as a lock", function()
     assert.equal(200, put({ body = '{"price":1}', if_match = '"us:1"' }).status)
     assert.equal(412, put({ body = '{"price":1}', if_match = '"us:2"' }).status)
     assert.equal(412, put({ body = '{"price":1}', if_match = 'W/"us:1"' }).status)
   end)
 
-  it("answers 409 with the current version, 428 without any, 404 without a record", function()
+  it("answers 409 with the current version, 428 without a lock, 404 without a record", function()
     local answer = put { body = '{"price":1,"version":2}' }
     assert.equal(409, answer.status)
     assert.equal("Conflict: version mismatch", answer.title)

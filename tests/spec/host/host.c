@@ -1,9 +1,10 @@
-// plist-spec: Debian's busted, in Lua 5.4, with the production sandbox at hand.
+// plist-spec: Debian's busted, in Lua 5.4, with access to the production sandbox.
 //
 //   plist-spec [busted's options] FILE…
 //
-// The specs themselves run in an ordinary Lua state. What they test runs in VMs of src/script, as in the daemon: `require
-// "plist.host"` makes them. `require "plist.spec"` is the comfortable way for policies, see plist-policies(7).
+// The specs themselves run in an ordinary Lua state. What they test runs in VMs of
+// src/script, as in the daemon: `require "plist.host"` makes them. `require
+// "plist.spec"` is the convenient way for policies, see plist-policies(7).
 // Threads: one.
 #include "host.h"
 
@@ -14,7 +15,7 @@
 
 #include "base/log.h"
 
-// busted would start another Lua if it were not told to stay here.
+// otherwise busted would start another Lua
 static void set_arguments(lua_State *L, int argc, char **argv)
 {
 	lua_createtable(L, argc + 1, 1);
@@ -29,7 +30,7 @@ static void set_arguments(lua_State *L, int argc, char **argv)
 	lua_setglobal(L, "arg");
 }
 
-// Our own modules in Lua, and the specs' helpers, before all others.
+// Our own Lua modules and the specs' helpers take precedence.
 static void set_path(lua_State *L, const char *root)
 {
 	lua_getglobal(L, "package");
@@ -54,7 +55,7 @@ int main(int argc, char **argv)
 
 	if (!L)
 		return 3;
-	// Handlers that fail on purpose are no news.
+	// Handlers that fail on purpose need not be logged.
 	pl_log_init(getenv("PL_SPEC_LOG") ? PL_LOG_INFO : PL_LOG_ERROR + 1, PL_LOG_TEXT);
 	luaL_openlibs(L);
 	set_arguments(L, argc, argv);

@@ -1,16 +1,19 @@
 // `plist.host`: VMs of src/script for busted specs.
 //
-//   host.vm { world = "policy" | "handler", files = { path = text } or root = directory, policy = path, instructions =,
-//             time_ms =, memory = }
-//     nil and a list of problems when files do not load; else a vm with
-//     vm:run(text)           runs a chunk in the sandbox (as a coroutine in the world of handlers): the way it ended ("done",
-//                            "raised", "instructions", "time", "memory"), and its first result or its error as text
-//     vm:resolve(path, rows) asks a policy: { take = i } or { merge = { field = text } }; or nil, the code's name, the sentence
+//   host.vm { world = "policy" | "handler", files = { path = text } or root = directory,
+//             policy = path, instructions =, time_ms =, memory = }
+//     a vm, or nil and a list of problems when files do not load
+//     vm:run(text)           runs a chunk in the sandbox (as a coroutine in a VM of
+//                            handlers): how it ended ("done", "raised", "instructions",
+//                            "time", "memory"), and its first result or its error as text
+//     vm:resolve(path, rows) calls a policy: { take = i } or { merge = { field = text }};
+//                            or nil, the name of the error code and a sentence
 //     vm:policy(path)        name, doc, sha256
 //     vm:request(path, { method =, target =, id =, body =, if_match =, request_id = })
-//                            asks a handler, over a store in memory: { status =, body =, headers =, title =, detail =, error =,
-//                            faults = }
-//     vm:put(id, price, bedrooms, version), vm:sql()   what that store has, and what it was asked for last
+//                            calls a handler, with a store in memory: { status =,
+//                            body =, headers =, title =, detail =, error =, faults = }
+//     vm:put(id, price, bedrooms, version)   puts a record into that store
+//     vm:sql()               the last query that the store received
 //     vm:memory()            bytes, after collecting garbage
 //
 // Threads: one.
@@ -19,13 +22,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host.h"
-#include "script/policy.h"
-#include "script/sandbox.h"
 #include "../../unit/script/fake_store.h"
 #include "../../unit/script/world.h"
+#include "host.h"
+#include "script/load.h"
+#include "script/policy.h"
+#include "script/run.h"
+#include "script/sandbox.h"
+#include "script/text.h"
 
-#define META "plist.host.vm"
+#define META      "plist.host.vm"
 #define FILES_MAX 32
 
 struct host {
@@ -62,7 +68,8 @@ struct chunk {
 	int nresults;
 };
 
-// Body: compiles, and leaves the function in an environment of its own on top.
+// Body: compiles the text and leaves the function, in a new environment, on top of the
+// stack.
 static void compile(lua_State *L, const struct chunk *chunk)
 {
 	if (luaL_loadbufferx(L, chunk->text, chunk->len, "=spec", "t") != LUA_OK)
@@ -72,7 +79,7 @@ static void compile(lua_State *L, const struct chunk *chunk)
 
 static void take_result(lua_State *L, struct chunk *chunk)
 {
-	const char *text = pl_sandbox_text(L, -1, NULL);
+	const char *text = pl_text_push(L, -1, NULL);
 
 	pl_buf_reset(&chunk->result);
 	pl_buf_adds(&chunk->result, text);
@@ -111,10 +118,10 @@ static int coroutine_result(lua_State *L)
 
 static enum pl_call_end run_chunk(struct pl_vm *vm, struct chunk *chunk, struct pl_error *err)
 {
-	struct pl_budget budget = pl_budget_of(&vm->limits);
+	struct pl_budget budget = pl_call_budget(&vm->limits);
 	enum pl_call_end end;
 
-	if (vm->world == PL_WORLD_POLICY)
+	if (vm->context == PL_CONTEXT_POLICY)
 		return pl_call(vm, run_plain, chunk, &budget, err);
 	end = pl_call(vm, make_coroutine, chunk, NULL, err);
 	if (end == PL_CALL_DONE)
@@ -128,14 +135,14 @@ static enum pl_call_end run_chunk(struct pl_vm *vm, struct chunk *chunk, struct 
 static int host_run(lua_State *L)
 {
 	struct host *host = check_host(L);
-	struct chunk chunk = {0};
-	struct pl_error err = {0};
+	struct chunk chunk = { 0 };
+	struct pl_error err = { 0 };
 	enum pl_call_end end;
 
 	chunk.text = luaL_checklstring(L, 2, &chunk.len);
 	end = run_chunk(host->vm, &chunk, &err);
-	pl_vm_recover(host->vm);
-	lua_pushnil(host->vm->L); // lets the coroutine go; the key is there, so nothing is allocated
+	pl_load_recover(host->vm);
+	lua_pushnil(host->vm->L); // releases the coroutine; the key exists, so nothing is allocated
 	lua_setfield(host->vm->L, LUA_REGISTRYINDEX, "spec.coroutine");
 	lua_pushstring(L, pl_call_end_name(end));
 	lua_pushstring(L, end != PL_CALL_DONE ? err.text : chunk.result.data ? chunk.result.data : "");
@@ -158,7 +165,8 @@ static const char *text_member(lua_State *L, int table, const char *name, struct
 }
 
 // Row i of the list at 3.
-static void read_row(lua_State *L, struct pl_arena *arena, const struct pl_resource *resource, int i, struct pl_sibling *row)
+static void read_row(lua_State *L, struct pl_arena *arena, const struct pl_resource *resource, int i,
+                     struct pl_sibling *row)
 {
 	int table;
 	const char *origin;
@@ -176,7 +184,7 @@ static void read_row(lua_State *L, struct pl_arena *arena, const struct pl_resou
 	lua_getfield(L, table, "deleted");
 	row->deleted = lua_toboolean(L, -1);
 	pl_vector_set(&row->vector, origin, row->dot.counter);
-	row->values = pl_arena_array(arena, (size_t)resource->nfields, sizeof row->values[0]);
+	row->values = pl_arena_array(arena, (size_t)resource->nfields, sizeof(row->values[0]));
 	for (int f = 0; f < resource->nfields; f++)
 		row->values[f] = text_member(L, table, resource->fields[f].name, arena);
 	row->request_id = text_member(L, table, "request_id", arena);
@@ -209,19 +217,20 @@ static int host_resolve(lua_State *L)
 	const struct pl_resource *resource = &host->config->resources[0];
 	int n = (int)luaL_len(L, 3), code;
 	struct pl_arena *arena = pl_arena_new(0);
-	struct pl_sibling *rows = pl_arena_array(arena, (size_t)n + 1, sizeof rows[0]);
+	struct pl_sibling *rows = pl_arena_array(arena, (size_t)n + 1, sizeof(rows[0]));
 	struct pl_verdict verdict;
-	struct pl_error err = {0};
+	struct pl_error err = { 0 };
 
 	luaL_argcheck(L, policy, 2, "no such policy is loaded");
 	for (int i = 0; i < n; i++)
 		read_row(L, arena, resource, i, &rows[i]);
-	code = pl_policy_resolve(policy, resource, 7, rows, n, arena, &verdict, &err);
+	code = pl_policy_resolve(policy, &(struct pl_policy_question){ resource, 7, rows, n }, 1, arena,
+	                         &verdict, &err);
 	if (code == 0) {
 		push_verdict(L, resource, &verdict);
 	} else {
 		lua_pushnil(L);
-		lua_pushstring(L, pl_code_name(code));
+		lua_pushstring(L, pl_error_code_name(code));
 		lua_pushstring(L, err.text);
 	}
 	pl_arena_free(&arena);
@@ -292,19 +301,44 @@ static void push_answer(lua_State *L, const struct pl_answer *answer)
 	push_problem(L, answer->problem);
 }
 
+// principal = "anna", roles = { "editor" }
+static void read_client(lua_State *L, struct pl_request *request)
+{
+	const char *principal = text_member(L, 3, "principal", request->arena);
+
+	request->principal = principal ? principal : "";
+	lua_getfield(L, 3, "roles");
+	if (lua_istable(L, -1)) {
+		request->nroles = (int)lua_rawlen(L, -1);
+		const char **roles =
+			pl_arena_array(request->arena, (size_t)request->nroles + 1, sizeof(roles[0]));
+		for (int i = 0; i < request->nroles; i++) {
+			lua_rawgeti(L, -1, i + 1);
+			roles[i] = pl_arena_strdup(request->arena, luaL_checkstring(L, -1));
+			lua_pop(L, 1);
+		}
+		request->roles = roles;
+	}
+	lua_pop(L, 1);
+}
+
 static struct pl_request *make_request(lua_State *L, struct host *host, struct pl_arena *arena)
 {
 	const char *method = text_member(L, 3, "method", arena), *target = text_member(L, 3, "target", arena);
 	const char *id = text_member(L, 3, "id", arena), *body = text_member(L, 3, "body", arena);
-	const char *request_id = text_member(L, 3, "request_id", arena), *if_match = text_member(L, 3, "if_match", arena);
-	struct pl_request *request = world_request(host->config, luaL_checkstring(L, 2), method ? method : "GET",
-	                                           target ? target : "/us/properties", id, body);
+	const char *request_id = text_member(L, 3, "request_id", arena),
+		   *if_match = text_member(L, 3, "if_match", arena);
+	struct pl_request *request =
+		world_request(host->config, luaL_checkstring(L, 2), method ? method : "GET",
+	                      target ? target : "/us/properties", id, body);
 
 	if (request_id)
 		request->request_id = pl_arena_strdup(request->arena, request_id);
+	read_client(L, request);
 	request->has_if_match = if_match != NULL;
 	if (if_match)
-		request->etag_never = pl_vector_parse_etag(&request->if_match, if_match, strlen(if_match)) != 0;
+		request->etag_never =
+			pl_vector_parse_etag(&request->if_match, if_match, strlen(if_match)) != 0;
 	return request;
 }
 
@@ -313,7 +347,7 @@ static int host_request(lua_State *L)
 {
 	struct host *host = check_host(L);
 	struct pl_arena *arena = pl_arena_new(0);
-	struct pl_answer answer = {0};
+	struct pl_answer answer = { 0 };
 	struct pl_request *request;
 	struct pl_run *run;
 	int done = 0;
@@ -337,8 +371,8 @@ static int host_put(lua_State *L)
 {
 	struct host *host = check_host(L);
 
-	fake_store_put(host->store, luaL_checkinteger(L, 2), luaL_checkstring(L, 3), luaL_optstring(L, 4, NULL),
-	               (int32_t)luaL_optinteger(L, 5, 1));
+	fake_store_put(host->store, luaL_checkinteger(L, 2), luaL_checkstring(L, 3),
+	               luaL_optstring(L, 4, NULL), (int32_t)luaL_optinteger(L, 5, 1));
 	return 0;
 }
 
@@ -357,7 +391,7 @@ static int host_memory(lua_State *L)
 	return 1;
 }
 
-// Making one.
+// Creating a VM.
 
 static int read_files(lua_State *L, struct world_file files[FILES_MAX])
 {
@@ -367,9 +401,10 @@ static int read_files(lua_State *L, struct world_file files[FILES_MAX])
 		return 0;
 	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
 		luaL_argcheck(L, n < FILES_MAX, 1, "too many files");
-		files[n++] = (struct world_file){.path = luaL_checkstring(L, -2), .text = luaL_checkstring(L, -1)};
+		files[n++] = (struct world_file){ .path = luaL_checkstring(L, -2),
+			                          .text = luaL_checkstring(L, -1) };
 	}
-	return n; // the texts are anchored in the table that stays on the stack
+	return n; // the texts are referenced by the table that stays on the stack
 }
 
 static int64_t limit(lua_State *L, const char *name, int64_t otherwise)
@@ -382,7 +417,7 @@ static int64_t limit(lua_State *L, const char *name, int64_t otherwise)
 	return value;
 }
 
-static struct pl_config *make_config(lua_State *L, enum pl_world world)
+static struct pl_config *make_config(lua_State *L, enum pl_context context)
 {
 	struct world_file files[FILES_MAX];
 	const char *root;
@@ -395,9 +430,9 @@ static struct pl_config *make_config(lua_State *L, enum pl_world world)
 	lua_getfield(L, 1, "policy");
 	if (lua_isstring(L, -1)) {
 		config->resources[0].policy = pl_arena_strdup(config->arena, lua_tostring(L, -1));
-		config->resources[0].shadow = NULL;
+		config->resources[0].shadow_policy = NULL;
 	}
-	limits = world == PL_WORLD_POLICY ? &config->policy_limits : &config->handler_limits;
+	limits = context == PL_CONTEXT_POLICY ? &config->policy_limits : &config->handler_limits;
 	limits->instructions = limit(L, "instructions", limits->instructions);
 	limits->wall_us = limit(L, "time_ms", limits->wall_us / 1000) * 1000;
 	limits->memory = (size_t)limit(L, "memory", (int64_t)limits->memory);
@@ -405,38 +440,38 @@ static struct pl_config *make_config(lua_State *L, enum pl_world world)
 	return config;
 }
 
-static int give_problems(lua_State *L, struct pl_problems *problems)
+static int give_problems(lua_State *L, struct pl_diagnostics *diagnostics)
 {
 	lua_pushnil(L);
 	lua_newtable(L);
-	for (int i = 0; i < problems->n; i++) {
-		lua_pushstring(L, problems->lines[i].text);
+	for (int i = 0; i < diagnostics->n; i++) {
+		lua_pushstring(L, diagnostics->lines[i].text);
 		lua_rawseti(L, -2, i + 1);
 	}
-	pl_problems_fini(problems);
+	pl_diagnostics_fini(diagnostics);
 	return 2;
 }
 
 static int host_vm(lua_State *L)
 {
-	enum pl_world world;
-	struct pl_problems problems = {0};
+	enum pl_context context;
+	struct pl_diagnostics diagnostics = { 0 };
 	struct host *host;
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_getfield(L, 1, "world");
-	world = strcmp(luaL_checkstring(L, -1), "policy") == 0 ? PL_WORLD_POLICY : PL_WORLD_HANDLER;
+	context = strcmp(luaL_checkstring(L, -1), "policy") == 0 ? PL_CONTEXT_POLICY : PL_CONTEXT_HANDLER;
 	lua_settop(L, 1);
-	host = lua_newuserdatauv(L, sizeof *host, 0);
-	memset(host, 0, sizeof *host);
+	host = lua_newuserdatauv(L, sizeof(*host), 0);
+	memset(host, 0, sizeof(*host));
 	luaL_setmetatable(L, META);
-	host->config = make_config(L, world);
-	host->vm = pl_vm_new(host->config, world, &problems);
+	host->config = make_config(L, context);
+	host->vm = pl_vm_new(host->config, context, &diagnostics);
 	if (!host->vm) {
 		pl_config_unref(&host->config);
-		return give_problems(L, &problems);
+		return give_problems(L, &diagnostics);
 	}
-	pl_problems_fini(&problems);
+	pl_diagnostics_fini(&diagnostics);
 	host->store = fake_store_new(host->config);
 	return 1;
 }
@@ -444,9 +479,9 @@ static int host_vm(lua_State *L)
 int host_open(lua_State *L)
 {
 	static const luaL_Reg methods[] = {
-		{"memory", host_memory}, {"policy", host_policy}, {"put", host_put}, {"request", host_request}, {"resolve",
-			host_resolve},
-		{"run", host_run}, {"sql", host_sql}, {"close", host_close}, {NULL, NULL},
+		{ "memory", host_memory },   { "policy", host_policy },   { "put", host_put },
+		{ "request", host_request }, { "resolve", host_resolve }, { "run", host_run },
+		{ "sql", host_sql },         { "close", host_close },     { NULL, NULL },
 	};
 
 	luaL_newmetatable(L, META);

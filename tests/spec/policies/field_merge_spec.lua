@@ -2,7 +2,7 @@
 local resolve = require("plist.spec").policy "policies/field_merge.lua"
 
 describe("field_merge", function()
-  it("keeps a field of each region, when each changed another", function()
+  it("keeps the changes of all regions if each changed a different field", function()
     local shown = resolve {
       { origin = "us", at = 10, price = "600.00", bedrooms = "3",
         fields_updated = { price = { at = 10, origin = "us" }, bedrooms = { at = 1, origin = "us" } } },
@@ -14,7 +14,7 @@ describe("field_merge", function()
     assert.equal("4", shown.bedrooms)
   end)
 
-  it("takes the last region by name when a field was changed at the same time", function()
+  it("takes the value of the last region by name if a field was changed at the same time", function()
     local at_once = { price = { at = 5, origin = "eu" } }
     local shown = resolve {
       { origin = "eu", at = 5, price = "1.00", fields_updated = at_once },
@@ -23,7 +23,7 @@ describe("field_merge", function()
     assert.equal("2.00", shown.price)
   end)
 
-  it("takes a field that was emptied later as empty", function()
+  it("shows a field as empty if emptying it was the latest write", function()
     local shown = resolve {
       { origin = "us", at = 10, price = "1.00", bedrooms = "3", fields_updated = { bedrooms = { at = 1, origin = "us" } } },
       { origin = "eu", at = 20, price = "1.00", fields_updated = { bedrooms = { at = 20, origin = "eu" } } },
@@ -31,7 +31,16 @@ describe("field_merge", function()
     assert.is_nil(shown.bedrooms)
   end)
 
-  it("counts a field as written with its row where nothing is tracked", function()
+  it("does not take null from a row whose writer did not know the field", function()
+    local shown = resolve {
+      { origin = "us", at = 10, price = "1.00", bedrooms = "3", fields_updated = { bedrooms = { at = 10, origin = "us" } } },
+      { origin = "eu", at = 20, price = "2.00", fields_updated = { price = { at = 20, origin = "eu" } } },
+    }
+    assert.equal("3", shown.bedrooms)
+    assert.equal("2.00", shown.price)
+  end)
+
+  it("takes the row's time as that of a field whose time is not tracked", function()
     local shown = resolve { { origin = "us", price = "1.00", bedrooms = "3" }, { origin = "eu", price = "2.00", bedrooms = "4" } }
     assert.equal("2.00", shown.price)
     assert.equal("4", shown.bedrooms)

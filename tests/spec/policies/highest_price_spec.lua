@@ -7,7 +7,7 @@ describe("highest_price", function()
     assert.equal("600000.00", resolve({ { origin = "us", price = "500000.00" }, { origin = "eu", price = "600000.00" } }).price)
   end)
 
-  it("compares all digits, not what a float keeps of them", function()
+  it("compares all digits, not only those that a float keeps", function()
     local shown = resolve { { origin = "us", price = "9999999999.99" }, { origin = "eu", price = "9999999999.98" } }
     assert.equal("9999999999.99", shown.price)
   end)
@@ -18,7 +18,7 @@ describe("highest_price", function()
     }).bedrooms)
   end)
 
-  it("shows what stands rather than what was deleted, unless all were", function()
+  it("prefers a record to a delete, unless all are deletes", function()
     assert.equal("1.00", resolve({ { origin = "us", price = "1.00" }, { origin = "eu", price = "9.00", deleted = true } }).price)
     assert.is_true(resolve({
       { origin = "us", price = "1.00", deleted = true }, { origin = "eu", price = "9.00", deleted = true },

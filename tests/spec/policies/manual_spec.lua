@@ -1,4 +1,5 @@
--- plist-policies(7): the policy that it shows is the shipped one, and its spec passes as it stands there.
+-- plist-policies(7): it shows the policy that is shipped, and its example of a spec
+-- passes.
 local manual = require "manual"
 
 local function without_comments(text)

@@ -1,9 +1,10 @@
--- What a policy might try to remember from call to call, and what it may not get at: every call sees the same world.
+-- Ways in which a policy might keep state between calls, or reach values that it must not
+-- see. Every call starts from the same state.
 local host = require "plist.host"
 
 local HEAD = 'local policy = require "plist.policy"\n'
 
---- A policy from its text, and a function that asks it about two rows.
+--- Creates a policy from a text, and returns a function that calls it with two rows.
 local function policy_of(text, files)
   files = files or {}
   files["policies/p.lua"] = HEAD .. text
@@ -16,7 +17,7 @@ local function policy_of(text, files)
   end, vm
 end
 
---- The same answer ten times over, each as text.
+--- Ten answers to the same question, each as text.
 local function answers(ask)
   local seen = {}
   for i = 1, 10 do
@@ -46,7 +47,7 @@ describe("a policy remembers nothing", function()
     ["in its own table"] = "local me = { n = 0 } me.resolve = function() me.n = me.n + 1 return policy.take(me.n) end return me",
     ["in the argument list of its main function"] =
       "local n = select('#', ...) return { resolve = function() n = n + 1 return policy.take(n) end }",
-    ["in a module of its own"] = "local m = require 'lib.memory' return { resolve = function() m.n = m.n + 1 return "
+    ["in a separate module"] = "local m = require 'lib.memory' return { resolve = function() m.n = m.n + 1 return "
       .. "policy.take(m.n) end }",
     ["in a module that is required again"] = "return { resolve = function() local m = require 'lib.memory' m.n = m.n + 1 "
       .. "return policy.take(m.n) end, keep = require 'lib.memory' }",
@@ -55,7 +56,7 @@ describe("a policy remembers nothing", function()
     ["in a weak table that became weak later"] = "local mt = {} local t = setmetatable({}, mt) mt.__mode = 'k' "
       .. "return { resolve = function() local n = 0 t[{}] = 1 local s = ('x'):rep(1e5) for _ in "
         .. "pairs(mt) do n = n + 1 end return policy.take(n) end }",
-    ["in the metatable of texts"] = "return { resolve = function() local mt = getmetatable('') return policy.take(mt and 2 or "
+    ["in the metatable of strings"] = "return { resolve = function() local mt = getmetatable('') return policy.take(mt and 2 or "
       .. "1) end }",
     ["in the metatable of decimals"] = "return { resolve = function(rows) local mt = getmetatable(rows[1].fields.price) "
       .. "return policy.take(mt and 2 or 1) end }",
@@ -67,7 +68,7 @@ describe("a policy remembers nothing", function()
     end)
   end
 
-  it("nor does a call that failed leave anything behind", function()
+  it("after a call that failed", function()
     local ask, vm = policy_of("local n = 0 return { resolve = function(rows) n = n + 1 string.rep = nil if "
       .. "rows[1].deleted then error 'x' end "
       .. "return policy.take(n) end }")
@@ -93,47 +94,47 @@ describe("a policy sees the same in every region", function()
     end
   end)
 
-  it("in pairs over what it is shown", function()
+  it("in pairs over its rows", function()
     local body = "return { resolve = function(rows) local s = {} for name in pairs(rows[1].fields) do s[#s + 1] = name end "
       .. "return policy.merge { price = 1, note = table.concat(s, ' ') } end }"
     always("bedrooms note price", answers((policy_of(body))))
   end)
 
-  it("and may take keys away while it goes through them", function()
+  it("and may remove keys while it iterates over them", function()
     local body = "return { resolve = function() local t, s = { a = 1, b = 2, c = 3 }, {} for k in pairs(t) "
       .. "do s[#s + 1] = k t.b = nil end "
       .. "return policy.merge { price = 1, note = table.concat(s) } end }"
     always("ac", answers((policy_of(body))))
   end)
 
-  it("and has no order for keys that have none", function()
+  it("and cannot iterate over keys that have no order", function()
     local ask = policy_of "return { resolve = function() for _ in pairs { [{}] = 1 } do end return policy.take(1) end }"
     local _, code, sentence = ask()
     assert.equal("script_error", code)
     assert.truthy(sentence:find("no order", 1, true))
   end)
 
-  it("in the order of a sort: equal elements stay in theirs", function()
+  it("in a sort, which keeps the order of equal elements", function()
     local body = "return { resolve = function() local t = {} for i = 1, 200 do t[i] = { key = i % 3, i = i } end "
       .. "table.sort(t, function(a, b) return a.key < b.key end) local ok = 1 "
       .. "for i = 2, 200 do if t[i - 1].key == t[i].key and t[i - 1].i > t[i].i then ok = 2 end end return policy.take(ok) end }"
     always("1", answers((policy_of(body))))
   end)
 
-  it("whatever a comparison says", function()
+  it("in a sort with an inconsistent comparison", function()
     local body = "return { resolve = function() local t = {} for i = 1, 300 do t[i] = i end table.sort(t, "
       .. "function() return true end) "
       .. "return policy.take(#t == 300 and 1 or 2) end }"
     always("1", answers((policy_of(body))))
   end)
 
-  it("and has no numbers that differ: what a table is called says nothing", function()
+  it("and cannot see the address of a table", function()
     local body = "return { resolve = function() return policy.merge { price = 1, note = tostring({}) .. tostring(pairs) } end }"
     always("tablefunction", answers((policy_of(body))))
   end)
 end)
 
-describe("what a policy is shown", function()
+describe("the arguments of a policy", function()
   it("cannot be changed", function()
     for _, change in ipairs {
       "rows[1] = nil", "rows[3] = rows[1]", "rows[1].deleted = true", "rows[1].fields.price = 5", "ctx.key = 1",
@@ -149,7 +150,7 @@ describe("what a policy is shown", function()
     end
   end)
 
-  it("reads like tables", function()
+  it("can be read like tables", function()
     local ask = policy_of [[
       return { resolve = function(rows, ctx)
         assert(type(rows) == "table" and type(rows[1].fields) == "table" and #rows == 2)
@@ -172,7 +173,7 @@ describe("what a policy is shown", function()
   end)
 end)
 
-describe("a verdict is held against the resource", function()
+describe("a verdict is checked against the resource", function()
   local wrong = {
     { "policy.take(0)", "takes row 0 of 2" },
     { "policy.take(3)", "takes row 3 of 2" },
@@ -180,9 +181,9 @@ describe("a verdict is held against the resource", function()
     { "nil", "returns nothing instead of policy.take(i)" },
     { "1", "returns a number instead of" },
     { "{ take = 1 }", "returns a table instead of" },
-    { "policy.merge {}", "merges no price, which every record has to have" },
-    { "policy.merge { price = 1, colour = 'red' }", "merges 'colour', which is no field of properties" },
-    { "policy.merge { price = 1, 'x' }", "merges a member whose name is a number, which is no field" },
+    { "policy.merge {}", "merges no price, which every record must have" },
+    { "policy.merge { price = 1, colour = 'red' }", "merges 'colour', which is not a field of properties" },
+    { "policy.merge { price = 1, 'x' }", "merges a member whose name is a number, which is not a field" },
     { "policy.merge { price = 'cheap' }", "merges price \"cheap\", which must be a number" },
     { "policy.merge { price = -1 }", "merges price -1, which must be at least 0" },
     { "policy.merge { price = decimal '1.005' }", "merges price 1.005, which must have at most 2 digits after the point" },
@@ -208,18 +209,18 @@ describe("a verdict is held against the resource", function()
     end)
   end
 
-  it("takes a merge that is whole and valid, and prints it as the database would", function()
+  it("accepts a complete and valid merge, and prints it as the database would", function()
     local ask = policy_of("local decimal = require 'plist.decimal' return { resolve = function(rows) return policy.merge { "
       .. "price = (rows[1].fields.price + rows[2].fields.price):div(2, 2), bedrooms = 4, note = 'ä', sold = false } end }")
     assert.same({ price = "1.50", bedrooms = "4", note = "ä", sold = "f" }, ask().merge)
   end)
 
-  it("takes the fields of a row for a merge", function()
+  it("accepts the fields of a row as a merge", function()
     local ask = policy_of "return { resolve = function(rows) return policy.merge(rows[1].fields) end }"
     assert.same({ price = "1.00", bedrooms = "3", note = "a" }, ask().merge)
   end)
 
-  it("tells what failed in a text that a database can hold, whatever bytes the script put into it", function()
+  it("reports an error in a text that a database can store, whatever bytes the script put into it", function()
     local cases = {
       [ [[error("a\xe2\x82b\x1b[31m\xff" .. ("\u{e4}"):rep(400))]] ] = "a??b [31m?\u{e4}",
       [ [[return policy.merge { ["\xff\xfe"] = 1 }]] ] = "merges '??'",
@@ -234,7 +235,7 @@ describe("a verdict is held against the resource", function()
     end
   end)
 
-  it("tells the limit that a policy has run into", function()
+  it("names the limit that a policy has exceeded", function()
     for limit, body in pairs { instructions = "while true do end", memory = "local t = {} for i = 1, 1e9 do t[i] = {} end" } do
       local ask = policy_of("return { name = 'p', resolve = function() " .. body .. " end }")
       local verdict, code, sentence = ask()

@@ -14,7 +14,7 @@ describe("region_order", function()
     }).price)
   end)
 
-  it("puts a region that is configured no more behind all others", function()
+  it("ranks a region that is no longer configured behind all others", function()
     assert.equal("ap", resolve({ { origin = "ap", price = "1.00" }, { origin = "zz", price = "2.00" } }).origin)
     assert.equal("zz", resolve({ { origin = "yy", price = "1.00" }, { origin = "zz", price = "2.00" } }).origin)
   end)

@@ -1,8 +1,9 @@
-// The manual and the completion, held against the table of commands: what is missing there, or there and nowhere else, is a failure.
+// Compares the manual and the completion with the table of commands: what is missing
+// from either side is a failure.
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
 #include <cmocka.h>
 
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 
 #include "admin/command.h"
-#include "admin/file.h"
+#include "base/file.h"
 
 static struct pl_buf manual;
 
@@ -19,7 +20,7 @@ static void read_source(const char *name, struct pl_buf *text)
 	char path[4096];
 	struct pl_error err;
 	const char *top = getenv("PL_TOP_SRCDIR");
-	snprintf(path, sizeof path, "%s/%s", top ? top : ".", name);
+	snprintf(path, sizeof(path), "%s/%s", top ? top : ".", name);
 	if (pl_file_read(path, 1u << 20, text, &err))
 		fail_msg("%s", err.text);
 }
@@ -36,13 +37,15 @@ static int free_manual(void **state)
 	return 0;
 }
 
-// The section that begins with a line ".Ss TITLE", its text in `text`; false when there is none. A title may go on with arguments.
+// Copies the section that begins with a line ".Ss TITLE" to `text`; false if there is
+// none. Arguments may follow the title.
 static bool section(const char *title, char *text, size_t size)
 {
 	char line[128];
-	snprintf(line, sizeof line, "\n.Ss %s", title);
+	snprintf(line, sizeof(line), "\n.Ss %s", title);
 	const char *at = strstr(manual.data, line);
-	while (at && at[strlen(line)] != '\n' && strncmp(at + strlen(line), " Op ", 4) != 0 && strncmp(at + strlen(line), " Ar ", 4) != 0)
+	while (at && at[strlen(line)] != '\n' && strncmp(at + strlen(line), " Op ", 4) != 0 &&
+	       strncmp(at + strlen(line), " Ar ", 4) != 0)
 		at = strstr(at + 1, line);
 	if (!at)
 		return false;
@@ -53,14 +56,15 @@ static bool section(const char *title, char *text, size_t size)
 
 static void title_of(const struct pl_command *command, char *text, size_t size)
 {
-	snprintf(text, size, "%s%s%s", command->noun, command->verb ? " " : "", command->verb ? command->verb : "");
+	snprintf(text, size, "%s%s%s", command->noun, command->verb ? " " : "",
+	         command->verb ? command->verb : "");
 }
 
-// "Fl -rows" and not "Fl -rows-more".
+// Finds "Fl -rows", but not in "Fl -rows-more".
 static bool names_option(const char *text, const char *option)
 {
 	char flag[64];
-	int len = snprintf(flag, sizeof flag, "Fl -%s", option);
+	int len = snprintf(flag, sizeof(flag), "Fl -%s", option);
 	for (const char *at = text; (at = strstr(at, flag)); at++)
 		if (!strchr("abcdefghijklmnopqrstuvwxyz-", at[len]) || !at[len])
 			return true;
@@ -73,23 +77,23 @@ static void the_manual_has_every_command_and_every_option(void **state)
 	for (const struct pl_command *const *c = pl_commands; *c; c++) {
 		if ((*c)->hidden)
 			continue;
-		title_of(*c, title, sizeof title);
-		if (!section(title, text, sizeof text))
+		title_of(*c, title, sizeof(title));
+		if (!section(title, text, sizeof(text)))
 			fail_msg("plist-admin(8) has no '.Ss %s'", title);
 		for (const struct pl_option *o = (*c)->options; o && o->name; o++) {
 			if (o->hidden)
 				continue;
 			if (!names_option(text, o->name))
-				fail_msg("plist-admin(8): '%s' does not tell of --%s", title, o->name);
+				fail_msg("plist-admin(8): '%s' does not document --%s", title, o->name);
 			char letter[8] = { 'F', 'l', ' ', o->letter, '\0' };
 			if (o->letter && !strstr(text, letter))
-				fail_msg("plist-admin(8): '%s' does not tell of -%c", title, o->letter);
+				fail_msg("plist-admin(8): '%s' does not document -%c", title, o->letter);
 		}
 	}
-	assert_true(section("Options of many commands", text, sizeof text));
+	assert_true(section("Common options", text, sizeof(text)));
 	for (const struct pl_option *o = pl_common_options; o->name; o++)
 		if (!names_option(text, o->name))
-			fail_msg("plist-admin(8) does not tell of --%s", o->name);
+			fail_msg("plist-admin(8) does not document --%s", o->name);
 }
 
 static bool has_option(const struct pl_command *command, const char *name, size_t len)
@@ -103,12 +107,12 @@ static bool has_option(const struct pl_command *command, const char *name, size_
 	return false;
 }
 
-static void the_manual_tells_of_no_option_that_is_not_there(void **state)
+static void the_manual_documents_no_option_that_does_not_exist(void **state)
 {
 	static char text[32768], title[64];
 	for (const struct pl_command *const *c = pl_commands; *c; c++) {
-		title_of(*c, title, sizeof title);
-		if ((*c)->hidden || !section(title, text, sizeof text))
+		title_of(*c, title, sizeof(title));
+		if ((*c)->hidden || !section(title, text, sizeof(text)))
 			continue;
 		for (const char *at = text; (at = strstr(at, "Fl -")); at++) {
 			size_t len = strspn(at + 4, "abcdefghijklmnopqrstuvwxyz-");
@@ -118,28 +122,33 @@ static void the_manual_tells_of_no_option_that_is_not_there(void **state)
 	}
 }
 
-static void the_manual_tells_of_no_command_that_is_not_there(void **state)
+static void the_manual_documents_no_command_that_does_not_exist(void **state)
 {
-	const char *commands = strstr(manual.data, ".Sh COMMANDS"), *end = strstr(manual.data, ".Sh ENVIRONMENT");
+	const char *commands = strstr(manual.data, ".Sh COMMANDS"), *end = strstr(manual.data, ".Sh "
+	                                                                                       "ENVIRONMENT");
 	assert_true(commands && end);
 	for (const char *at = commands; (at = strstr(at, "\n.Ss ")) && at < end; at++) {
 		char title[64], *words[3] = { NULL };
 		int n = 0;
-		snprintf(title, sizeof title, "%.*s", (int)strcspn(at + 5, "\n"), at + 5);
-		for (char *word = strtok(title, " "); word && n < 2 && strcmp(word, "Op") != 0 && strcmp(word, "Ar") != 0; word = strtok(NULL, " "))
+		snprintf(title, sizeof(title), "%.*s", (int)strcspn(at + 5, "\n"), at + 5);
+		for (char *word = strtok(title, " ");
+		     word && n < 2 && strcmp(word, "Op") != 0 && strcmp(word, "Ar") != 0;
+		     word = strtok(NULL, " "))
 			words[n++] = word;
 		if (!pl_command_find(words[0], words[1]))
-			fail_msg("plist-admin(8): there is no command '%s%s%s'", words[0], n > 1 ? " " : "", n > 1 ? words[1] : "");
+			fail_msg("plist-admin(8): there is no command '%s%s%s'", words[0], n > 1 ? " " : "",
+			         n > 1 ? words[1] : "");
 	}
 }
 
-static void the_committed_completion_is_what_the_table_makes(void **state)
+static void the_committed_completion_matches_the_table(void **state)
 {
 	struct pl_buf committed = { 0 }, made = { 0 };
 	read_source("conf/completion/plist-admin.bash", &committed);
-	pl_completion(&made);
+	pl_cmd_completion_print(&made);
 	if (strcmp(committed.data, made.data) != 0)
-		fail_msg("conf/completion/plist-admin.bash is old; make it again: plist-admin completion > conf/completion/plist-admin.bash");
+		fail_msg("conf/completion/plist-admin.bash is outdated; generate it again: plist-admin "
+		         "completion > conf/completion/plist-admin.bash");
 	pl_buf_fini(&committed);
 	pl_buf_fini(&made);
 }
@@ -148,9 +157,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_manual_has_every_command_and_every_option),
-		cmocka_unit_test(the_manual_tells_of_no_option_that_is_not_there),
-		cmocka_unit_test(the_manual_tells_of_no_command_that_is_not_there),
-		cmocka_unit_test(the_committed_completion_is_what_the_table_makes),
+		cmocka_unit_test(the_manual_documents_no_option_that_does_not_exist),
+		cmocka_unit_test(the_manual_documents_no_command_that_does_not_exist),
+		cmocka_unit_test(the_committed_completion_matches_the_table),
 	};
 	return cmocka_run_group_tests(tests, read_manual, free_manual);
 }

@@ -1,8 +1,8 @@
-// Rows made up: the same for the same id, within every bound, of any resource.
+// Generated rows: the same for the same ids, within all bounds, for any resource.
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
 #include <cmocka.h>
 
 #include <stdio.h>
@@ -12,7 +12,9 @@
 #include "admin/seed_rows.h"
 #include "base/decimal.h"
 
-static struct pl_region regions[] = { { .name = "us", .index = 0 }, { .name = "eu", .index = 1 }, { .name = "ap", .index = 2 } };
+static struct pl_region regions[] = { { .name = "us", .index = 0 },
+	                              { .name = "eu", .index = 1 },
+	                              { .name = "ap", .index = 2 } };
 
 enum { PRICE, ROOMS, SHORT, SOLD, TINY, DEEP, CELLS };
 
@@ -30,7 +32,7 @@ static const struct pl_resource resource = {
 
 static struct pl_config config = { .nregions = 2, .regions = regions };
 
-// The cells of a row's line: the id, the fields, then plist's.
+// The cells of a row: the id, the fields, then plist's columns.
 static void row(struct pl_seed_rows *rows, int64_t id, char cells[][128])
 {
 	struct pl_buf line = { 0 };
@@ -51,7 +53,8 @@ static void every_value_lies_within_its_bounds(void **state)
 	for (int64_t id = 1; id <= 5000; id++) {
 		char cell[1 + CELLS + 4][128];
 		row(rows, id, cell);
-		assert_int_equal(pl_decimal_cmp_text(cell[1 + PRICE], "0.01", &sign), 0); // 0.005 has no place in two digits
+		assert_int_equal(pl_decimal_cmp_text(cell[1 + PRICE], "0.01", &sign),
+		                 0); // 0.005 does not fit into two digits
 		assert_true(sign >= 0);
 		low += sign == 0;
 		assert_int_equal(pl_decimal_cmp_text(cell[1 + PRICE], "99.99", &sign), 0);
@@ -70,15 +73,16 @@ static void every_value_lies_within_its_bounds(void **state)
 		assert_string_equal(cell[1 + DEEP], "-2147483647");
 	}
 	assert_true(nulls > 100 && nulls < 1000);
-	assert_true(low > 0 && high > 0); // the bounds themselves come, too
+	assert_true(low > 0 && high > 0); // the bounds themselves occur, too
 	for (int i = 0; i < 7; i++)
 		assert_true(seen[i] > 0);
 	pl_seed_rows_free(&rows);
 }
 
-static void a_row_follows_from_its_id_alone(void **state)
+static void a_row_depends_on_its_id_alone(void **state)
 {
-	struct pl_seed_rows *forth = pl_seed_rows_new(&config, &resource, NULL), *back = pl_seed_rows_new(&config, &resource, NULL);
+	struct pl_seed_rows *forth = pl_seed_rows_new(&config, &resource, NULL),
+			    *back = pl_seed_rows_new(&config, &resource, NULL);
 	struct pl_buf a = { 0 }, b = { 0 };
 	char *lines[100];
 	for (int64_t id = 1; id <= 100; id++) {
@@ -124,10 +128,15 @@ static void the_vector_and_the_origin_agree(void **state)
 
 static void tracked_fields_have_their_times(void **state)
 {
-	struct pl_resource tracked = { .name = "t", .table = "t", .track_fields = true, .nfields = 1, .fields = { { "n", PL_FIELD_INTEGER, true } } };
+	struct pl_resource tracked = { .name = "t",
+		                       .table = "t",
+		                       .track_fields = true,
+		                       .nfields = 1,
+		                       .fields = { { "n", PL_FIELD_INTEGER, true } } };
 	struct pl_seed_rows *rows = pl_seed_rows_new(&config, &tracked, NULL);
 	struct pl_buf line = { 0 };
-	assert_string_equal(pl_seed_rows_columns(rows), "id, \"n\", region_origin, version, updated_at, vector, field_times");
+	assert_string_equal(pl_seed_rows_columns(rows),
+	                    "id, \"n\", region_origin, version, updated_at, vector, field_times");
 	pl_seed_rows_add(rows, 1, &line);
 	assert_non_null(strstr(line.data, "\t{\"n\": {\"at\": 1767225600000000, \"origin\": \"us\"}}\n"));
 	pl_buf_fini(&line);
@@ -136,19 +145,23 @@ static void tracked_fields_have_their_times(void **state)
 
 static void bounds_that_leave_nothing_are_refused(void **state)
 {
-	struct pl_resource none = { .name = "t", .table = "t", .nfields = 1, .fields = { { "n", PL_FIELD_INTEGER, true, "5", "4" } } };
+	struct pl_resource none = { .name = "t",
+		                    .table = "t",
+		                    .nfields = 1,
+		                    .fields = { { "n", PL_FIELD_INTEGER, true, "5", "4" } } };
 	struct pl_error err;
 	assert_null(pl_seed_rows_new(&config, &none, &err));
 	assert_int_equal(err.code, PL_EINVAL);
 	assert_non_null(strstr(err.text, "t.n"));
-	none.fields[0] = (struct pl_field){ "d", PL_FIELD_DECIMAL, true, "0.001", "0.009", .precision = 5, .scale = 2 };
+	none.fields[0] = (struct pl_field){ "d",     PL_FIELD_DECIMAL, true,      "0.001",
+		                            "0.009", .precision = 5,   .scale = 2 };
 	assert_null(pl_seed_rows_new(&config, &none, &err));
 }
 
 static void identifiers_are_quoted(void **state)
 {
 	struct pl_buf buf = { 0 };
-	pl_buf_add_identifier(&buf, "a\"b; drop");
+	pl_seed_rows_add_identifier(&buf, "a\"b; drop");
 	assert_string_equal(buf.data, "\"a\"\"b; drop\"");
 	pl_buf_fini(&buf);
 }
@@ -157,7 +170,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_value_lies_within_its_bounds),
-		cmocka_unit_test(a_row_follows_from_its_id_alone),
+		cmocka_unit_test(a_row_depends_on_its_id_alone),
 		cmocka_unit_test(blocks_of_ids_belong_to_the_regions_in_turn),
 		cmocka_unit_test(the_vector_and_the_origin_agree),
 		cmocka_unit_test(tracked_fields_have_their_times),

@@ -10,23 +10,31 @@ struct lab_applier eu;
 
 void lab_applier_open(struct lab_applier *a, int region)
 {
-	struct pl_problems problems = { 0 };
+	struct pl_diagnostics diagnostics = { 0 };
 	const struct pl_resource *resource = lab_properties(&lab);
 	struct pl_error err = { 0 };
 
-	memset(a, 0, sizeof *a);
-	a->vm = pl_vm_new(lab.config, PL_WORLD_POLICY, &problems);
-	for (int i = 0; i < problems.n; i++)
-		print_message("%s\n", problems.lines[i].text);
-	pl_problems_fini(&problems);
+	memset(a, 0, sizeof(*a));
+	a->vm = pl_vm_new(lab.config, PL_CONTEXT_POLICY, &diagnostics);
+	for (int i = 0; i < diagnostics.n; i++)
+		print_message("%s\n", diagnostics.lines[i].text);
+	pl_diagnostics_fini(&diagnostics);
 	assert_non_null(a->vm);
 	a->policies[0] = pl_policy_find(a->vm, resource->policy);
 	assert_non_null(a->policies[0]);
-	a->tools = (struct pl_apply_tools){ .config = lab.config, .region = lab_region(&lab, region), .sql = pl_apply_sql_new(lab.config),
-		.policies = a->policies, .shadows = a->shadows };
-	a->tools.session = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[region], .application_name = "test apply",
-		.connect_timeout_us = 2000000, .statement_timeout_us = 5000000, .lock_timeout_us = 3000000, .stop_fd = -1,
-		.setup = pl_apply_sql_setup(a->tools.sql) });
+	a->tools = (struct pl_apply_tools){ .config = lab.config,
+		                            .region = lab_region(&lab, region),
+		                            .sql = pl_apply_rows_new(lab.config),
+		                            .policies = a->policies,
+		                            .shadows = a->shadows };
+	a->tools.session =
+		pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[region],
+	                                                     .application_name = "test apply",
+	                                                     .connect_timeout_us = 2000000,
+	                                                     .statement_timeout_us = 5000000,
+	                                                     .lock_timeout_us = 3000000,
+	                                                     .stop_fd = -1,
+	                                                     .setup = pl_apply_rows_setup(a->tools.sql) });
 	if (pl_session_connect(a->tools.session, &err) < 0)
 		fail_msg("%s", err.text);
 	a->batch = pl_apply_batch_new();
@@ -36,7 +44,7 @@ void lab_applier_close(struct lab_applier *a)
 {
 	pl_apply_batch_free(&a->batch);
 	pl_session_free(&a->tools.session);
-	pl_apply_sql_free(&a->tools.sql);
+	pl_apply_rows_free(&a->tools.sql);
 	pl_vm_free(&a->vm);
 }
 
@@ -71,7 +79,8 @@ void lab_apply_messages(const struct pl_message *messages, int n)
 
 	pl_apply_batch_forget(eu.batch);
 	pl_apply_batch_read(eu.batch, &eu.tools, messages, n);
-	if (pl_apply_batch_write(eu.batch, &eu.tools, &eu.counts, &err) < 0)
+	if (pl_apply_batch_check_own(eu.batch, &eu.tools, &eu.counts, &err) < 0 ||
+	    pl_apply_batch_write(eu.batch, &eu.tools, &eu.counts, &err) < 0)
 		fail_msg("%s", err.text);
 }
 
@@ -82,4 +91,23 @@ void lab_apply(const struct lab_write *writes, int n)
 	for (int i = 0; i < n; i++)
 		messages[i] = lab_message(&lab, &writes[i]);
 	lab_apply_messages(messages, n);
+}
+
+void lab_retry(int expected)
+{
+	struct pl_error err = { 0 };
+	struct pl_retry retry = { 0 };
+
+	lab_ask(&lab, 1, "UPDATE parked_events SET retry_at = now()");
+	if (pl_apply_batch_retry(eu.batch, &eu.tools, PL_KEPT_PARKED, &eu.counts, &retry, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(retry.tried, expected);
+}
+
+struct pl_message lab_one(int64_t id, const char *price)
+{
+	return lab_message(
+		&lab,
+		&(struct lab_write){
+			.origin = "us", .vector = "{\"us\":1}", .id = id, .price = price, .create = true });
 }

@@ -1,6 +1,7 @@
-// An applier of eu in the lab: batches against its database, without a broker.
+// An applier of eu in the lab: batches on its database, without a broker.
 //
-// One lab and one applier for a test program; each test begins with empty tables and an applier that knows nothing.
+// One lab and one applier per test program; each test begins with empty tables and a
+// new applier.
 #pragma once
 
 #include "lab.h"
@@ -14,7 +15,7 @@ struct lab_applier {
 };
 
 extern struct lab lab;
-extern struct lab_applier eu; // all tests apply in eu what us (and ap) wrote
+extern struct lab_applier eu; // in all tests, eu applies what us (and ap) wrote
 
 void lab_applier_open(struct lab_applier *a, int region);
 void lab_applier_close(struct lab_applier *a);
@@ -26,6 +27,21 @@ int lab_applier_setup(void **state);
 int lab_applier_teardown(void **state);
 
 void lab_apply_messages(const struct pl_message *messages, int n); // as one batch
-void lab_apply(const struct lab_write *writes, int n);             // the same, of writes
+void lab_apply(const struct lab_write *writes, int n);             // the same, for writes
 
-#define APPLY(...) lab_apply((struct lab_write[]){ __VA_ARGS__ }, (int)(sizeof (struct lab_write[]){ __VA_ARGS__ } / sizeof (struct lab_write)))
+#define APPLY(...)                                     \
+	lab_apply((struct lab_write[]){ __VA_ARGS__ }, \
+	          (int)(sizeof(struct lab_write[]){ __VA_ARGS__ } / sizeof(struct lab_write)))
+
+// The visible row of record 7.
+#define ROW                                                                                \
+	"SELECT format('%%s %%s %%s %%s %%s %%s', price, region_origin, version, vector, " \
+	"deleted_at IS NOT NULL, has_siblings) FROM properties WHERE id = 7"
+
+#define PARKED "SELECT count(*) FROM parked_events"
+
+// Retries parked events as often as the applier would in a day; fails unless so many were
+// due.
+void lab_retry(int expected);
+// A create by us.
+struct pl_message lab_one(int64_t id, const char *price);

@@ -1,19 +1,20 @@
-// The messages at hand, with real ones: in which order they stand while batches are written, fail, and lose their partitions.
+// The fetch buffer with real messages: their order while batches are written, fail, or
+// lose their partitions.
 #include "lab.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "apply/fetch_buffer.h"
 #include "base/clock.h"
-#include "replicate/embedded.h"
-#include "replicate/hand.h"
+#include "kafka/dev_broker.h"
 
 #define MESSAGES 6
 
 static struct lab lab;
-static struct pl_embedded *broker;
+static struct pl_dev_broker *broker;
 static struct pl_consumer *consumer;
-static struct pl_hand hand;
+static struct pl_fetch_buffer buffer;
 
 static void produce(void)
 {
@@ -21,70 +22,34 @@ static void produce(void)
 	rd_kafka_t *producer;
 	char why[256], text[2] = "0";
 
-	rd_kafka_conf_set(conf, "bootstrap.servers", pl_embedded_address(broker), why, sizeof why);
-	producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+	rd_kafka_conf_set(conf, "bootstrap.servers", pl_dev_broker_address(broker), why, sizeof(why));
+	producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
 	assert_non_null(producer);
 	for (int i = 0; i < MESSAGES; i++) {
 		text[0] = (char)('0' + i);
-		assert_int_equal(rd_kafka_producev(producer, RD_KAFKA_V_TOPIC("property-updates"), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE(text, 1),
-		                                   RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END), RD_KAFKA_RESP_ERR_NO_ERROR);
+		assert_int_equal(rd_kafka_producev(producer, RD_KAFKA_V_TOPIC("property-updates"),
+		                                   RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE(text, 1),
+		                                   RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+		                 RD_KAFKA_RESP_ERR_NO_ERROR);
 	}
 	assert_int_equal(rd_kafka_flush(producer, 10000), RD_KAFKA_RESP_ERR_NO_ERROR);
 	rd_kafka_destroy(producer);
 }
 
-static void assigned(void *arg, const rd_kafka_topic_partition_list_t *partitions)
-{
-	pl_hand_assign(&hand, partitions);
-}
-
-static void revoked(void *arg)
-{
-	pl_hand_assign(&hand, NULL);
-}
-
 static void take(int n)
 {
-	int64_t deadline_us = pl_mono_us() + 20000000;
+	int64_t deadline_us = pl_mono_us() + 60000000;
 
 	while (n > 0) {
 		rd_kafka_message_t *message = pl_consumer_poll(consumer, 100);
 
 		if (pl_mono_us() > deadline_us)
-			fail_msg("%d messages do not come", n);
+			fail_msg("%d messages did not arrive", n);
 		if (!message)
 			continue;
-		pl_hand_take(&hand, message);
+		pl_fetch_buffer_take(&buffer, message);
 		n--;
 	}
-}
-
-static int start(void **state)
-{
-	static const char *const topics[] = { "property-updates", "plist-heartbeats", NULL };
-	struct pl_error err = { 0 };
-
-	broker = pl_embedded_start(&(struct pl_embedded_options){ .partitions = 1, .topics = topics }, &err);
-	assert_non_null(broker);
-	lab_start(&lab, &(struct lab_options){ .regions = 1, .brokers = pl_embedded_address(broker), .more = "  partitions: 1\n" });
-	produce();
-	pl_hand_init(&hand);
-	consumer = pl_consumer_new(&(struct pl_consumer_options){ .config = lab.config, .region = lab_region(&lab, 0), .assigned = assigned,
-		.revoked = revoked }, &err);
-	assert_non_null(consumer);
-	if (pl_consumer_subscribe(consumer, lab.config, 5000000, -1, &err) < 0)
-		fail_msg("%s", err.text);
-	take(1); // it is assigned
-	return 0;
-}
-
-static int stop(void **state)
-{
-	pl_consumer_free(&consumer, 3000000);
-	pl_hand_fini(&hand);
-	lab_stop(&lab);
-	pl_embedded_stop(&broker);
-	return 0;
 }
 
 static rd_kafka_topic_partition_list_t *partition(int number)
@@ -95,75 +60,124 @@ static rd_kafka_topic_partition_list_t *partition(int number)
 	return list;
 }
 
-// A hand that has the partition and nothing of it yet; the consumer begins anew.
+static int start(void **state)
+{
+	static const char *const topics[] = { "property-updates", "plist-heartbeats", NULL };
+	rd_kafka_topic_partition_list_t *partitions;
+	struct pl_error err = { 0 };
+
+	broker = pl_dev_broker_start(&(struct pl_dev_broker_options){ .partitions = 1, .topics = topics },
+	                             &err);
+	assert_non_null(broker);
+	lab_start(&lab, &(struct lab_options){ .regions = 1,
+	                                       .brokers = pl_dev_broker_address(broker),
+	                                       .more = "  partitions: 1\n" });
+	produce();
+	pl_fetch_buffer_init(&buffer);
+	consumer = pl_consumer_new(
+		&(struct pl_consumer_options){ .config = lab.config, .region = lab_region(&lab, 0) }, &err);
+	assert_non_null(consumer);
+	partitions = partition(0);
+	if (pl_consumer_prepare(consumer, lab.config, 5000000, -1, &err) < 0 ||
+	    pl_consumer_add(consumer, partitions, &err) < 0)
+		fail_msg("%s", err.text);
+	rd_kafka_topic_partition_list_destroy(partitions);
+	take(1); // the partition is assigned
+	return 0;
+}
+
+static int stop(void **state)
+{
+	pl_consumer_free(&consumer, 3000000);
+	pl_fetch_buffer_fini(&buffer);
+	lab_stop(&lab);
+	pl_dev_broker_stop(&broker);
+	return 0;
+}
+
+// A buffer with the partition and without messages; the consumer starts at the
+// beginning.
 static int setup(void **state)
 {
 	rd_kafka_topic_partition_list_t *partitions = partition(0);
 	struct pl_error err = { 0 };
 
-	pl_hand_fini(&hand);
-	pl_hand_init(&hand);
+	pl_fetch_buffer_fini(&buffer);
+	pl_fetch_buffer_init(&buffer);
 	partitions->elems[0].offset = 0;
-	pl_hand_assign(&hand, partitions);
+	pl_fetch_buffer_assign(&buffer, partitions);
 	if (pl_consumer_place(consumer, partitions, 10000, &err) < 0)
 		fail_msg("%s", err.text);
 	rd_kafka_topic_partition_list_destroy(partitions);
 	return 0;
 }
 
-// The values, which are a digit each.
-static void holds(const struct pl_held *held, const char *expected)
+// The batch, as the applier reads it: the values of its messages, one digit each.
+static void batch_is(const char *expected)
 {
 	char values[MESSAGES + 1] = "";
 
-	for (int i = 0; i < held->n; i++)
-		values[i] = *(const char *)held->messages[i].value;
+	for (int i = 0; i < buffer.now.n; i++)
+		values[i] = *(const char *)buffer.now.messages[i].value;
 	assert_string_equal(values, expected);
 }
 
-static void what_came_ahead_is_the_next_batch(void **state)
+static const struct pl_fetch_partition *found(int number)
+{
+	return pl_fetch_buffer_find(&buffer, "property-updates", number);
+}
+
+static void messages_fetched_ahead_are_the_next_batch(void **state)
 {
 	take(2);
-	holds(&hand.now, "01");
-	pl_hand_begin(&hand);
+	batch_is("01");
+	pl_fetch_buffer_begin(&buffer);
 	take(3);
-	holds(&hand.now, "01");
-	holds(&hand.ahead, "234");
-	pl_hand_done(&hand, consumer, true);
-	holds(&hand.now, "234");
-	holds(&hand.ahead, "");
-	assert_int_equal(hand.partitions[0].next, 2);
+	batch_is("01");
+	pl_fetch_buffer_done(&buffer, consumer, true);
+	batch_is("234");
+	assert_int_equal(found(0)->next, 2);
 	take(1);
-	holds(&hand.now, "2345");
+	batch_is("2345");
 }
 
 static void a_batch_that_fails_is_not_overtaken(void **state)
 {
 	take(2);
-	pl_hand_begin(&hand);
+	pl_fetch_buffer_begin(&buffer);
 	take(2);
-	assert_true(pl_hand_failed(&hand));
-	take(1); // behind what came ahead
-	holds(&hand.now, "01");
-	holds(&hand.ahead, "234");
-	pl_hand_begin(&hand);
-	assert_true(pl_hand_failed(&hand));
-	holds(&hand.now, "01");
-	pl_hand_drop(&hand);
-	holds(&hand.now, "");
-	holds(&hand.ahead, "");
+	assert_true(pl_fetch_buffer_failed(&buffer));
+	take(1);
+	batch_is("01");
+	pl_fetch_buffer_begin(&buffer);
+	assert_true(pl_fetch_buffer_failed(&buffer));
+	batch_is("01");
+	pl_fetch_buffer_begin(&buffer);
+	pl_fetch_buffer_done(&buffer, consumer, true);
+	batch_is("234");
+}
+
+static void dropped_messages_are_in_no_batch(void **state)
+{
+	take(2);
+	pl_fetch_buffer_begin(&buffer);
+	take(2);
+	assert_true(pl_fetch_buffer_failed(&buffer));
+	pl_fetch_buffer_drop(&buffer);
+	batch_is("");
+	take(1);
+	batch_is("4");
 }
 
 static void a_batch_keeps_its_messages_when_its_partitions_are_taken_away(void **state)
 {
 	take(3);
-	pl_hand_begin(&hand);
+	pl_fetch_buffer_begin(&buffer);
 	take(2);
-	pl_hand_assign(&hand, NULL);
-	holds(&hand.now, "012"); // PostgreSQL is being sent them
-	holds(&hand.ahead, "");
-	assert_false(pl_hand_failed(&hand));
-	holds(&hand.now, "");
+	pl_fetch_buffer_assign(&buffer, NULL);
+	batch_is("012"); // they are being sent to PostgreSQL
+	assert_false(pl_fetch_buffer_failed(&buffer));
+	batch_is("");
 }
 
 static void a_batch_whose_partitions_were_taken_and_given_back_moves_nothing(void **state)
@@ -171,14 +185,13 @@ static void a_batch_whose_partitions_were_taken_and_given_back_moves_nothing(voi
 	rd_kafka_topic_partition_list_t *again = partition(0);
 
 	take(3);
-	pl_hand_begin(&hand);
-	pl_hand_assign(&hand, NULL);
-	pl_hand_assign(&hand, again);
+	pl_fetch_buffer_begin(&buffer);
+	pl_fetch_buffer_assign(&buffer, NULL);
+	pl_fetch_buffer_assign(&buffer, again);
 	take(1);
-	holds(&hand.ahead, "3");
-	pl_hand_done(&hand, consumer, true);
-	holds(&hand.now, "3");
-	assert_int_equal(hand.partitions[0].next, -1); // where the group is will be asked for
+	pl_fetch_buffer_done(&buffer, consumer, true);
+	batch_is("3");
+	assert_int_equal(found(0)->next, -1); // the group's offset will be asked for
 	rd_kafka_topic_partition_list_destroy(again);
 }
 
@@ -188,24 +201,25 @@ static void the_newest_time_that_was_read_outlives_a_rebalance_that_brings_the_p
 	int64_t newest_ms;
 
 	take(2);
-	newest_ms = hand.now.messages[1].broker_time_us / 1000;
+	newest_ms = buffer.now.messages[1].broker_time_us / 1000;
 	assert_true(newest_ms > 0);
-	assert_int_equal(hand.partitions[0].latest_ms, 0);
-	pl_hand_begin(&hand);
-	pl_hand_done(&hand, consumer, true);
-	assert_int_equal(hand.partitions[0].latest_ms, newest_ms);
-	pl_hand_assign(&hand, NULL);
-	pl_hand_assign(&hand, same);
-	assert_int_equal(hand.partitions[0].latest_ms, newest_ms);
-	pl_hand_assign(&hand, other); // another daemon reads on in the first one
-	assert_int_equal(hand.partitions[0].latest_ms, 0);
-	pl_hand_assign(&hand, same);
-	assert_int_equal(hand.partitions[0].latest_ms, 0);
+	assert_int_equal(found(0)->latest_ms, 0);
+	pl_fetch_buffer_begin(&buffer);
+	pl_fetch_buffer_done(&buffer, consumer, true);
+	assert_int_equal(found(0)->latest_ms, newest_ms);
+	pl_fetch_buffer_assign(&buffer, NULL);
+	pl_fetch_buffer_assign(&buffer, same);
+	assert_int_equal(found(0)->latest_ms, newest_ms);
+	// another daemon continues reading the first partition
+	pl_fetch_buffer_assign(&buffer, other);
+	assert_int_equal(found(1)->latest_ms, 0);
+	pl_fetch_buffer_assign(&buffer, same);
+	assert_int_equal(found(0)->latest_ms, 0);
 	rd_kafka_topic_partition_list_destroy(same);
 	rd_kafka_topic_partition_list_destroy(other);
 }
 
-static void after_the_newest_message_there_is_none(void **state)
+static void no_message_is_found_after_the_newest_one(void **state)
 {
 	rd_kafka_topic_partition_list_t *list = partition(0);
 	struct pl_error err = { 0 };
@@ -226,8 +240,9 @@ int main(void)
 		TEST(a_batch_keeps_its_messages_when_its_partitions_are_taken_away),
 		TEST(a_batch_whose_partitions_were_taken_and_given_back_moves_nothing),
 		TEST(the_newest_time_that_was_read_outlives_a_rebalance_that_brings_the_partition_back),
-		TEST(after_the_newest_message_there_is_none),
-		TEST(what_came_ahead_is_the_next_batch),
+		TEST(no_message_is_found_after_the_newest_one),
+		TEST(messages_fetched_ahead_are_the_next_batch),
+		TEST(dropped_messages_are_in_no_batch),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

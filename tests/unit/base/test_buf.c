@@ -1,18 +1,18 @@
-// Buffers: growth, numbers at their ends, and the two escapes.
+// Buffers: growth, extreme numbers, and the two escapes.
 #include "base/buf.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "base/json.h"
 
 static void a_buffer_is_a_string_at_any_time(void **state)
 {
-	struct pl_buf buf = {0};
+	struct pl_buf buf = { 0 };
 	pl_buf_reset(&buf);
 	assert_null(buf.data);
 	for (int i = 0; i < 1000; i++) {
@@ -31,15 +31,15 @@ static void a_buffer_is_a_string_at_any_time(void **state)
 
 static void nothing_added_to_an_empty_buffer_is_an_empty_string(void **state)
 {
-	struct pl_buf buf = {0};
+	struct pl_buf buf = { 0 };
 	pl_buf_add(&buf, NULL, 0);
 	assert_string_equal(buf.data, "");
 	pl_buf_fini(&buf);
 }
 
-static void integers_are_written_to_their_ends(void **state)
+static void integers_are_written_up_to_their_limits(void **state)
 {
-	struct pl_buf buf = {0};
+	struct pl_buf buf = { 0 };
 	pl_buf_add_i64(&buf, INT64_MIN);
 	pl_buf_addc(&buf, ' ');
 	pl_buf_add_i64(&buf, INT64_MAX);
@@ -52,7 +52,7 @@ static void integers_are_written_to_their_ends(void **state)
 
 static void printf_appends_whatever_its_length(void **state)
 {
-	struct pl_buf buf = {0};
+	struct pl_buf buf = { 0 };
 	for (int width = 1; width < 300; width++) {
 		size_t before = buf.len;
 		pl_buf_printf(&buf, "%*d", width, 7);
@@ -65,10 +65,11 @@ static void printf_appends_whatever_its_length(void **state)
 
 static void check_json(const char *s, size_t len, const char *expected)
 {
-	struct pl_buf buf = {0};
+	struct pl_buf buf = { 0 };
 	pl_buf_add_json(&buf, s, len);
 	assert_string_equal(buf.data, expected);
-	// Whatever came in, it is JSON, and our own reader takes it unless there is a NUL in it.
+	// Any input becomes valid JSON, which our own parser accepts unless it contains
+	// a NUL.
 	if (s != NULL && memchr(s, '\0', len) == NULL) {
 		cJSON *json = pl_json_parse(buf.data, buf.len, NULL, NULL);
 		assert_non_null(json);
@@ -89,11 +90,15 @@ static void json_strings_are_escaped(void **state)
 
 static void bytes_that_are_not_utf8_are_replaced_one_by_one(void **state)
 {
-	check_json("a\xFF" "b", 3, "\"a\xEF\xBF\xBD" "b\"");
-	check_json("\xC3", 1, "\"\xEF\xBF\xBD\"");                                       // cut short
-	check_json("\xC0\xAF", 2, "\"\xEF\xBF\xBD\xEF\xBF\xBD\"");                       // overlong "/"
-	check_json("\xED\xA0\x80", 3, "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"");       // a surrogate
-	check_json("\xC3\"", 2, "\"\xEF\xBF\xBD\\\"\"");                                 // must not swallow the quote
+	check_json("a\xFF"
+	           "b",
+	           3,
+	           "\"a\xEF\xBF\xBD"
+	           "b\"");
+	check_json("\xC3", 1, "\"\xEF\xBF\xBD\"");                                 // truncated
+	check_json("\xC0\xAF", 2, "\"\xEF\xBF\xBD\xEF\xBF\xBD\"");                 // overlong "/"
+	check_json("\xED\xA0\x80", 3, "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""); // a surrogate
+	check_json("\xC3\"", 2, "\"\xEF\xBF\xBD\\\"\""); // must not swallow the quote
 }
 
 int main(void)
@@ -101,7 +106,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_buffer_is_a_string_at_any_time),
 		cmocka_unit_test(nothing_added_to_an_empty_buffer_is_an_empty_string),
-		cmocka_unit_test(integers_are_written_to_their_ends),
+		cmocka_unit_test(integers_are_written_up_to_their_limits),
 		cmocka_unit_test(printf_appends_whatever_its_length),
 		cmocka_unit_test(json_strings_are_escaped),
 		cmocka_unit_test(bytes_that_are_not_utf8_are_replaced_one_by_one),

@@ -1,12 +1,13 @@
-// Decimals: their text, exactness, limits, rounding as PostgreSQL's numeric does it.
+// Decimals: their text, exactness and limits, and that they round like PostgreSQL's
+// numeric.
 #include "base/decimal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
 static struct pl_decimal a, b, r;
 
@@ -33,18 +34,33 @@ static void parse(struct pl_decimal *d, const char *text)
 
 static void shows(const struct pl_decimal *d, const char *expected)
 {
-	struct pl_buf buf = {0};
+	struct pl_buf buf = { 0 };
 	pl_decimal_print(&buf, d);
 	assert_string_equal(buf.data, expected);
 	pl_buf_fini(&buf);
 }
 
-static void text_is_given_back_with_its_scale(void **state)
+static void text_is_returned_with_its_scale(void **state)
 {
-	static const struct { const char *text, *shown; } texts[] = {
-		{"500000.00", "500000.00"}, {"0", "0"}, {"-0", "0"}, {"-0.00", "0.00"}, {"-0.01", "-0.01"}, {"0.000", "0.000"},
-		{"1e2", "100"}, {"1.5e1", "15"}, {"1.50e1", "15.0"}, {"15e-1", "1.5"}, {"15E-4", "0.0015"}, {"-12.5e+3", "-12500"},
-		{"9007199254740993", "9007199254740993"}, {"0.1", "0.1"}, {"0e999999999", "0"}, {"0e0", "0"},
+	static const struct {
+		const char *text, *shown;
+	} texts[] = {
+		{ "500000.00", "500000.00" },
+		{ "0", "0" },
+		{ "-0", "0" },
+		{ "-0.00", "0.00" },
+		{ "-0.01", "-0.01" },
+		{ "0.000", "0.000" },
+		{ "1e2", "100" },
+		{ "1.5e1", "15" },
+		{ "1.50e1", "15.0" },
+		{ "15e-1", "1.5" },
+		{ "15E-4", "0.0015" },
+		{ "-12.5e+3", "-12500" },
+		{ "9007199254740993", "9007199254740993" },
+		{ "0.1", "0.1" },
+		{ "0e999999999", "0" },
+		{ "0e0", "0" },
 	};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		parse(&a, texts[i].text);
@@ -52,11 +68,34 @@ static void text_is_given_back_with_its_scale(void **state)
 	}
 }
 
-static void what_is_no_number_is_refused_and_changes_nothing(void **state)
+static void text_that_is_not_a_number_is_refused_and_changes_nothing(void **state)
 {
 	static const char *const texts[] = {
-		"", "-", "+1", ".5", "5.", "01", "-01", "00", "1e", "1e+", "1.e5", "0x10", "1 ", " 1", "1,5", "NaN", "Infinity", "1e5.0", "--1", "1-",
-		"1e999999999", "1e-999999999", "1e99999999999999999999999", "1e1001", "1e-1001",
+		"",
+		"-",
+		"+1",
+		".5",
+		"5.",
+		"01",
+		"-01",
+		"00",
+		"1e",
+		"1e+",
+		"1.e5",
+		"0x10",
+		"1 ",
+		" 1",
+		"1,5",
+		"NaN",
+		"Infinity",
+		"1e5.0",
+		"--1",
+		"1-",
+		"1e999999999",
+		"1e-999999999",
+		"1e99999999999999999999999",
+		"1e1001",
+		"1e-1001",
 	};
 	parse(&a, "7.7");
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -84,7 +123,7 @@ static void a_thousand_digits_fit_and_one_more_does_not(void **state)
 	parse(&b, "0.1");
 	assert_int_equal(pl_decimal_add(&r, &a, &b), -1); // 1001 digits at scale 1
 	assert_int_equal(pl_decimal_cmp(&a, &b), 1);
-	// All behind the point
+	// All digits after the point
 	memcpy(text, "0.", 2);
 	assert_int_equal(pl_decimal_parse(&a, text, 1002 - 1), 0);
 	text[1001] = '9';
@@ -92,11 +131,20 @@ static void a_thousand_digits_fit_and_one_more_does_not(void **state)
 	assert_int_equal(pl_decimal_parse(&a, text, 1003), -1);
 }
 
-static void comparing_goes_by_value(void **state)
+static void comparison_is_by_value(void **state)
 {
-	static const struct { const char *x, *y; int sign; } pairs[] = {
-		{"1.5", "1.50", 0}, {"1e2", "100.00", 0}, {"-0", "0.000", 0}, {"0.1", "0.10000000000000000001", -1},
-		{"-1", "1", -1}, {"-2", "-10", 1}, {"9007199254740993", "9007199254740992", 1}, {"12.5", "2.5", 1},
+	static const struct {
+		const char *x, *y;
+		int sign;
+	} pairs[] = {
+		{ "1.5", "1.50", 0 },
+		{ "1e2", "100.00", 0 },
+		{ "-0", "0.000", 0 },
+		{ "0.1", "0.10000000000000000001", -1 },
+		{ "-1", "1", -1 },
+		{ "-2", "-10", 1 },
+		{ "9007199254740993", "9007199254740992", 1 },
+		{ "12.5", "2.5", 1 },
 	};
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		int sign = 9;
@@ -110,11 +158,39 @@ static void comparing_goes_by_value(void **state)
 	assert_int_equal(pl_decimal_cmp_text("", "1", &sign), -1);
 }
 
-static void texts_compare_as_the_numbers_that_they_are(void **state)
+static void texts_compare_like_the_numbers_that_they_spell(void **state)
 {
 	static const char *const texts[] = {
-		"0", "-0", "0.0", "-0.00", "0.01", "0.010", "-0.01", "0.1", "-0.1", "1", "-1", "1.0", "1.05", "1.5", "1.50", "-1.5", "9", "10", "-10", "19.99",
-		"99", "100", "100.000000000001", "999999999999999999", "-999999999999999999", "1000000000000000000", "1e1", "-1e1", "1e-2", "0e5",
+		"0",
+		"-0",
+		"0.0",
+		"-0.00",
+		"0.01",
+		"0.010",
+		"-0.01",
+		"0.1",
+		"-0.1",
+		"1",
+		"-1",
+		"1.0",
+		"1.05",
+		"1.5",
+		"1.50",
+		"-1.5",
+		"9",
+		"10",
+		"-10",
+		"19.99",
+		"99",
+		"100",
+		"100.000000000001",
+		"999999999999999999",
+		"-999999999999999999",
+		"1000000000000000000",
+		"1e1",
+		"-1e1",
+		"1e-2",
+		"0e5",
 	};
 	int n = sizeof(texts) / sizeof(texts[0]), sign;
 
@@ -158,10 +234,24 @@ static void the_result_may_be_an_operand(void **state)
 
 static void division_names_its_scale_and_rounds_halves_away_from_zero(void **state)
 {
-	static const struct { const char *x, *y; int scale; const char *shown; } cases[] = {
-		{"1", "3", 5, "0.33333"}, {"2", "3", 2, "0.67"}, {"1", "2", 0, "1"}, {"-1", "2", 0, "-1"}, {"1", "-2", 0, "-1"},
-		{"-1", "-2", 0, "1"}, {"1", "8", 2, "0.13"}, {"-1", "8", 2, "-0.13"}, {"500000.00", "0.01", 0, "50000000"},
-		{"0.001", "1000", 6, "0.000001"}, {"0", "7", 3, "0.000"}, {"0.49", "1", 0, "0"}, {"7", "7.000", 0, "1"},
+	static const struct {
+		const char *x, *y;
+		int scale;
+		const char *shown;
+	} cases[] = {
+		{ "1", "3", 5, "0.33333" },
+		{ "2", "3", 2, "0.67" },
+		{ "1", "2", 0, "1" },
+		{ "-1", "2", 0, "-1" },
+		{ "1", "-2", 0, "-1" },
+		{ "-1", "-2", 0, "1" },
+		{ "1", "8", 2, "0.13" },
+		{ "-1", "8", 2, "-0.13" },
+		{ "500000.00", "0.01", 0, "50000000" },
+		{ "0.001", "1000", 6, "0.000001" },
+		{ "0", "7", 3, "0.000" },
+		{ "0.49", "1", 0, "0" },
+		{ "7", "7.000", 0, "1" },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		parse(&a, cases[i].x);
@@ -178,9 +268,15 @@ static void division_names_its_scale_and_rounds_halves_away_from_zero(void **sta
 
 static void rounding_widens_too(void **state)
 {
-	static const struct { const char *x; int scale; const char *shown; } cases[] = {
-		{"1.005", 2, "1.01"}, {"-1.005", 2, "-1.01"}, {"1.004", 2, "1.00"}, {"0.5", 0, "1"}, {"-0.5", 0, "-1"}, {"2.5", 0, "3"},
-		{"1.5", 3, "1.500"}, {"7", 2, "7.00"}, {"999.995", 2, "1000.00"}, {"-0.004", 2, "0.00"},
+	static const struct {
+		const char *x;
+		int scale;
+		const char *shown;
+	} cases[] = {
+		{ "1.005", 2, "1.01" },  { "-1.005", 2, "-1.01" }, { "1.004", 2, "1.00" },
+		{ "0.5", 0, "1" },       { "-0.5", 0, "-1" },      { "2.5", 0, "3" },
+		{ "1.5", 3, "1.500" },   { "7", 2, "7.00" },       { "999.995", 2, "1000.00" },
+		{ "-0.004", 2, "0.00" },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		parse(&a, cases[i].x);
@@ -194,11 +290,11 @@ static void rounding_widens_too(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(text_is_given_back_with_its_scale),
-		cmocka_unit_test(what_is_no_number_is_refused_and_changes_nothing),
+		cmocka_unit_test(text_is_returned_with_its_scale),
+		cmocka_unit_test(text_that_is_not_a_number_is_refused_and_changes_nothing),
 		cmocka_unit_test(a_thousand_digits_fit_and_one_more_does_not),
-		cmocka_unit_test(comparing_goes_by_value),
-		cmocka_unit_test(texts_compare_as_the_numbers_that_they_are),
+		cmocka_unit_test(comparison_is_by_value),
+		cmocka_unit_test(texts_compare_like_the_numbers_that_they_spell),
 		cmocka_unit_test(sums_differences_and_products_are_exact),
 		cmocka_unit_test(the_result_may_be_an_operand),
 		cmocka_unit_test(division_names_its_scale_and_rounds_halves_away_from_zero),

@@ -5,14 +5,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "base/utf8.h"
 
-static void setting_gives_the_code_back_and_fills_the_error(void **state)
+static void setting_returns_the_code_and_fills_the_error(void **state)
 {
-	struct pl_error err = {.sqlstate = "23505", .retryable = true};
+	struct pl_error err = { .sqlstate = "23505", .retryable = true };
 	assert_int_equal(pl_error_set(&err, PL_EINVAL, "row %d: %s", 7, "no price"), PL_EINVAL);
 	assert_int_equal(err.code, PL_EINVAL);
 	assert_string_equal(err.text, "row 7: no price");
@@ -20,10 +20,11 @@ static void setting_gives_the_code_back_and_fills_the_error(void **state)
 	assert_false(err.retryable);
 }
 
-static void only_what_may_pass_by_itself_is_retryable(void **state)
+static void only_temporary_errors_are_retryable(void **state)
 {
-	static const int codes[] = {PL_EINVAL, PL_ENOTFOUND, PL_ECONFLICT, PL_EBUSY, PL_EUNAVAIL, PL_EUNKNOWN,
-	                            PL_ETIMEOUT, PL_EBUDGET, PL_ESCRIPT, PL_ESTOPPED, PL_EINTERNAL};
+	static const int codes[] = { PL_EINVAL,   PL_ENOTFOUND, PL_ECONFLICT, PL_EBUSY,
+		                     PL_EUNAVAIL, PL_EUNKNOWN,  PL_ETIMEOUT,  PL_EBUDGET,
+		                     PL_ESCRIPT,  PL_ESTOPPED,  PL_EINTERNAL };
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
 		struct pl_error err;
 		pl_error_set(&err, codes[i], "x");
@@ -32,13 +33,13 @@ static void only_what_may_pass_by_itself_is_retryable(void **state)
 	}
 }
 
-static void nobody_has_to_want_the_error(void **state)
+static void the_error_may_be_null(void **state)
 {
 	assert_int_equal(pl_error_set(NULL, PL_EBUSY, "x"), PL_EBUSY);
 	assert_int_equal(pl_error_prefix(NULL, "x"), PL_EINTERNAL);
 }
 
-static void a_prefix_stands_before_the_text_and_keeps_the_rest(void **state)
+static void a_prefix_precedes_the_text_and_keeps_the_rest(void **state)
 {
 	struct pl_error err;
 	pl_error_set(&err, PL_EUNAVAIL, "connection refused");
@@ -61,7 +62,7 @@ static void an_error_may_be_built_from_its_own_text(void **state)
 
 static void a_long_text_is_cut_between_characters(void **state)
 {
-	// A two-byte character over each possible place of the cut.
+	// A two-byte character at each place where the cut can be.
 	for (int pad = 0; pad < 4; pad++) {
 		char text[2 * PL_ERROR_TEXT_MAX + 8];
 		memset(text, 'x', (size_t)pad);
@@ -76,27 +77,27 @@ static void a_long_text_is_cut_between_characters(void **state)
 	}
 }
 
-static void every_code_has_a_name_of_its_own(void **state)
+static void every_code_has_its_own_name(void **state)
 {
 	for (int code = PL_EINTERNAL; code <= PL_OK; code++) {
-		assert_string_not_equal(pl_code_name(code), "undefined");
+		assert_string_not_equal(pl_error_code_name(code), "undefined");
 		for (int other = PL_EINTERNAL; other < code; other++)
-			assert_string_not_equal(pl_code_name(code), pl_code_name(other));
+			assert_string_not_equal(pl_error_code_name(code), pl_error_code_name(other));
 	}
-	assert_string_equal(pl_code_name(PL_EUNKNOWN), "unknown_outcome");
-	assert_string_equal(pl_code_name(-99), "undefined");
+	assert_string_equal(pl_error_code_name(PL_EUNKNOWN), "unknown_outcome");
+	assert_string_equal(pl_error_code_name(-99), "undefined");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(setting_gives_the_code_back_and_fills_the_error),
-		cmocka_unit_test(only_what_may_pass_by_itself_is_retryable),
-		cmocka_unit_test(nobody_has_to_want_the_error),
-		cmocka_unit_test(a_prefix_stands_before_the_text_and_keeps_the_rest),
+		cmocka_unit_test(setting_returns_the_code_and_fills_the_error),
+		cmocka_unit_test(only_temporary_errors_are_retryable),
+		cmocka_unit_test(the_error_may_be_null),
+		cmocka_unit_test(a_prefix_precedes_the_text_and_keeps_the_rest),
 		cmocka_unit_test(an_error_may_be_built_from_its_own_text),
 		cmocka_unit_test(a_long_text_is_cut_between_characters),
-		cmocka_unit_test(every_code_has_a_name_of_its_own),
+		cmocka_unit_test(every_code_has_its_own_name),
 	};
 	return cmocka_run_group_tests_name("base/error", tests, NULL, NULL);
 }

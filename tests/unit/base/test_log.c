@@ -1,24 +1,26 @@
-// Logs: what a line looks like, that nobody can forge one, that threads do not mix theirs, and that secrets stay out.
+// Logs: the format of a line, that clients cannot forge lines, that lines of several
+// threads do not mix, that a reader which stands still stops nobody, and that secrets are
+// hidden.
 #include "base/log.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
 
-// Standard error goes into a file while a test logs.
+// Redirects standard error to a file while a test logs.
 static int saved_stderr, capture_fd;
 
 static void capture(void)
@@ -35,7 +37,7 @@ static void capture(void)
 
 static char *captured(void)
 {
-	struct pl_buf buf = {0};
+	struct pl_buf buf = { 0 };
 	char part[4096];
 	ssize_t n;
 	dup2(saved_stderr, STDERR_FILENO);
@@ -57,19 +59,44 @@ static int plain(void **state)
 	return 0;
 }
 
-static void a_text_line_says_when_how_bad_where_and_what(void **state)
+static void a_text_line_has_a_time_a_level_a_place_and_a_message(void **state)
 {
 	pl_log_set_region("us");
 	pl_log_set_thread("worker-1");
 	capture();
 	pl_warning("kafka: broker away, %d events wait", 12);
 	char *text = captured();
-	assert_int_equal(strlen(text), strlen("2026-02-21T10:00:00.123456Z warning us worker-1: kafka: broker away, 12 events wait\n"));
-	assert_string_equal(text + strlen("2026-02-21T10:00:00.123456Z"), " warning us worker-1: kafka: broker away, 12 events wait\n");
+	assert_int_equal(strlen(text), strlen("2026-02-21T10:00:00.123456Z warning us worker-1: kafka: "
+	                                      "broker away, 12 events wait\n"));
+	assert_string_equal(text + strlen("2026-02-21T10:00:00.123456Z"), " warning us worker-1: kafka: "
+	                                                                  "broker away, 12 events wait\n");
 	free(text);
 }
 
-static void a_text_line_leaves_out_what_is_not_known(void **state)
+static void a_line_about_a_request_names_it(void **state)
+{
+	struct pl_log_request request = {
+		.id = "r-1", .key = "k-1", .method = "PUT", .path = "/:region/items/:id", .principal = "anna"
+	};
+	assert_null(pl_log_set_request(&request));
+	capture();
+	pl_err("no luck");
+	pl_log_init(PL_LOG_INFO, PL_LOG_JSON);
+	pl_err("no luck");
+	assert_ptr_equal(pl_log_set_request(NULL), &request);
+	pl_err("of nothing");
+	char *text = captured();
+	assert_non_null(strstr(text, " error: no luck [request r-1, PUT /:region/items/:id, key k-1, "
+	                             "principal anna]\n"));
+	assert_non_null(strstr(text, "\"request\":\"r-1\",\"route\":\"PUT "
+	                             "/:region/items/"
+	                             ":id\",\"request_key\":\"k-1\",\"principal\":\"anna\",\"message\":\"no "
+	                             "luck\"}\n"));
+	assert_non_null(strstr(text, "\"level\":\"error\",\"message\":\"of nothing\"}\n"));
+	free(text);
+}
+
+static void a_text_line_leaves_out_unknown_parts(void **state)
 {
 	capture();
 	pl_err("no file");
@@ -91,14 +118,15 @@ static void a_json_line_is_one_object(void **state)
 	assert_string_equal(pl_json_string(json, "level"), "info");
 	assert_string_equal(pl_json_string(json, "region"), "eu");
 	assert_string_equal(pl_json_string(json, "thread"), "relay");
-	assert_string_equal(pl_json_string(json, "message"), "a \"quote\", a \\, a \n newline, \x01 and \xEF\xBF\xBD");
+	assert_string_equal(pl_json_string(json, "message"), "a \"quote\", a \\, a \n newline, \x01 and "
+	                                                     "\xEF\xBF\xBD");
 	assert_int_equal(strlen(pl_json_string(json, "time")), 27);
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 	cJSON_Delete(json);
 	free(text);
 }
 
-static void levels_below_are_silent(void **state)
+static void lines_below_the_level_are_not_written(void **state)
 {
 	capture();
 	pl_debug("no");
@@ -115,7 +143,7 @@ static void levels_below_are_silent(void **state)
 	free(text);
 }
 
-static void what_a_client_sent_cannot_forge_a_line(void **state)
+static void text_from_a_client_cannot_forge_a_line(void **state)
 {
 	capture();
 	pl_info("request %s", "x\n2026-01-01T00:00:00.000000Z error: all is lost\r\x1B[31m\x7F");
@@ -126,12 +154,12 @@ static void what_a_client_sent_cannot_forge_a_line(void **state)
 	free(text);
 }
 
-static void a_long_message_is_cut_and_the_line_stays_whole(void **state)
+static void a_long_message_is_truncated_and_the_line_stays_valid(void **state)
 {
-	static const enum pl_log_format formats[] = {PL_LOG_TEXT, PL_LOG_JSON};
-	static const char *const fillings[] = {"x", "\x01", "\"", "\xF0\x9F\x8F\xA0", "\xFF"};
+	static const enum pl_log_format formats[] = { PL_LOG_TEXT, PL_LOG_JSON };
+	static const char *const fillings[] = { "x", "\x01", "\"", "\xF0\x9F\x8F\xA0", "\xFF" };
 	for (int i = 0; i < 10; i++) {
-		struct pl_buf message = {0};
+		struct pl_buf message = { 0 };
 		for (int k = 0; k < 9000; k++)
 			pl_buf_adds(&message, fillings[i % 5]);
 		pl_log_init(PL_LOG_INFO, formats[i / 5]);
@@ -163,27 +191,27 @@ static void logging_keeps_errno(void **state)
 	close(full);
 }
 
-static void a_limited_place_says_how_much_it_held_back(void **state)
+static void a_rate_limited_place_says_how_many_lines_it_suppressed(void **state)
 {
-	struct pl_log_limit limit = {0};
+	struct pl_log_limit limit = { 0 };
 	capture();
 	for (int i = 0; i < 10; i++)
 		if (pl_log_limit_ok(&limit, 3600000000LL))
 			pl_info("first");
-	limit.next_us = 0; // the hour is over
+	limit.next_us = 0; // the hour has passed
 	for (int i = 0; i < 3; i++)
 		if (pl_log_limit_ok(&limit, 3600000000LL))
 			pl_info("second");
 	pl_info("another place");
 	char *text = captured();
 	assert_non_null(strstr(text, "first\n"));
-	assert_non_null(strstr(text, "second (and 9 more like it held back)\n"));
+	assert_non_null(strstr(text, "second (and 9 similar lines suppressed)\n"));
 	assert_non_null(strstr(text, "another place\n"));
 	free(text);
 }
 
 #define THREADS 8
-#define LINES 500
+#define LINES   500
 
 static struct pl_log_limit shared_limit;
 
@@ -220,10 +248,56 @@ static void lines_of_threads_do_not_mix(void **state)
 		assert_non_null(name);
 		char *filling = strstr(name, ": ");
 		assert_non_null(filling);
-		assert_int_equal(strspn(filling + 2, (char[]){(char)('a' + name[7] - '0'), '\0'}), 199);
+		assert_int_equal(strspn(filling + 2, (char[]){ (char)('a' + name[7] - '0'), '\0' }), 199);
 	}
 	assert_int_equal(lines, THREADS * LINES);
 	free(text);
+}
+
+// Takes what the pipe holds; returns the number of lines.
+static int drain(int fd, struct pl_buf *text)
+{
+	char part[4096];
+	ssize_t n;
+	int lines = 0;
+	pl_buf_reset(text);
+	while ((n = read(fd, part, sizeof(part))) > 0)
+		pl_buf_add(text, part, (size_t)n);
+	for (size_t i = 0; i < text->len; i++)
+		lines += text->data[i] == '\n';
+	return lines;
+}
+
+static void a_reader_that_stands_still_costs_lines_and_no_thread(void **state)
+{
+	const int all = 2000;
+	struct pl_buf text = { 0 };
+	int ends[2], read_lines, last_lines;
+	char filling[200];
+	assert_int_equal(pipe(ends), 0);
+	fcntl(ends[0], F_SETFL, O_NONBLOCK);
+	memset(filling, 'x', sizeof(filling) - 1);
+	filling[sizeof(filling) - 1] = '\0';
+	saved_stderr = dup(STDERR_FILENO);
+	dup2(ends[1], STDERR_FILENO);
+	alarm(120); // ends a thread that waits for the reader
+	for (int i = 0; i < all; i++)
+		pl_info("%s", filling);
+	alarm(0);
+	read_lines = drain(ends[0], &text);
+	pl_info("the reader goes on");
+	last_lines = drain(ends[0], &text);
+	dup2(saved_stderr, STDERR_FILENO);
+	close(saved_stderr);
+	close(ends[0]);
+	close(ends[1]);
+	assert_true(read_lines > 0 && read_lines < all);
+	assert_int_equal(last_lines, 2);
+	assert_non_null(strstr(text.data, "the reader goes on\n"));
+	char *number = strstr(text.data, "log: ");
+	assert_non_null(number);
+	assert_int_equal(strtol(number + strlen("log: "), NULL, 10), all - read_lines);
+	pl_buf_fini(&text);
 }
 
 static void redacted(const char *dsn, const char *expected)
@@ -236,11 +310,15 @@ static void redacted(const char *dsn, const char *expected)
 static void passwords_of_connection_strings_are_hidden(void **state)
 {
 	redacted("postgresql://plist:secret@host/db", "postgresql://plist:***@host/db");
-	redacted("postgres://plist:se:cr%40et@[::1]:5432/db?sslmode=require", "postgres://plist:***@[::1]:5432/db?sslmode=require");
+	redacted("postgres://plist:se:cr%40et@[::1]:5432/db?sslmode=require", "postgres://"
+	                                                                      "plist:***@[::1]:5432/"
+	                                                                      "db?sslmode=require");
 	redacted("postgresql://plist:se@cr/et@host/db", "postgresql://plist:***@host/db");
 	redacted("postgresql://plist:@host/db?password=", "postgresql://plist:@host/db?password=***");
 	redacted("postgresql://plist@host:5432/db", "postgresql://plist@host:5432/db");
-	redacted("postgresql://host/db?user=u&password=se cret&sslpassword=x&a=b", "postgresql://host/db?user=u&password=***&sslpassword=***&a=b");
+	redacted("postgresql://host/db?user=u&password=se cret&sslpassword=x&a=b", "postgresql://host/"
+	                                                                           "db?user=u&password=***&"
+	                                                                           "sslpassword=***&a=b");
 	redacted("host=h password=se&cret dbname=d", "host=h password=*** dbname=d");
 	redacted("host=h PASSWORD = 'it\\'s secret' dbname=d", "host=h PASSWORD = *** dbname=d");
 	redacted("password='never closed secret", "password=***");
@@ -250,14 +328,15 @@ static void passwords_of_connection_strings_are_hidden(void **state)
 	redacted("", "");
 }
 
-static void redaction_fits_into_any_room(void **state)
+static void redaction_fits_into_a_buffer_of_any_size(void **state)
 {
 	const char *dsn = "postgresql://plist:secret@host/db?password=secret";
 	for (size_t size = 1; size < 60; size++) {
 		char *text = pl_malloc(size);
 		pl_log_redact_dsn(dsn, text, size);
 		assert_in_range(strlen(text), 0, size - 1);
-		assert_null(strstr(text, "s" "ecret"));
+		assert_null(strstr(text, "s"
+		                         "ecret"));
 		free(text);
 	}
 }
@@ -265,17 +344,19 @@ static void redaction_fits_into_any_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(a_text_line_says_when_how_bad_where_and_what, plain),
-		cmocka_unit_test_setup(a_text_line_leaves_out_what_is_not_known, plain),
+		cmocka_unit_test_setup(a_text_line_has_a_time_a_level_a_place_and_a_message, plain),
+		cmocka_unit_test_setup(a_line_about_a_request_names_it, plain),
+		cmocka_unit_test_setup(a_text_line_leaves_out_unknown_parts, plain),
 		cmocka_unit_test_setup(a_json_line_is_one_object, plain),
-		cmocka_unit_test_setup(levels_below_are_silent, plain),
-		cmocka_unit_test_setup(what_a_client_sent_cannot_forge_a_line, plain),
-		cmocka_unit_test_setup(a_long_message_is_cut_and_the_line_stays_whole, plain),
+		cmocka_unit_test_setup(lines_below_the_level_are_not_written, plain),
+		cmocka_unit_test_setup(text_from_a_client_cannot_forge_a_line, plain),
+		cmocka_unit_test_setup(a_long_message_is_truncated_and_the_line_stays_valid, plain),
 		cmocka_unit_test_setup(logging_keeps_errno, plain),
-		cmocka_unit_test_setup(a_limited_place_says_how_much_it_held_back, plain),
+		cmocka_unit_test_setup(a_rate_limited_place_says_how_many_lines_it_suppressed, plain),
 		cmocka_unit_test_setup(lines_of_threads_do_not_mix, plain),
+		cmocka_unit_test_setup(a_reader_that_stands_still_costs_lines_and_no_thread, plain),
 		cmocka_unit_test_setup(passwords_of_connection_strings_are_hidden, plain),
-		cmocka_unit_test_setup(redaction_fits_into_any_room, plain),
+		cmocka_unit_test_setup(redaction_fits_into_a_buffer_of_any_size, plain),
 	};
 	return cmocka_run_group_tests_name("base/log", tests, NULL, NULL);
 }

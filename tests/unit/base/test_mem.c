@@ -1,17 +1,17 @@
-// Memory: arenas of many sizes, alignment, what a reset keeps and forgets.
+// Memory: arenas of many sizes, alignment, and what a reset keeps and frees.
 #include "base/mem.h"
 
 #include <setjmp.h>
+#include <signal.h>
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
-#include <signal.h>
-#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 static void pieces_are_zeroed_aligned_and_apart(void **state)
 {
@@ -26,7 +26,8 @@ static void pieces_are_zeroed_aligned_and_apart(void **state)
 			assert_int_equal(pieces[i][k], 0);
 		memset(pieces[i], i & 0xFF, sizes[i]);
 	}
-	// If two pieces overlapped, the later would have written into the earlier.
+	// If two pieces overlapped, the later one would have overwritten the earlier
+	// one.
 	for (int i = 0; i < 500; i++)
 		for (size_t k = 0; k < sizes[i]; k++)
 			assert_int_equal(pieces[i][k], i & 0xFF);
@@ -88,13 +89,19 @@ static void texts_are_copied_whole_or_up_to_n(void **state)
 	pl_arena_free(&arena);
 }
 
-// The sanitizers' own malloc would end the program by itself; it shall give NULL, as malloc does.
+// The sanitizers' own malloc would end the program; it must return NULL like malloc.
 const char *__asan_default_options(void);
 const char *__tsan_default_options(void);
-const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
-const char *__tsan_default_options(void) { return "allocator_may_return_null=1"; }
+const char *__asan_default_options(void)
+{
+	return "allocator_may_return_null=1";
+}
+const char *__tsan_default_options(void)
+{
+	return "allocator_may_return_null=1";
+}
 
-// Runs fn in a child; the signal that ended it, 0 if it ended by itself.
+// Runs fn in a child process and returns the signal that ended it; 0 if there was none.
 static int fatal_signal(void (*fn)(void))
 {
 	int status = 0;
@@ -110,11 +117,17 @@ static int fatal_signal(void (*fn)(void))
 	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
-// volatile: the compiler must not see through it and warn.
+// volatile: the compiler must not analyse it and warn.
 static volatile size_t huge = SIZE_MAX;
 
-static void ask_for_too_much(void) { pl_malloc(huge / 2); }
-static void ask_for_an_overflow(void) { pl_calloc(huge / 4 + 2, 4); } // 2^64 + 4, which is 4
+static void ask_for_too_much(void)
+{
+	pl_malloc(huge / 2);
+}
+static void ask_for_an_overflow(void)
+{
+	pl_calloc(huge / 4 + 2, 4);
+} // 2^64 + 4, which is 4
 static void ask_an_arena_for_too_much(void)
 {
 	struct pl_arena *arena = pl_arena_new(0);
@@ -125,9 +138,12 @@ static void ask_an_arena_for_an_overflow(void)
 	struct pl_arena *arena = pl_arena_new(0);
 	pl_arena_array(arena, huge / 4 + 2, 4);
 }
-static void ask_for_little(void) { free(pl_malloc(0)); }
+static void ask_for_little(void)
+{
+	free(pl_malloc(0));
+}
 
-static void memory_that_is_not_there_ends_the_program(void **state)
+static void a_failed_allocation_ends_the_program(void **state)
 {
 	assert_int_equal(fatal_signal(ask_for_too_much), SIGABRT);
 	assert_int_equal(fatal_signal(ask_for_an_overflow), SIGABRT);
@@ -146,7 +162,7 @@ static void memory_that_is_not_there_ends_the_program(void **state)
 
 #ifdef WITH_ASAN
 #include <sanitizer/asan_interface.h>
-static void a_write_past_a_piece_is_seen_by_the_sanitizer(void **state)
+static void a_write_past_a_piece_is_detected_by_the_sanitizer(void **state)
 {
 	struct pl_arena *arena = pl_arena_new(4096);
 	char *piece = pl_arena_alloc(arena, 24);
@@ -167,9 +183,9 @@ int main(void)
 		cmocka_unit_test(a_piece_may_be_larger_than_a_block),
 		cmocka_unit_test(a_reset_arena_is_zeroed_again_and_takes_no_new_block),
 		cmocka_unit_test(texts_are_copied_whole_or_up_to_n),
-		cmocka_unit_test(memory_that_is_not_there_ends_the_program),
+		cmocka_unit_test(a_failed_allocation_ends_the_program),
 #ifdef WITH_ASAN
-		cmocka_unit_test(a_write_past_a_piece_is_seen_by_the_sanitizer),
+		cmocka_unit_test(a_write_past_a_piece_is_detected_by_the_sanitizer),
 #endif
 	};
 	return cmocka_run_group_tests_name("base/mem", tests, NULL, NULL);

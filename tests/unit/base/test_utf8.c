@@ -1,4 +1,5 @@
-// UTF-8: every lead byte against every second byte, and what is overlong, cut or no character.
+// UTF-8: every lead byte with every second byte, and sequences that are overlong,
+// truncated or not characters.
 #include "base/utf8.h"
 
 #include <setjmp.h>
@@ -6,14 +7,19 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
-// A second opinion: decode, then ask whether the character exists and whether this is its shortest form.
+// An independent implementation: decode, then check that the character exists and that
+// this is its shortest form.
 static int decoded_len(const unsigned char *p, size_t len)
 {
-	int n = p[0] < 0x80 ? 1 : (p[0] & 0xE0) == 0xC0 ? 2 : (p[0] & 0xF0) == 0xE0 ? 3 : (p[0] & 0xF8) == 0xF0 ? 4 : 0;
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	int n = p[0] < 0x80             ? 1
+	        : (p[0] & 0xE0) == 0xC0 ? 2
+	        : (p[0] & 0xF0) == 0xE0 ? 3
+	        : (p[0] & 0xF8) == 0xF0 ? 4
+	                                : 0;
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	if (n == 0 || (size_t)n > len)
 		return 0;
 	uint32_t c = n == 1 ? p[0] : p[0] & (0xFFu >> (n + 1));
@@ -25,19 +31,21 @@ static int decoded_len(const unsigned char *p, size_t len)
 	return c >= least[n] && c <= 0x10FFFF && !(c >= 0xD800 && c <= 0xDFFF) ? n : 0;
 }
 
-static void every_pair_of_bytes_is_judged_as_by_decoding(void **state)
+static void every_pair_of_bytes_is_judged_like_a_decoder_would(void **state)
 {
-	static const unsigned char thirds[] = {0x00, 0x7F, 0x80, 0xBF, 0xC0, 0xFF};
+	static const unsigned char thirds[] = { 0x00, 0x7F, 0x80, 0xBF, 0xC0, 0xFF };
 	for (int a = 0; a < 256; a++)
 		for (int b = 0; b < 256; b++)
 			for (size_t k = 0; k < sizeof(thirds); k++)
 				for (size_t len = 1; len <= 4; len++) {
-					unsigned char text[4] = {(unsigned char)a, (unsigned char)b, thirds[k], 0x80};
-					assert_int_equal(pl_utf8_char((char *)text, len), decoded_len(text, len));
+					unsigned char text[4] = { (unsigned char)a, (unsigned char)b,
+						                  thirds[k], 0x80 };
+					assert_int_equal(pl_utf8_char((char *)text, len),
+					                 decoded_len(text, len));
 				}
 }
 
-static void a_text_is_valid_as_a_whole_or_not(void **state)
+static void a_text_is_valid_only_as_a_whole(void **state)
 {
 	assert_true(pl_utf8_valid("", 0));
 	assert_true(pl_utf8_valid("z\xC3\xBCrich \xE2\x82\xAC \xF0\x9F\x8F\xA0", 16));
@@ -48,12 +56,16 @@ static void a_text_is_valid_as_a_whole_or_not(void **state)
 static void any_bytes_are_cleaned_into_a_text_of_the_same_length(void **state)
 {
 	static const char *const cases[][2] = {
-		{"", ""}, {"z\xC3\xBCrich \xE2\x82\xAC", "z\xC3\xBCrich \xE2\x82\xAC"}, {"cut \xE2\x82", "cut ??"}, {"\xFF\xC3", "??"},
-		{"\x1B[31mred\x7F\a", " [31mred  "}, {"two\n\tlines", "two\n\tlines"},
+		{ "", "" },
+		{ "z\xC3\xBCrich \xE2\x82\xAC", "z\xC3\xBCrich \xE2\x82\xAC" },
+		{ "cut \xE2\x82", "cut ??" },
+		{ "\xFF\xC3", "??" },
+		{ "\x1B[31mred\x7F\a", " [31mred  " },
+		{ "two\n\tlines", "two\n\tlines" },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		char text[40];
-		snprintf(text, sizeof text, "%s", cases[i][0]);
+		snprintf(text, sizeof(text), "%s", cases[i][0]);
 		pl_utf8_clean(text);
 		assert_string_equal(text, cases[i][1]);
 	}
@@ -62,8 +74,8 @@ static void any_bytes_are_cleaned_into_a_text_of_the_same_length(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_pair_of_bytes_is_judged_as_by_decoding),
-		cmocka_unit_test(a_text_is_valid_as_a_whole_or_not),
+		cmocka_unit_test(every_pair_of_bytes_is_judged_like_a_decoder_would),
+		cmocka_unit_test(a_text_is_valid_only_as_a_whole),
 		cmocka_unit_test(any_bytes_are_cleaned_into_a_text_of_the_same_length),
 	};
 	return cmocka_run_group_tests_name("base/utf8", tests, NULL, NULL);

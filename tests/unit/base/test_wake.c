@@ -1,26 +1,26 @@
-// The bell: readable once rung, however often, until drained.
+// Wake-ups: readable once signalled, however often, until drained.
 #include "base/wake.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdbool.h>
 
 static bool readable(struct pl_wake *wake, int timeout_ms)
 {
-	struct pollfd pfd = {.fd = pl_wake_fd(wake), .events = POLLIN};
+	struct pollfd pfd = { .fd = pl_wake_fd(wake), .events = POLLIN };
 	return poll(&pfd, 1, timeout_ms) == 1;
 }
 
-static void a_bell_is_readable_from_ringing_to_draining(void **state)
+static void a_wake_up_is_readable_from_ringing_to_draining(void **state)
 {
 	struct pl_wake *wake = pl_wake_new();
 	assert_false(readable(wake, 0));
-	pl_wake_drain(wake); // nothing to drain, and it does not wait
+	pl_wake_drain(wake); // with nothing to drain, it does not block
 	for (int i = 0; i < 1000; i++)
 		pl_wake_ring(wake);
 	assert_true(readable(wake, 0));
@@ -41,7 +41,7 @@ static void *ring(void *arg)
 	return NULL;
 }
 
-static void a_ring_from_another_thread_is_not_lost(void **state)
+static void a_wake_up_from_another_thread_is_not_lost(void **state)
 {
 	struct pl_wake *wake = pl_wake_new();
 	pthread_t thread;
@@ -57,8 +57,8 @@ static void a_ring_from_another_thread_is_not_lost(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_bell_is_readable_from_ringing_to_draining),
-		cmocka_unit_test(a_ring_from_another_thread_is_not_lost),
+		cmocka_unit_test(a_wake_up_is_readable_from_ringing_to_draining),
+		cmocka_unit_test(a_wake_up_from_another_thread_is_not_lost),
 	};
 	return cmocka_run_group_tests_name("base/wake", tests, NULL, NULL);
 }

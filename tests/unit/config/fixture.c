@@ -1,4 +1,4 @@
-// What the tests of config/ share; see fixture.h.
+// Fixture of the tests of config/: see fixture.h.
 #define _GNU_SOURCE // nftw
 #include "fixture.h"
 
@@ -12,27 +12,32 @@
 
 #include "base/mem.h"
 
-struct pl_problems fixture_problems;
+struct pl_diagnostics fixture_problems;
 static char folder[256];
 
-const char fixture_good[] =
-	"kafka: { brokers: \"127.0.0.1:9092\" }\n"
-	"regions:\n"
-	"  us: { listen: \"0.0.0.0:8001\", database: \"postgresql://us\" }\n"
-	"  eu: { listen: \"0.0.0.0:8002\", database: \"postgresql://eu\" }\n"
-	"resources:\n"
-	"  properties:\n"
-	"    topic: property-updates\n"
-	"    fields:\n"
-	"      price: { type: decimal, required: true, min: 0 }\n"
-	"      bedrooms: { type: integer, min: 0, max: 100 }\n"
-	"routes:\n"
-	"  - { method: GET, path: \"/:region/properties/:id\", handler: handlers/property_get.lua }\n"
-	"  - { method: PUT, path: \"/:region/properties/:id\", handler: handlers/property_put.lua, lock: required, idempotency: {} }\n";
+const char fixture_good[] = "kafka: { brokers: \"127.0.0.1:9092\" }\n"
+			    "regions:\n"
+			    "  us: { listen: \"0.0.0.0:8001\", database: \"postgresql://us\" }\n"
+			    "  eu: { listen: \"0.0.0.0:8002\", database: \"postgresql://eu\" }\n"
+			    "resources:\n"
+			    "  properties:\n"
+			    "    topic: property-updates\n"
+			    "    fields:\n"
+			    "      price: { type: decimal, required: true, min: 0 }\n"
+			    "      bedrooms: { type: integer, min: 0, max: 100 }\n"
+			    "routes:\n"
+			    "  - { method: GET, path: \"/:region/properties/:id\", handler: "
+			    "handlers/property_get.lua }\n"
+			    "  - { method: PUT, path: \"/:region/properties/:id\", handler: "
+			    "handlers/property_put.lua, lock: required, idempotency: {} }\n"
+			    "security: { clients: open }\n"
+			    "database: { insecure: true }\n";
 
 static const char *const scripts[] = {
-	"handlers/property_get.lua", "handlers/property_list.lua", "handlers/property_create.lua", "handlers/property_put.lua",
-	"handlers/property_delete.lua", "policies/last_writer_wins.lua", "policies/region_order.lua", "plist/policy.lua",
+	"handlers/property_get.lua",    "handlers/property_list.lua",
+	"handlers/property_create.lua", "handlers/property_put.lua",
+	"handlers/property_delete.lua", "policies/last_writer_wins.lua",
+	"policies/region_order.lua",    "plist/policy.lua",
 };
 
 const char *fixture_path(const char *name)
@@ -68,6 +73,7 @@ void fixture_write(const char *name, const char *text)
 	FILE *f = fopen(path, "w");
 	assert_non_null(f);
 	fputs(text, f);
+	assert_int_equal(fchmod(fileno(f), 0600), 0); // some are secrets
 	assert_int_equal(fclose(f), 0);
 }
 
@@ -86,8 +92,10 @@ char *fixture_read(const char *file)
 
 int fixture_setup(void **state)
 {
-	static const char *const variables[] = { "REGION", "DATABASE_URL", "PORT", "KAFKA_BROKER", "US_DATABASE_URL", "EU_DATABASE_URL",
-		"US_LISTEN", "EU_LISTEN", "US_UPSTREAM", "EU_UPSTREAM", "NGINX_LISTEN", "PLIST_RUN" };
+	static const char *const variables[] = { "REGION",       "DATABASE_URL",    "PORT",
+		                                 "KAFKA_BROKER", "US_DATABASE_URL", "EU_DATABASE_URL",
+		                                 "US_LISTEN",    "EU_LISTEN",       "US_UPSTREAM",
+		                                 "EU_UPSTREAM",  "NGINX_LISTEN",    "PLIST_RUN" };
 	const char *parent = getenv("TMPDIR");
 
 	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
@@ -110,14 +118,14 @@ static int unlink_one(const char *path, const struct stat *st, int type, struct 
 
 int fixture_teardown(void **state)
 {
-	pl_problems_fini(&fixture_problems);
+	pl_diagnostics_fini(&fixture_problems);
 	return nftw(folder, unlink_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 struct pl_config *fixture_load(const char *text, const char *region)
 {
 	fixture_write("conf/plist.yaml", text);
-	pl_problems_fini(&fixture_problems);
+	pl_diagnostics_fini(&fixture_problems);
 	return pl_config_load(fixture_path("conf/plist.yaml"), region, &fixture_problems);
 }
 
@@ -126,7 +134,8 @@ bool fixture_said(const char *line)
 	size_t skip = strlen(fixture_path("conf/plist.yaml")) + 1;
 
 	for (int i = 0; i < fixture_problems.n; i++)
-		if (strlen(fixture_problems.lines[i].text) > skip && strcmp(fixture_problems.lines[i].text + skip, line) == 0)
+		if (strlen(fixture_problems.lines[i].text) > skip &&
+		    strcmp(fixture_problems.lines[i].text + skip, line) == 0)
 			return true;
 	for (int i = 0; i < fixture_problems.n; i++)
 		print_message("# said: %s\n", fixture_problems.lines[i].text);
@@ -144,10 +153,31 @@ void fixture_refused(const char *text, const char *line, int others)
 		for (int i = 0; i < fixture_problems.n; i++)
 			print_message("# said: %s\n", fixture_problems.lines[i].text);
 	if (config != NULL)
-		fail_msg("accepted, where it should have said: %s", line);
+		fail_msg("accepted, but should have reported: %s", line);
 	if (found != 1)
-		fail_msg("said %d times: %s", found, line);
+		fail_msg("reported %d times: %s", found, line);
 	assert_true(fixture_problems.n - fixture_problems.warnings <= 1 + others);
+}
+
+char *fixture_secure(const char *certificate)
+{
+	static const char form[] = "nginx: { listen: \"8443\", upstream_tls: { certificate: c, key: k, ca: a "
+				   "} }\n"
+				   "regions:\n"
+				   "  us: { listen: \"0.0.0.0:8001\", database: \"postgresql://us\", tls: { "
+				   "certificate: %s, "
+				   "key: k, client_ca: a, direct_ca: d } }\n"
+				   "  eu: { listen: \"0.0.0.0:8002\", database: \"postgresql://eu\", tls: { "
+				   "certificate: c, "
+				   "key: k, client_ca: a } }\n";
+	const char *regions = strstr(fixture_good, "regions:"), *rest = strstr(fixture_good, "resources:");
+	size_t size = sizeof(fixture_good) + sizeof(form) + strlen(certificate);
+	char *text = pl_malloc(size);
+	int n = snprintf(text, size, "%.*s", (int)(regions - fixture_good), fixture_good);
+
+	n += snprintf(text + n, size - (size_t)n, form, certificate);
+	snprintf(text + n, size - (size_t)n, "%s", rest);
+	return text;
 }
 
 char *fixture_with(const char *line, const char *with)
@@ -160,6 +190,7 @@ char *fixture_with(const char *line, const char *with)
 	while (at > fixture_good && at[-1] != '\n')
 		at--;
 	const char *after = strchr(at, '\n') + 1;
-	sprintf(text, "%.*s%s%s%s", (int)(at - fixture_good), fixture_good, with != NULL ? with : "", with != NULL ? "\n" : "", after);
+	sprintf(text, "%.*s%s%s%s", (int)(at - fixture_good), fixture_good, with != NULL ? with : "",
+	        with != NULL ? "\n" : "", after);
 	return text;
 }

@@ -1,4 +1,4 @@
-// ${…}: each form, what is no form, and that a value is never in an error.
+// ${…}: every valid form, invalid forms, and that no value ever appears in an error.
 #include "config/expand.h"
 
 #include "fixture.h"
@@ -43,7 +43,7 @@ static void refuses(const char *text, int code, const char *part)
 	assert_non_null(strstr(err.text, part));
 }
 
-static void variables_are_put_in(void **state)
+static void variables_are_replaced_by_their_values(void **state)
 {
 	gives("plain", "plain");
 	gives("${T_SET}", "value");
@@ -51,7 +51,7 @@ static void variables_are_put_in(void **state)
 	gives("${T_EMPTY}", "");
 }
 
-static void defaults_stand_for_unset_and_empty_ones(void **state)
+static void defaults_replace_unset_and_empty_variables(void **state)
 {
 	gives("${T_UNSET:-x y}", "x y");
 	gives("${T_EMPTY:-x}", "x");
@@ -81,19 +81,20 @@ static void unset_variables_are_named(void **state)
 	gives("${T_SET:?ask}", "value");
 }
 
-static void what_is_no_form_is_refused(void **state)
+static void invalid_forms_are_refused(void **state)
 {
 	refuses("${T_SET", PL_EINVAL, "without its");
-	refuses("${}", PL_EINVAL, "names no variable");
-	refuses("${1X}", PL_EINVAL, "names no variable");
-	refuses("${T SET}", PL_EINVAL, "may stand");
-	refuses("${T_SET-x}", PL_EINVAL, "may stand");
-	refuses("${T_SET:+x}", PL_EINVAL, "may stand");
-	refuses("${T_SET:}", PL_EINVAL, "may stand");
-	refuses("${T_UNSET:-${T_UNSET:-${T_UNSET:-${T_UNSET:-${T_UNSET:-x}}}}}", PL_EINVAL, "nested too deeply");
+	refuses("${}", PL_EINVAL, "does not name a variable");
+	refuses("${1X}", PL_EINVAL, "does not name a variable");
+	refuses("${T SET}", PL_EINVAL, "must be followed by");
+	refuses("${T_SET-x}", PL_EINVAL, "must be followed by");
+	refuses("${T_SET:+x}", PL_EINVAL, "must be followed by");
+	refuses("${T_SET:}", PL_EINVAL, "must be followed by");
+	refuses("${T_UNSET:-${T_UNSET:-${T_UNSET:-${T_UNSET:-${T_UNSET:-x}}}}}", PL_EINVAL,
+	        "nested too deeply");
 }
 
-static void an_error_does_not_say_a_value(void **state)
+static void an_error_contains_no_value(void **state)
 {
 	struct pl_error err;
 	const char *out;
@@ -106,13 +107,13 @@ static void an_error_does_not_say_a_value(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(variables_are_put_in, setup, teardown),
-		cmocka_unit_test_setup_teardown(defaults_stand_for_unset_and_empty_ones, setup, teardown),
+		cmocka_unit_test_setup_teardown(variables_are_replaced_by_their_values, setup, teardown),
+		cmocka_unit_test_setup_teardown(defaults_replace_unset_and_empty_variables, setup, teardown),
 		cmocka_unit_test_setup_teardown(dollars, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_value_is_not_expanded_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(unset_variables_are_named, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_is_no_form_is_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_error_does_not_say_a_value, setup, teardown),
+		cmocka_unit_test_setup_teardown(invalid_forms_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_error_contains_no_value, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

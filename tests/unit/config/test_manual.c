@@ -1,4 +1,5 @@
-// plist.yaml(5) says what the table says, and its example loads. `test_manual --write FILE` makes the page.
+// plist.yaml(5) matches the table, and its example can be loaded. `test_manual --write
+// FILE` generates the page.
 #include "fixture.h"
 
 #include <stdio.h>
@@ -17,7 +18,7 @@ static void make_page(struct pl_buf *page)
 
 	assert_non_null(at);
 	pl_buf_add(page, prose, (size_t)(at - prose));
-	pl_schema_mdoc(page);
+	pl_manual_print(page);
 	pl_buf_adds(page, at + sizeof(mark) - 1);
 	free(prose);
 }
@@ -44,7 +45,8 @@ static void page_names_every_key(void **state)
 	for (int i = 0; i < n; i++) {
 		char line[128];
 		bool section = strchr(rows[i].path, '.') == NULL;
-		snprintf(line, sizeof(line), "\n.%s %s%c", section ? "Ss" : "It Ic", rows[i].path, section ? '\n' : ' ');
+		snprintf(line, sizeof(line), "\n.%s %s%c", section ? "Ss" : "It Ic", rows[i].path,
+		         section ? '\n' : ' ');
 		if (strstr(page.data, line) == NULL)
 			fail_msg("the page does not have %s", rows[i].path);
 	}

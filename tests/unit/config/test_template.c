@@ -1,12 +1,13 @@
-// Templates: values, loops, conditions, scopes, and what is wrong with one.
+// Templates: values, loops, conditions, scopes, and errors.
 #include "config/template.h"
 
 #include "fixture.h"
 
 #include <string.h>
 
-static const char context_text[] =
-	"{\"a\":\"A\",\"yes\":true,\"no\":false,\"list\":[{\"x\":\"1\",\"in\":[{\"y\":\"u\"},{\"y\":\"v\"}]},{\"x\":\"2\",\"a\":\"own\",\"in\":[]}],\"none\":[]}";
+static const char context_text[] = "{\"a\":\"A\",\"yes\":true,\"no\":false,\"list\":[{\"x\":\"1\",\"in\":[{"
+				   "\"y\":\"u\"},{\"y\":\"v\"}]},{\"x\":\"2\",\"a\":\"own\",\"in\":[]}],"
+				   "\"none\":[]}";
 
 static void renders(const char *text, const char *expected)
 {
@@ -33,14 +34,14 @@ static void refuses(const char *text, const char *sentence)
 	cJSON_Delete(context);
 }
 
-static void values_are_put_in(void **state)
+static void values_are_inserted(void **state)
 {
 	renders("x {{a}} y {{a}}{{a}}\n{ } $z\n", "x A y AA\n{ } $z\n");
 	renders("no newline at the end {{a}}", "no newline at the end A");
 	renders("", "");
 }
 
-static void lists_are_gone_through(void **state)
+static void loops_go_through_lists(void **state)
 {
 	renders("<\n#@for list\n{{x}} {{a}}\n#@end\n>\n", "<\n1 A\n2 own\n>\n");
 	renders("#@for none\nnever\n#@end\n", "");
@@ -50,10 +51,12 @@ static void lists_are_gone_through(void **state)
 static void conditions(void **state)
 {
 	renders("#@if yes\n1\n#@end\n#@if no\n2\n#@end\n#@if absent\n3\n#@end\n", "1\n");
+	renders("#@if yes\n1\n#@else\n2\n#@end\n#@if no\n3\n#@else\n4\n#@end\n", "1\n4\n");
+	renders("#@if absent\n#@if yes\n1\n#@else\n2\n#@end\n#@else\n3\n#@end\n", "3\n");
 	renders("#@if no\n#@for list\n{{nothing}}\n#@end\n#@end\nafter\n", "after\n");
 }
 
-static void faults_of_a_template_are_told(void **state)
+static void errors_in_a_template_are_reported(void **state)
 {
 	refuses("{{b}}\n", "template: there is no value \"b\"");
 	refuses("{{yes}}\n", "template: there is no value \"yes\"");
@@ -67,10 +70,10 @@ static void faults_of_a_template_are_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(values_are_put_in),
-		cmocka_unit_test(lists_are_gone_through),
+		cmocka_unit_test(values_are_inserted),
+		cmocka_unit_test(loops_go_through_lists),
 		cmocka_unit_test(conditions),
-		cmocka_unit_test(faults_of_a_template_are_told),
+		cmocka_unit_test(errors_in_a_template_are_reported),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-// Single values: every type's spellings, ranges and refusals; what is printed is accepted again.
+// Single values: the notations, ranges and refusals of every type; and that printed
+// values are accepted again.
 #include "fixture.h"
 
 #include <string.h>
@@ -17,14 +18,19 @@ struct holder {
 #define AT(member) .offset = offsetof(struct holder, member), .size = sizeof(((struct holder *)0)->member)
 static const struct pl_key integer = { "k", PL_KEY_INTEGER, 0, AT(small), .min = 1, .max = 256 };
 static const struct pl_key word = { "k", PL_KEY_INTEGER, 0, AT(small), .min = 1, .max = 256, .word = "auto" };
-static const struct pl_key duration = { "k", PL_KEY_DURATION, 0, AT(big), .min = 1000, .max = INT64_C(86400000000) };
+static const struct pl_key duration = { "k",     PL_KEY_DURATION, 0,
+	                                AT(big), .min = 1000,     .max = INT64_C(86400000000) };
 static const struct pl_key size = { "k", PL_KEY_SIZE, 0, AT(big), .min = 64, .max = 1 << 24 };
 static const struct pl_key boolean = { "k", PL_KEY_BOOLEAN, 0, AT(flag) };
 static const struct pl_key choice = { "k", PL_KEY_CHOICE, 0, AT(small), .choices = "none|optional|required" };
 static const struct pl_key choice_text = { "k", PL_KEY_CHOICE, 0, AT(text), .choices = "GET|PUT" };
 static const struct pl_key number = { "k", PL_KEY_NUMBER, 0, AT(text), .max = 10 };
-static const struct pl_key string = { "k", PL_KEY_STRING, 0, AT(text), .min = 1, .max = 5, .pattern = "^[a-z]+$", .form = "small letters" };
-static const struct pl_key strings = { "k", PL_KEY_STRINGS, 0, AT(list), .count_offset = offsetof(struct holder, nlist), .max = 2 };
+static const struct pl_key string = {
+	"k", PL_KEY_STRING, 0, AT(text), .min = 1, .max = 5, .pattern = "^[a-z]+$", .form = "small letters"
+};
+static const struct pl_key strings = {
+	"k", PL_KEY_STRINGS, 0, AT(list), .count_offset = offsetof(struct holder, nlist), .max = 2
+};
 
 static struct pl_arena *arena;
 static struct holder h;
@@ -47,11 +53,11 @@ static void takes(const struct pl_key *key, const char *text, const char *printe
 	struct pl_buf buf = { 0 };
 	struct pl_error err = { 0 };
 
-	if (pl_value_set(key, &h, arena, text, &err) < 0)
+	if (pl_config_value_set(key, &h, arena, text, &err) < 0)
 		fail_msg("\"%s\" %s", text, err.text);
-	assert_true(pl_key_print(key, &h, &buf));
+	assert_true(pl_config_value_print(key, &h, &buf));
 	assert_string_equal(buf.data != NULL ? buf.data : "", printed);
-	assert_int_equal(pl_value_set(key, &h, arena, printed, &err), 0);
+	assert_int_equal(pl_config_value_set(key, &h, arena, printed, &err), 0);
 	pl_buf_fini(&buf);
 }
 
@@ -59,7 +65,7 @@ static void refuses(const struct pl_key *key, const char *text, const char *sent
 {
 	struct pl_error err = { 0 };
 
-	assert_int_equal(pl_value_set(key, &h, arena, text, &err), PL_EINVAL);
+	assert_int_equal(pl_config_value_set(key, &h, arena, text, &err), PL_EINVAL);
 	assert_string_equal(err.text, sentence);
 }
 
@@ -100,11 +106,15 @@ static void durations(void **state)
 	refuses(&duration, "25h", "must be from 1ms to 1d, not \"25h\"");
 	refuses(&duration, "999us", "must be from 1ms to 1d, not \"999us\"");
 	refuses(&duration, "9223372036854775807d", "must be from 1ms to 1d, not \"9223372036854775807d\"");
-	refuses(&duration, "213503983d", "must be from 1ms to 1d, not \"213503983d\""); // 2^64 us and a bit: it must not come round
+	refuses(&duration, "213503983d",
+	        "must be from 1ms to 1d, not \"213503983d\""); // 2^64 us must not wrap around
 	refuses(&duration, "-1s", "must be from 1ms to 1d, not \"-1s\"");
-	refuses(&duration, "10", "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"10\"");
-	refuses(&duration, "10 s", "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"10 s\"");
-	refuses(&duration, "1.5s", "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"1.5s\"");
+	refuses(&duration, "10",
+	        "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"10\"");
+	refuses(&duration, "10 s",
+	        "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"10 s\"");
+	refuses(&duration, "1.5s",
+	        "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"1.5s\"");
 	refuses(&duration, "s", "must be a number with a unit (us, ms, s, m, h, d) such as 500ms, not \"s\"");
 }
 
@@ -117,7 +127,8 @@ static void sizes(void **state)
 	takes(&size, "16MiB", "16MiB");
 	refuses(&size, "1GiB", "must be from 64B to 16MiB, not \"1GiB\"");
 	refuses(&size, "64KB", "must be a number with a unit (B, KiB, MiB, GiB) such as 64KiB, not \"64KB\"");
-	refuses(&size, "65536", "must be a number with a unit (B, KiB, MiB, GiB) such as 64KiB, not \"65536\"");
+	refuses(&size, "65536",
+	        "must be a number with a unit (B, KiB, MiB, GiB) such as 64KiB, not \"65536\"");
 }
 
 static void booleans(void **state)
@@ -165,27 +176,27 @@ static void lists_have_a_length(void **state)
 {
 	struct pl_error err;
 
-	assert_int_equal(pl_value_set(&strings, &h, arena, "a", &err), 0);
-	assert_int_equal(pl_value_set(&strings, &h, arena, "b", &err), 0);
+	assert_int_equal(pl_config_value_set(&strings, &h, arena, "a", &err), 0);
+	assert_int_equal(pl_config_value_set(&strings, &h, arena, "b", &err), 0);
 	refuses(&strings, "c", "must have at most 2 elements");
 	assert_int_equal(h.nlist, 2);
 	assert_string_equal(h.list[1], "b");
 }
 
-static void what_is_not_set_prints_nothing(void **state)
+static void a_value_that_is_not_set_prints_nothing(void **state)
 {
 	struct pl_buf buf = { 0 };
 
-	assert_false(pl_key_print(&string, &h, &buf));
+	assert_false(pl_config_value_print(&string, &h, &buf));
 	assert_int_equal(buf.len, 0);
 }
 
-static void a_refused_value_leaves_what_was(void **state)
+static void a_refused_value_leaves_the_old_one(void **state)
 {
 	struct pl_error err;
 
 	h.small = 7;
-	pl_value_set(&integer, &h, arena, "1000", &err);
+	pl_config_value_set(&integer, &h, arena, "1000", &err);
 	assert_int_equal(h.small, 7);
 }
 
@@ -201,8 +212,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(numbers_are_kept_as_text, setup, teardown),
 		cmocka_unit_test_setup_teardown(strings_have_a_form_and_a_length, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_have_a_length, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_is_not_set_prints_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_refused_value_leaves_what_was, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_value_that_is_not_set_prints_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_refused_value_leaves_the_old_one, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

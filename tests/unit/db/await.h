@@ -1,4 +1,5 @@
-// For tests that drive an event loop: turns it until something has happened, or fails after ten seconds.
+// For tests that run an event loop: turns it until a condition holds, and fails after
+// ten seconds.
 #pragma once
 
 #include <setjmp.h>
@@ -18,7 +19,7 @@ struct await {
 	struct pl_loop *loop;
 	await_condition *condition;
 	void *arg;
-	void (*turn)(void *arg); // what the program does once a turn; may be NULL
+	void (*turn)(void *arg); // called once per turn, like the program's; may be NULL
 	void *turn_arg;
 	int64_t deadline_us;
 	bool seen;
@@ -36,7 +37,8 @@ static inline int await_turn(void *arg)
 	return 10;
 }
 
-static inline bool await_for(struct pl_loop *loop, int64_t us, void (*turn)(void *arg), void *turn_arg, await_condition *condition, void *arg)
+static inline bool await_for(struct pl_loop *loop, int64_t us, void (*turn)(void *arg), void *turn_arg,
+                             await_condition *condition, void *arg)
 {
 	struct await await = { loop, condition, arg, turn, turn_arg, pl_mono_us() + us, false };
 

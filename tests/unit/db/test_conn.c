@@ -1,116 +1,6 @@
-// db/conn against a real PostgreSQL: results, errors, commits that fail, losses, and coming back.
-#include "await.h"
-
-#include <libpq-fe.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/log.h"
-#include "db/conn.h"
-#include "db/session.h"
-
-struct fixture {
-	struct pl_loop *loop;
-	struct pl_conn *conn;
-	int ups, downs;
-};
-
-struct answer {
-	int calls, code;
-	bool lost;
-	char sqlstate[6], value[64];
-	struct pl_conn **free_it, **drop_it; // in the callback
-	struct answer *then;      // sent again in the callback
-	struct fixture *fixture;
-};
-
-static void changed(struct pl_conn *conn, bool up, void *arg)
-{
-	struct fixture *f = arg;
-
-	(void)conn;
-	f->ups += up;
-	f->downs += !up;
-}
-
-static void answered(void *arg, PGresult *result, const struct pl_error *err)
-{
-	struct answer *answer = arg;
-
-	answer->calls++;
-	answer->code = err->code;
-	answer->lost = !result;
-	strcpy(answer->sqlstate, err->sqlstate);
-	if (result && PQntuples(result) > 0)
-		snprintf(answer->value, sizeof answer->value, "%s", PQgetvalue(result, 0, 0));
-	if (answer->free_it)
-		pl_conn_free(answer->free_it);
-	if (answer->drop_it)
-		pl_conn_drop(*answer->drop_it, "on purpose");
-	if (answer->then)
-		answer->then->code = pl_conn_send_sql(answer->fixture->conn, "SELECT 5", NULL, answered, answer->then, NULL);
-}
-
-static bool is_answered(void *arg)
-{
-	return ((struct answer *)arg)->calls > 0;
-}
-
-static bool is_up(void *arg)
-{
-	return pl_conn_up(((struct fixture *)arg)->conn);
-}
-
-static bool is_down(void *arg)
-{
-	return !is_up(arg);
-}
-
-static struct pl_conn *conn_new(struct fixture *f, const char *const *setup, int64_t statement_timeout_us)
-{
-	return pl_conn_new(&(struct pl_conn_options){
-		.loop = f->loop, .dsn = getenv("DATABASE_URL"), .application_name = "test conn", .connect_timeout_us = 3000000,
-		.statement_timeout_us = statement_timeout_us, .lock_timeout_us = 1000000, .setup = setup, .changed = changed, .arg = f });
-}
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof *f);
-
-	f->loop = pl_loop_new();
-	f->conn = conn_new(f, NULL, 5000000);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	pl_conn_free(&f->conn);
-	pl_loop_free(&f->loop);
-	free(f);
-	return 0;
-}
-
-static void send_sql(struct fixture *f, const char *sql, struct answer *answer)
-{
-	struct pl_error err;
-
-	assert_int_equal(pl_conn_send_sql(f->conn, sql, NULL, answered, answer, &err), 0);
-}
-
-// On a connection of its own, that waits.
-static void other_session(const char *sql)
-{
-	PGconn *pg = PQconnectdb(getenv("DATABASE_URL"));
-	PGresult *result = PQexec(pg, sql);
-
-	assert_true(PQresultStatus(result) == PGRES_COMMAND_OK || PQresultStatus(result) == PGRES_TUPLES_OK);
-	PQclear(result);
-	PQfinish(pg);
-}
+// db/conn on a real PostgreSQL: results, errors, failed commits, losses, and
+// reconnecting.
+#include "conn_fixture.h"
 
 static void refuses_to_send_before_it_is_up(void **state)
 {
@@ -153,7 +43,8 @@ static void reports_a_commit_that_fails_after_the_result(void **state)
 	struct fixture *f = *state;
 	struct answer a = { 0 }, b = { 0 };
 
-	other_session("CREATE TABLE IF NOT EXISTS late (id int PRIMARY KEY, other int REFERENCES late DEFERRABLE INITIALLY DEFERRED)");
+	other_session("CREATE TABLE IF NOT EXISTS late (id int PRIMARY KEY, other int REFERENCES late "
+	              "DEFERRABLE INITIALLY DEFERRED)");
 	await_until(f->loop, is_up, f);
 	send_sql(f, "INSERT INTO late VALUES (1, 2) RETURNING id", &a);
 	send_sql(f, "SELECT count(*) FROM late", &b);
@@ -164,11 +55,12 @@ static void reports_a_commit_that_fails_after_the_result(void **state)
 	assert_string_equal(b.value, "0");
 }
 
-// Sends each between one begin and its commit, and waits for the last answer.
+// Sends all of them between pl_conn_begin and pl_conn_commit, and waits for the last
+// answer.
 static void send_together(struct fixture *f, const char *const *sql, struct answer *answers, int n)
 {
 	await_until(f->loop, is_up, f);
-	memset(answers, 0, sizeof answers[0] * (size_t)n);
+	memset(answers, 0, sizeof(answers[0]) * (size_t)n);
 	pl_conn_begin(f->conn);
 	for (int i = 0; i < n; i++)
 		send_sql(f, sql[i], &answers[i]);
@@ -180,9 +72,10 @@ static void send_together(struct fixture *f, const char *const *sql, struct answ
 		assert_int_equal(answers[i].calls, 1);
 }
 
-static void what_is_sent_between_begin_and_commit_is_one_transaction(void **state)
+static void commands_between_begin_and_commit_are_one_transaction(void **state)
 {
-	static const char *const same[] = { "SELECT txid_current()", "SELECT txid_current()", "SELECT txid_current()" };
+	static const char *const same[] = { "SELECT txid_current()", "SELECT txid_current()",
+		                            "SELECT txid_current()" };
 	struct fixture *f = *state;
 	struct answer a[3], b = { 0 };
 
@@ -192,20 +85,22 @@ static void what_is_sent_between_begin_and_commit_is_one_transaction(void **stat
 	assert_string_equal(a[0].value, a[1].value);
 	assert_string_equal(a[0].value, a[2].value);
 	assert_string_not_equal(a[0].value, b.value);
-	pl_conn_begin(f->conn); // of nothing
+	pl_conn_begin(f->conn); // without commands
 	pl_conn_commit(f->conn);
 	send_together(f, same, a, 1);
 	assert_int_equal(a[0].code, 0);
 }
 
-static void one_that_fails_undoes_all_and_each_is_told_what_was_its_own_fault(void **state)
+static void a_failed_command_undoes_all_and_only_it_is_told_its_own_error(void **state)
 {
-	static const char *const sql[] = { "INSERT INTO together VALUES (1) RETURNING id", "INSERT INTO together VALUES (2 / 0)",
-	                                   "INSERT INTO together VALUES (3) RETURNING id" };
+	static const char *const sql[] = { "INSERT INTO together VALUES (1) RETURNING id",
+		                           "INSERT INTO together VALUES (2 / 0)",
+		                           "INSERT INTO together VALUES (3) RETURNING id" };
 	struct fixture *f = *state;
 	struct answer a[3], b = { 0 };
 
-	other_session("CREATE TABLE IF NOT EXISTS together (id int PRIMARY KEY, other int REFERENCES together DEFERRABLE INITIALLY DEFERRED)");
+	other_session("CREATE TABLE IF NOT EXISTS together (id int PRIMARY KEY, other int REFERENCES "
+	              "together DEFERRABLE INITIALLY DEFERRED)");
 	for (int wrong = 0; wrong < 3; wrong++) {
 		const char *order[3] = { sql[0], sql[2], sql[2] };
 
@@ -217,14 +112,14 @@ static void one_that_fails_undoes_all_and_each_is_told_what_was_its_own_fault(vo
 			if (i != wrong)
 				assert_int_equal(a[i].code, PL_ECONFLICT);
 		}
-		memset(&b, 0, sizeof b);
+		memset(&b, 0, sizeof(b));
 		send_sql(f, "SELECT count(*) FROM together", &b);
 		await_until(f->loop, is_answered, &b);
 		assert_string_equal(b.value, "0");
 	}
 }
 
-static void a_commit_of_several_that_fails_is_the_last_ones_fault(void **state)
+static void a_failed_commit_of_several_is_the_error_of_the_last(void **state)
 {
 	static const char *const sql[] = { "INSERT INTO together VALUES (1, 5) RETURNING id", "SELECT 1" };
 	struct fixture *f = *state;
@@ -239,14 +134,14 @@ static void a_commit_of_several_that_fails_is_the_last_ones_fault(void **state)
 	other_session("DROP TABLE together");
 }
 
-static void prepares_again_when_a_missing_table_has_come(void **state)
+static void prepares_again_when_a_missing_table_exists(void **state)
 {
 	struct fixture *f = *state;
 	struct answer a = { 0 }, b = { 0 }, c = { 0 };
 	struct pl_error why = { 0 };
 
 	pl_conn_prepare(f->conn, "late", "SELECT count(*) FROM comes_late");
-	await_until(f->loop, is_up, f); // in spite of it
+	await_until(f->loop, is_up, f); // nevertheless
 	assert_false(pl_conn_prepared(f->conn, &why));
 	assert_non_null(strstr(why.text, "comes_late"));
 	assert_int_equal(pl_conn_send(f->conn, "late", NULL, answered, &a, NULL), 0);
@@ -264,7 +159,7 @@ static void prepares_again_when_a_missing_table_has_come(void **state)
 	other_session("DROP TABLE comes_late");
 }
 
-static void tells_everyone_of_a_loss_and_comes_back(void **state)
+static void reports_a_loss_to_all_and_reconnects(void **state)
 {
 	struct fixture *f = *state;
 	struct answer a = { 0 }, b = { 0 }, c = { 0 }, again = { 0 };
@@ -278,7 +173,7 @@ static void tells_everyone_of_a_loss_and_comes_back(void **state)
 	a.fixture = f;
 	send_sql(f, "SELECT pg_sleep(60)", &a);
 	send_sql(f, "SELECT 2", &b);
-	snprintf(sql, sizeof sql, "SELECT pg_terminate_backend(%d)", pid);
+	snprintf(sql, sizeof(sql), "SELECT pg_terminate_backend(%d)", pid);
 	other_session(sql);
 	await_until(f->loop, is_answered, &b);
 	assert_true(a.lost && b.lost);
@@ -296,17 +191,46 @@ static void tells_everyone_of_a_loss_and_comes_back(void **state)
 	assert_string_equal(c.value, "1");
 }
 
-static void comes_back_after_the_server(void **state)
+// libpq notices it while sending, and closes the socket, so that no event tells the loop.
+static void a_loss_that_is_noticed_while_sending_is_a_loss(void **state)
+{
+	struct fixture *f = *state;
+	static struct answer answers[200];
+	struct pl_error err = { 0 };
+	char sql[80];
+	int n = 0, refused = 0;
+
+	memset(answers, 0, sizeof(answers));
+	await_until(f->loop, is_up, f);
+	snprintf(sql, sizeof(sql), "SELECT pg_terminate_backend(%d, 5000)", pl_conn_backend_pid(f->conn));
+	other_session(sql);
+	while (n < 200 && refused == 0) // the loop does not run meanwhile
+		refused = pl_conn_send_sql(f->conn, "SELECT 1", NULL, answered, &answers[n++], &err);
+	assert_int_equal(refused, -1);
+	assert_int_equal(err.code, PL_EUNAVAIL);
+	assert_true(err.retryable);
+	assert_false(pl_conn_up(f->conn));
+	assert_int_equal(f->downs, 0); // the callbacks wait until the sender has returned
+	await_until(f->loop, is_answered, &answers[0]);
+	assert_int_equal(f->downs, 1);
+	for (int i = 0; i < n - 1; i++)
+		assert_true(answers[i].calls == 1 && answers[i].lost && answers[i].code == PL_EUNKNOWN);
+	assert_int_equal(answers[n - 1].calls, 0);
+	await_until(f->loop, is_up, f);
+	assert_null(strstr(pl_conn_last_error(f->conn)->text, "does not respond"));
+}
+
+static void reconnects_when_the_server_is_back(void **state)
 {
 	struct fixture *f = *state;
 	struct answer a = { 0 };
 	char command[256];
 
 	await_until(f->loop, is_up, f);
-	snprintf(command, sizeof command, "%s stop", getenv("PL_POSTGRES_CTL"));
+	snprintf(command, sizeof(command), "%s stop", getenv("PL_POSTGRES_CTL"));
 	assert_int_equal(system(command), 0);
 	await_until(f->loop, is_down, f);
-	snprintf(command, sizeof command, "%s start", getenv("PL_POSTGRES_CTL"));
+	snprintf(command, sizeof(command), "%s start", getenv("PL_POSTGRES_CTL"));
 	assert_int_equal(system(command), 0);
 	await_until(f->loop, is_up, f);
 	send_sql(f, "SELECT 7", &a);
@@ -334,7 +258,7 @@ static void may_be_dropped_and_freed_in_a_callback(void **state)
 	assert_int_equal(d.code, PL_ESTOPPED);
 }
 
-static void answers_what_is_outstanding_when_freed(void **state)
+static void answers_outstanding_commands_when_freed(void **state)
 {
 	struct fixture *f = *state;
 	struct answer a = { 0 };
@@ -368,7 +292,7 @@ static void says_why_it_cannot_connect(void **state)
 	assert_int_equal(f->ups, 0);
 }
 
-static void gives_a_silent_server_up(void **state)
+static void gives_up_on_a_silent_server(void **state)
 {
 	struct fixture *f = *state;
 	struct answer a = { 0 };
@@ -376,14 +300,14 @@ static void gives_a_silent_server_up(void **state)
 	int pid;
 
 	pl_conn_free(&f->conn);
-	f->conn = conn_new(f, NULL, 100000); // and three seconds of grace
+	f->conn = conn_new(f, NULL, 100000); // and three seconds more
 	await_until(f->loop, is_up, f);
 	pid = pl_conn_backend_pid(f->conn);
-	snprintf(command, sizeof command, "kill -STOP %d", pid);
+	snprintf(command, sizeof(command), "kill -STOP %d", pid);
 	assert_int_equal(system(command), 0);
 	send_sql(f, "SELECT 1", &a);
 	await_until(f->loop, is_answered, &a);
-	snprintf(command, sizeof command, "kill -CONT %d", pid);
+	snprintf(command, sizeof(command), "kill -CONT %d", pid);
 	assert_int_equal(system(command), 0);
 	assert_int_equal(a.code, PL_EUNKNOWN);
 	await_until(f->loop, is_up, f);
@@ -396,17 +320,18 @@ int main(void)
 		t(refuses_to_send_before_it_is_up),
 		t(answers_commands_in_order),
 		t(reports_a_commit_that_fails_after_the_result),
-		t(what_is_sent_between_begin_and_commit_is_one_transaction),
-		t(one_that_fails_undoes_all_and_each_is_told_what_was_its_own_fault),
-		t(a_commit_of_several_that_fails_is_the_last_ones_fault),
-		t(prepares_again_when_a_missing_table_has_come),
-		t(tells_everyone_of_a_loss_and_comes_back),
-		t(comes_back_after_the_server),
+		t(commands_between_begin_and_commit_are_one_transaction),
+		t(a_failed_command_undoes_all_and_only_it_is_told_its_own_error),
+		t(a_failed_commit_of_several_is_the_error_of_the_last),
+		t(prepares_again_when_a_missing_table_exists),
+		t(reports_a_loss_to_all_and_reconnects),
+		t(a_loss_that_is_noticed_while_sending_is_a_loss),
+		t(reconnects_when_the_server_is_back),
 		t(may_be_dropped_and_freed_in_a_callback),
-		t(answers_what_is_outstanding_when_freed),
+		t(answers_outstanding_commands_when_freed),
 		t(may_be_freed_while_it_connects),
 		t(says_why_it_cannot_connect),
-		t(gives_a_silent_server_up),
+		t(gives_up_on_a_silent_server),
 	};
 
 	pl_log_init(PL_LOG_ERROR, PL_LOG_TEXT);

@@ -1,4 +1,4 @@
-// db/session against a real PostgreSQL.
+// db/session on a real PostgreSQL.
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,9 +19,12 @@
 
 static struct pl_session *session_new(int stop_fd, int64_t statement_timeout_us)
 {
-	return pl_session_new(&(struct pl_session_options){
-		.dsn = getenv("DATABASE_URL"), .application_name = "test session", .connect_timeout_us = 3000000,
-		.statement_timeout_us = statement_timeout_us, .lock_timeout_us = 200000, .stop_fd = stop_fd });
+	return pl_session_new(&(struct pl_session_options){ .dsn = getenv("DATABASE_URL"),
+	                                                    .application_name = "test session",
+	                                                    .connect_timeout_us = 3000000,
+	                                                    .statement_timeout_us = statement_timeout_us,
+	                                                    .lock_timeout_us = 200000,
+	                                                    .stop_fd = stop_fd });
 }
 
 static struct pl_session *connected(int stop_fd, int64_t statement_timeout_us)
@@ -37,7 +40,7 @@ static int control(const char *verb)
 {
 	char command[256];
 
-	snprintf(command, sizeof command, "%s %s", getenv("PL_POSTGRES_CTL"), verb);
+	snprintf(command, sizeof(command), "%s %s", getenv("PL_POSTGRES_CTL"), verb);
 	return system(command);
 }
 
@@ -51,7 +54,7 @@ static void value_is(struct pl_session *session, const char *sql, const char *ex
 	PQclear(result);
 }
 
-static void executes_and_reports_errors_and_goes_on(void **state)
+static void executes_reports_errors_and_continues(void **state)
 {
 	struct pl_session *session = connected(-1, 5000000);
 	const char *params[] = { "41" };
@@ -105,7 +108,7 @@ static void a_statement_can_be_sent_first_and_received_later(void **state)
 	pl_session_free(&session);
 }
 
-static void a_commit_of_a_failed_transaction_is_no_success(void **state)
+static void a_commit_of_a_failed_transaction_is_not_a_success(void **state)
 {
 	struct pl_session *session = connected(-1, 5000000);
 	struct pl_error err;
@@ -119,14 +122,16 @@ static void a_commit_of_a_failed_transaction_is_no_success(void **state)
 	pl_session_free(&session);
 }
 
-// What libpq makes of a failed send has no field of the server's, and PQstatus may still say OK beside it.
+// libpq's own error after a failed send has no fields of the server, and PQstatus may
+// still be OK.
 static void an_error_that_the_server_did_not_send_means_the_connection_is_lost(void **state)
 {
-	PGresult *own = PQmakeEmptyPGresult(NULL, PGRES_FATAL_ERROR), *answer = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+	PGresult *own = PQmakeEmptyPGresult(NULL, PGRES_FATAL_ERROR),
+		 *answer = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
 
 	(void)state;
-	assert_true(pl_db_fatal(own));
-	assert_false(pl_db_fatal(answer));
+	assert_true(pl_db_error_is_fatal(own));
+	assert_false(pl_db_error_is_fatal(answer));
 	PQclear(own);
 	PQclear(answer);
 }
@@ -152,7 +157,7 @@ static void a_lost_connection_is_an_unknown_outcome_and_can_be_made_again(void *
 	char sql[80];
 
 	(void)state;
-	snprintf(sql, sizeof sql, "SELECT pg_terminate_backend(%d)", PQbackendPID(pl_session_pg(session)));
+	snprintf(sql, sizeof(sql), "SELECT pg_terminate_backend(%d)", PQbackendPID(pl_session_pg(session)));
 	assert_int_equal(pl_session_do(other, sql, &err), 0);
 	assert_null(pl_session_exec(session, "SELECT 1", 0, NULL, &err));
 	assert_int_equal(err.code, PL_EUNKNOWN);
@@ -167,7 +172,7 @@ static void a_lost_connection_is_an_unknown_outcome_and_can_be_made_again(void *
 
 static void *ring_soon(void *wake)
 {
-	usleep(100000); // so that the other thread waits already; it makes no difference to the outcome
+	usleep(100000); // so that the other thread is waiting already; the outcome does not depend on it
 	pl_wake_ring(wake);
 	return NULL;
 }
@@ -194,7 +199,7 @@ static void stops_waiting_when_told_to(void **state)
 	pl_wake_free(&wake);
 }
 
-static void copies_in(void **state)
+static void copies_rows_in(void **state)
 {
 	struct pl_session *session = connected(-1, 5000000);
 	struct pl_error err;
@@ -207,7 +212,7 @@ static void copies_in(void **state)
 	assert_int_equal(PQresultStatus(result), PGRES_COPY_IN);
 	PQclear(result);
 	for (int i = 0; i < 50000; i++) {
-		snprintf(line, sizeof line, "%d\tsome text that fills the buffers\n", i);
+		snprintf(line, sizeof(line), "%d\tsome text that fills the buffers\n", i);
 		assert_int_equal(pl_session_copy_put(session, line, strlen(line), &err), 0);
 	}
 	assert_int_equal(pl_session_copy_end(session, NULL, &err), 0);
@@ -224,7 +229,7 @@ static void copies_in(void **state)
 	pl_session_free(&session);
 }
 
-static void says_that_the_server_is_away(void **state)
+static void says_that_the_server_is_unavailable(void **state)
 {
 	struct pl_session *session = session_new(-1, 0);
 	struct pl_error err;
@@ -239,18 +244,93 @@ static void says_that_the_server_is_away(void **state)
 	pl_session_free(&session);
 }
 
+static void make_table(const char *sql)
+{
+	struct pl_session *other = connected(-1, 5000000);
+	struct pl_error err = { 0 };
+
+	if (pl_session_do(other, sql, &err) < 0)
+		fail_msg("%s", err.text);
+	pl_session_free(&other);
+}
+
+static struct pl_session *with_a_prepared_statement(void)
+{
+	static const char *const setup[] = { "SET enable_sort = on",
+		                             "PREPARE look (bigint) AS SELECT * FROM looked_at", NULL };
+
+	make_table("DROP TABLE IF EXISTS looked_at; CREATE TABLE looked_at (a) AS SELECT 7");
+	return pl_session_new(&(struct pl_session_options){ .dsn = getenv("DATABASE_URL"),
+	                                                    .connect_timeout_us = 3000000,
+	                                                    .statement_timeout_us = 5000000,
+	                                                    .lock_timeout_us = 200000,
+	                                                    .stop_fd = -1,
+	                                                    .setup = setup });
+}
+
+static void an_outdated_prepared_statement_ends_its_session_and_works_in_the_next(void **state)
+{
+	struct pl_session *session = with_a_prepared_statement();
+	const char *params[] = { "1" };
+	struct pl_error err = { 0 };
+	PGresult *result;
+
+	(void)state;
+	assert_int_equal(pl_session_connect(session, &err), 0);
+	PQclear(pl_session_exec_prepared(session, "look", 1, params, &err));
+	make_table("ALTER TABLE looked_at ALTER a TYPE text");
+	assert_null(pl_session_exec_prepared(session, "look", 1, params, &err));
+	assert_string_equal(err.sqlstate, "0A000");
+	assert_true(err.retryable);
+	assert_false(pl_session_connected(session));
+	assert_int_equal(pl_session_connect(session, &err), 0);
+	result = pl_session_exec_prepared(session, "look", 1, params, &err);
+	assert_non_null(result);
+	PQclear(result);
+	pl_session_free(&session);
+}
+
+static void a_look_finds_what_has_changed_and_waits_for_no_lock(void **state)
+{
+	struct pl_session *session = with_a_prepared_statement(), *locker = connected(-1, 5000000);
+	struct pl_error err = { 0 };
+	int64_t began_us;
+
+	(void)state;
+	assert_int_equal(pl_session_connect(session, &err), 0);
+	assert_int_equal(pl_session_look(session, &err), 0);
+	assert_int_equal(pl_session_do(locker, "BEGIN; ALTER TABLE looked_at ALTER a TYPE text", &err), 0);
+	began_us = pl_mono_us();
+	assert_int_equal(pl_session_look(session, &err), 0);
+	assert_true(pl_mono_us() - began_us < 1000000);
+	assert_int_equal(pl_session_do(locker, "COMMIT", &err), 0);
+	assert_true(pl_session_look(session, &err) < 0);
+	assert_false(pl_session_connected(session));
+	assert_int_equal(pl_session_connect(session, &err), 0);
+	assert_int_equal(pl_session_look(session, &err), 0);
+	make_table("ALTER ROLE postgres SET search_path = public");
+	assert_true(pl_session_look(session, &err) < 0);
+	assert_int_equal(pl_session_connect(session, &err), 0);
+	assert_int_equal(pl_session_look(session, &err), 0);
+	make_table("ALTER ROLE postgres RESET search_path");
+	pl_session_free(&locker);
+	pl_session_free(&session);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(executes_and_reports_errors_and_goes_on),
+		cmocka_unit_test(executes_reports_errors_and_continues),
 		cmocka_unit_test(an_error_that_the_server_did_not_send_means_the_connection_is_lost),
 		cmocka_unit_test(a_statement_can_be_sent_first_and_received_later),
-		cmocka_unit_test(a_commit_of_a_failed_transaction_is_no_success),
+		cmocka_unit_test(a_commit_of_a_failed_transaction_is_not_a_success),
 		cmocka_unit_test(a_statement_that_takes_too_long_is_retryable),
 		cmocka_unit_test(a_lost_connection_is_an_unknown_outcome_and_can_be_made_again),
 		cmocka_unit_test(stops_waiting_when_told_to),
-		cmocka_unit_test(copies_in),
-		cmocka_unit_test(says_that_the_server_is_away),
+		cmocka_unit_test(copies_rows_in),
+		cmocka_unit_test(says_that_the_server_is_unavailable),
+		cmocka_unit_test(an_outdated_prepared_statement_ends_its_session_and_works_in_the_next),
+		cmocka_unit_test(a_look_finds_what_has_changed_and_waits_for_no_lock),
 	};
 
 	pl_log_init(PL_LOG_ERROR, PL_LOG_TEXT);

@@ -1,4 +1,5 @@
-// db/wire against a real PostgreSQL: what is sent in its binary form is what it then prints.
+// db/wire on a real PostgreSQL: values that are sent in binary format are printed
+// correctly by the server.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,13 +42,20 @@ static void array_is(const struct pl_buf *array, const char *type, const char *e
 {
 	char query[64];
 
-	snprintf(query, sizeof query, "SELECT $1::%s[]", type);
-	check(PQexecParams(sql, query, 1, NULL, (const char *const[]){ array->data }, (int[]){ (int)array->len }, (int[]){ 1 }, 0), expected);
+	snprintf(query, sizeof(query), "SELECT $1::%s[]", type);
+	check(PQexecParams(sql, query, 1, NULL, (const char *const[]){ array->data },
+	                   (int[]){ (int)array->len }, (int[]){ 1 }, 0),
+	      expected);
 }
 
 static void numbers_arrive(void **state)
 {
-	static const struct { enum pl_wire_type type; const char *name; int64_t value; const char *array; } all[] = {
+	static const struct {
+		enum pl_wire_type type;
+		const char *name;
+		int64_t value;
+		const char *array;
+	} all[] = {
 		{ PL_WIRE_INT8, "bigint", INT64_MIN, "{-9223372036854775808,12,NULL}" },
 		{ PL_WIRE_INT4, "integer", INT32_MAX, "{2147483647,12,NULL}" },
 		{ PL_WIRE_INT4, "integer", -2, "{-2,12,NULL}" },
@@ -56,7 +64,7 @@ static void numbers_arrive(void **state)
 	struct pl_buf buf = { 0 };
 
 	(void)state;
-	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		pl_wire_array_begin(&buf);
 		pl_wire_int(&buf, all[i].type, all[i].value);
 		pl_wire_text(&buf, all[i].type, "12");
@@ -138,7 +146,8 @@ static void rows_are_copied(void **state)
 	assert_int_equal(PQputCopyEnd(sql, NULL), 1);
 	for (PGresult *result; (result = PQgetResult(sql)); PQclear(result))
 		assert_int_equal(PQresultStatus(result), PGRES_COMMAND_OK);
-	check(PQexec(sql, "SELECT string_agg(id || ':' || coalesce(octet_length(name)::text, '-') || ':' || extract(second FROM at)::int, ' ' ORDER BY id) FROM rows"),
+	check(PQexec(sql, "SELECT string_agg(id || ':' || coalesce(octet_length(name)::text, '-') || ':' || "
+	                  "extract(second FROM at)::int, ' ' ORDER BY id) FROM rows"),
 	      "1:6:1 2:-:2 3:6:3");
 	pl_buf_fini(&buf);
 }
@@ -146,8 +155,9 @@ static void rows_are_copied(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers_arrive), cmocka_unit_test(texts_json_bytes_and_truth_arrive), cmocka_unit_test(times_arrive),
-		cmocka_unit_test(an_array_may_be_empty), cmocka_unit_test(rows_are_copied),
+		cmocka_unit_test(numbers_arrive),  cmocka_unit_test(texts_json_bytes_and_truth_arrive),
+		cmocka_unit_test(times_arrive),    cmocka_unit_test(an_array_may_be_empty),
+		cmocka_unit_test(rows_are_copied),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

@@ -1,4 +1,5 @@
-// Events on their way through Kafka: what goes in comes out equal, and what is no event is refused with a reason.
+// Encoding and decoding events: the result equals the input, and invalid messages are
+// refused with a reason.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,27 +10,49 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "replicate/event.h"
+#include "event/event.h"
 
 static const struct pl_resource resource = {
-	.name = "properties", .title = "Property", .table = "properties", .topic = "property-updates", .track_fields = true, .nfields = 4,
+	.name = "properties",
+	.title = "Property",
+	.table = "properties",
+	.topic = "property-updates",
+	.track_fields = true,
+	.nfields = 4,
 	.fields = {
-		{ .name = "price", .type = PL_FIELD_DECIMAL, .required = true, .min = "0", .precision = 12, .scale = 2 },
+		{ .name = "price",
+		  .type = PL_FIELD_DECIMAL,
+		  .required = true,
+		  .min = "0",
+		  .precision = 12,
+		  .scale = 2 },
 		{ .name = "bedrooms", .type = PL_FIELD_INTEGER, .min = "0", .max = "100" },
 		{ .name = "note", .type = PL_FIELD_STRING, .max_length = 255 },
 		{ .name = "sold", .type = PL_FIELD_BOOLEAN },
 	},
 };
 
-#define VALUE "{\"id\":7,\"price\":500000.00,\"bedrooms\":3,\"note\":\"a \\\"b\\\" \xc3\xa4\",\"sold\":true,\"region_origin\":\"us\"," \
+#define VALUE                                                                  \
+	"{\"id\":7,\"price\":500000.00,\"bedrooms\":3,\"note\":\"a \\\"b\\\" " \
+	"\xc3\xa4\",\"sold\":true,\"region_origin\":\"us\","                   \
 	"\"version\":6,\"updated_at\":\"2026-02-21T10:00:00.123456Z\"}"
 #define FINGERPRINT "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff"
-#define TIMES "{\"price\":{\"at\":1771668000000000,\"origin\":\"us\"}}"
+#define TIMES       "{\"price\":{\"at\":1771668000000000,\"origin\":\"us\"}}"
 
 static const struct pl_outbox_row row = {
-	.id = 41, .resource = "properties", .record_id = "7", .origin = "us", .value = VALUE, .vector = "{\"eu\": 1, \"us\": 5}",
-	.field_times = TIMES, .request_id = "put-1", .principal = "anna", .fingerprint = "\\x" FINGERPRINT, .status = "201",
-	.expires_at = "2026-02-22 10:00:00.5+00", .traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	.id = 41,
+	.resource = "properties",
+	.record_id = "7",
+	.origin = "us",
+	.value = VALUE,
+	.vector = "{\"eu\": 1, \"us\": 5}",
+	.field_times = TIMES,
+	.request_id = "put-1",
+	.principal = "anna",
+	.fingerprint = "\\x" FINGERPRINT,
+	.status = "201",
+	.expires_at = "2026-02-22 10:00:00.5+00",
+	.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 };
 
 static struct pl_arena *arena;
@@ -46,38 +69,50 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct pl_event_message encoded(const struct pl_outbox_row *from)
+static struct pl_outgoing_message encoded(const struct pl_outbox_row *from)
 {
-	struct pl_event_message message;
+	struct pl_outgoing_message message;
 	struct pl_error err;
 
 	assert_int_equal(pl_event_encode(arena, from, "last_writer_wins sha256:ab", &message, &err), 0);
 	return message;
 }
 
-static struct pl_event *decoded(const struct pl_event_message *m)
+// As Kafka delivers it.
+static struct pl_message received(const struct pl_outgoing_message *m)
 {
+	return (struct pl_message){ .key = m->key,
+		                    .key_len = m->key_len,
+		                    .value = m->value,
+		                    .value_len = m->value_len,
+		                    .headers = m->headers,
+		                    .nheaders = m->nheaders };
+}
+
+static struct pl_event *decoded(const struct pl_outgoing_message *m)
+{
+	struct pl_message message = received(m);
 	struct pl_event *event;
 	struct pl_error err = { 0 };
 
-	if (pl_event_decode(arena, &resource, m->key, m->key_len, m->value, m->value_len, m->headers, m->nheaders, &event, &err) < 0)
+	if (pl_event_decode(arena, &resource, &message, &event, &err) < 0)
 		fail_msg("%s", err.text);
 	return event;
 }
 
-// Refused, with a sentence that holds `says`.
-static void assert_refused(const struct pl_event_message *m, const char *says)
+// Refused, with a message that contains `says`.
+static void assert_refused(const struct pl_outgoing_message *m, const char *says)
 {
+	struct pl_message message = received(m);
 	struct pl_event *event;
 	struct pl_error err = { 0 };
 
-	assert_int_equal(pl_event_decode(arena, &resource, m->key, m->key_len, m->value, m->value_len, m->headers, m->nheaders, &event, &err),
-	                 PL_EINVAL);
+	assert_int_equal(pl_event_decode(arena, &resource, &message, &event, &err), PL_EINVAL);
 	if (!strstr(err.text, says))
 		fail_msg("\"%s\" does not say \"%s\"", err.text, says);
 }
 
-static struct pl_event_header *header(struct pl_event_message *m, const char *name)
+static struct pl_message_header *header(struct pl_outgoing_message *m, const char *name)
 {
 	for (int i = 0; i < m->nheaders; i++)
 		if (strcmp(m->headers[i].name, name) == 0)
@@ -86,24 +121,24 @@ static struct pl_event_header *header(struct pl_event_message *m, const char *na
 	return NULL;
 }
 
-static void set_header(struct pl_event_message *m, const char *name, const char *value)
+static void set_header(struct pl_outgoing_message *m, const char *name, const char *value)
 {
-	struct pl_event_header *h = header(m, name);
+	struct pl_message_header *h = header(m, name);
 
 	h->value = value;
 	h->len = strlen(value);
 }
 
-static void drop_header(struct pl_event_message *m, const char *name)
+static void drop_header(struct pl_outgoing_message *m, const char *name)
 {
-	struct pl_event_header *h = header(m, name);
+	struct pl_message_header *h = header(m, name);
 
 	*h = m->headers[--m->nheaders];
 }
 
 static void an_update_comes_out_as_it_went_in(void **state)
 {
-	struct pl_event_message m = encoded(&row);
+	struct pl_outgoing_message m = encoded(&row);
 	struct pl_event *e = decoded(&m);
 	int64_t at;
 
@@ -114,7 +149,7 @@ static void an_update_comes_out_as_it_went_in(void **state)
 	assert_int_equal(e->write.dot.counter, 5);
 	assert_int_equal(pl_vector_get(&e->write.vector, "eu"), 1);
 	assert_int_equal(pl_vector_sum(&e->write.vector), 6);
-	pl_time_parse("2026-02-21T10:00:00.123456Z", 27, &at);
+	pl_clock_parse_time("2026-02-21T10:00:00.123456Z", 27, &at);
 	assert_true(e->write.updated_at_us == at);
 	assert_string_equal(e->write.values[0], "500000.00");
 	assert_string_equal(e->write.values[1], "3");
@@ -126,7 +161,7 @@ static void an_update_comes_out_as_it_went_in(void **state)
 	assert_int_equal(e->write.fingerprint[1], 1);
 	assert_int_equal(e->write.fingerprint[31], 0xff);
 	assert_int_equal(e->status, 201);
-	pl_time_parse("2026-02-22T10:00:00.5Z", 22, &at);
+	pl_clock_parse_time("2026-02-22T10:00:00.5Z", 22, &at);
 	assert_true(e->expires_at_us == at);
 	assert_string_equal(e->event_id, "us/properties/7/5");
 	assert_string_equal(e->policy, "last_writer_wins sha256:ab");
@@ -137,7 +172,7 @@ static void an_update_comes_out_as_it_went_in(void **state)
 static void a_delete_travels_with_a_null_value(void **state)
 {
 	struct pl_outbox_row gone = row;
-	struct pl_event_message m;
+	struct pl_outgoing_message m;
 	struct pl_event *e;
 
 	gone.deleted = true;
@@ -150,10 +185,10 @@ static void a_delete_travels_with_a_null_value(void **state)
 	assert_refused(&m, "neither value");
 }
 
-static void what_an_outbox_row_lacks_is_no_header(void **state)
+static void values_that_an_outbox_row_lacks_make_no_header(void **state)
 {
 	struct pl_outbox_row bare = row;
-	struct pl_event_message m;
+	struct pl_outgoing_message m;
 	struct pl_event *e;
 
 	bare.principal = "";
@@ -167,10 +202,49 @@ static void what_an_outbox_row_lacks_is_no_header(void **state)
 	assert_int_equal(e->expires_at_us, 0);
 }
 
-static void a_row_without_its_own_dot_is_no_event(void **state)
+static void an_answer_that_does_not_follow_from_the_record_travels(void **state)
+{
+	struct pl_outbox_row own = row;
+	struct pl_outgoing_message m = encoded(&row);
+
+	assert_null(decoded(&m)->answer.own);
+	assert_null(decoded(&m)->answer.location);
+	own.answer = "{\"status\": 409, \"headers\": [], \"body\": \"no\"}";
+	m = encoded(&own);
+	assert_string_equal(decoded(&m)->answer.own, own.answer);
+	assert_int_equal(decoded(&m)->answer.status, 409);
+	assert_int_equal(decoded(&m)->status, 201);
+	set_header(&m, "plist-answer", "{\"status\": 409}");
+	assert_refused(&m, "header plist-answer: has no list of headers");
+}
+
+static void a_republished_event_says_by_whom_and_whether_it_is_a_write(void **state)
+{
+	struct pl_outbox_row again = row;
+	struct pl_outgoing_message m = encoded(&again);
+
+	assert_null(decoded(&m)->republished.region);
+	again.republished = "eu";
+	m = encoded(&again);
+	assert_string_equal(decoded(&m)->republished.region, "eu");
+	assert_false(decoded(&m)->republished.request_only);
+	again.republished = "eu; request";
+	m = encoded(&again);
+	assert_string_equal(decoded(&m)->republished.region, "eu");
+	assert_true(decoded(&m)->republished.request_only);
+	again.republished = "eu; all";
+	m = encoded(&again);
+	assert_refused(&m, "plist-republished");
+	again.request_id = "";
+	again.republished = NULL;
+	m = encoded(&again); // without a request, there is no fingerprint
+	assert_null(decoded(&m)->write.fingerprint);
+}
+
+static void a_row_without_its_own_dot_is_not_an_event(void **state)
 {
 	struct pl_outbox_row bad = row;
-	struct pl_event_message m;
+	struct pl_outgoing_message m;
 	struct pl_error err;
 
 	bad.vector = "{\"eu\": 1}";
@@ -181,7 +255,9 @@ static void a_row_without_its_own_dot_is_no_event(void **state)
 
 static void without_our_headers_it_is_foreign(void **state)
 {
-	struct pl_event_message m = { .key = "seven", .key_len = 5, .value = VALUE, .value_len = strlen(VALUE) };
+	struct pl_outgoing_message m = {
+		.key = "seven", .key_len = 5, .value = VALUE, .value_len = strlen(VALUE)
+	};
 	struct pl_event *e = decoded(&m);
 
 	assert_true(e->foreign);
@@ -190,31 +266,55 @@ static void without_our_headers_it_is_foreign(void **state)
 	assert_string_equal(e->write.dot.region, "us");
 	m.value = NULL;
 	m.value_len = 0;
-	assert_refused(&m, "no value");
+	assert_refused(&m, "neither a value");
 }
 
 static void hostile_values_are_refused(void **state)
 {
-	static const struct { const char *value, *says; } cases[] = {
-		{ "", "" }, { "not json", "" }, { "[]", "object" }, { "{}", "id" }, { "null", "object" }, { VALUE "x", "" },
+	static const struct {
+		const char *value, *says;
+	} cases[] = {
+		{ "", "" },
+		{ "not json", "" },
+		{ "[]", "object" },
+		{ "{}", "id" },
+		{ "null", "object" },
+		{ VALUE "x", "" },
 		{ "{\"id\":7,\"id\":8}", "" },
-		{ "{\"id\":9007199254740992,\"price\":1,\"region_origin\":\"us\",\"version\":6,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "id" },
-		{ "{\"id\":7,\"price\":-1,\"region_origin\":\"us\",\"version\":6,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "price" },
-		{ "{\"id\":7,\"price\":null,\"region_origin\":\"us\",\"version\":6,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "price" },
-		{ "{\"id\":7,\"price\":1e400,\"region_origin\":\"us\",\"version\":6,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "price" },
-		{ "{\"id\":7,\"price\":1,\"note\":\"\\u0000\",\"region_origin\":\"us\",\"version\":6,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "" },
-		{ "{\"id\":7,\"price\":1,\"note\":\"\xff\",\"region_origin\":\"us\",\"version\":6,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "" },
-		{ "{\"id\":7,\"price\":1,\"region_origin\":\"US\",\"version\":6,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "region_origin" },
-		{ "{\"id\":7,\"price\":1,\"region_origin\":\"us\",\"version\":0,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "version" },
-		{ "{\"id\":7,\"price\":1,\"region_origin\":\"us\",\"version\":2147483648,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "version" },
-		{ "{\"id\":7,\"price\":1,\"region_origin\":\"us\",\"version\":6,\"updated_at\":\"yesterday\"}", "updated_at" },
-		{ "{\"id\":7,\"price\":1,\"region_origin\":\"us\",\"version\":5,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "sum" },
-		{ "{\"id\":7,\"price\":1,\"region_origin\":\"eu\",\"version\":6,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "plist-origin" },
-		{ "{\"id\":8,\"price\":1,\"region_origin\":\"us\",\"version\":6,\"updated_at\":\"2026-02-21T10:00:00Z\"}", "key" },
+		{ "{\"id\":9007199254740992,\"price\":1,\"region_origin\":\"us\",\"version\":6,\"updated_"
+		  "at\":\"2026-02-21T10:00:00Z\"}",
+		  "id" },
+		{ "{\"id\":7,\"price\":1,\"note\":\"\\u0000\",\"region_origin\":\"us\",\"version\":6,"
+		  "\"updated_at\":\"2026-02-21T10:00:00Z\"}",
+		  "" },
+		{ "{\"id\":7,\"price\":1,\"note\":\"\xff\",\"region_origin\":\"us\",\"version\":6,\"updated_"
+		  "at\":\"2026-02-21T10:00:00Z\"}",
+		  "" },
+		{ "{\"id\":7,\"price\":1,\"region_origin\":\"US\",\"version\":6,\"updated_at\":\"2026-02-"
+		  "21T10:00:00Z\"}",
+		  "region_origin" },
+		{ "{\"id\":7,\"price\":1,\"region_origin\":\"us\",\"version\":0,\"updated_at\":\"2026-02-"
+		  "21T10:00:00Z\"}",
+		  "version" },
+		{ "{\"id\":7,\"price\":1,\"region_origin\":\"us\",\"version\":2147483648,\"updated_at\":"
+		  "\"2026-02-21T10:00:00Z\"}",
+		  "version" },
+		{ "{\"id\":7,\"price\":1,\"region_origin\":\"us\",\"version\":6,\"updated_at\":"
+		  "\"yesterday\"}",
+		  "updated_at" },
+		{ "{\"id\":7,\"price\":1,\"region_origin\":\"us\",\"version\":5,\"updated_at\":\"2026-02-"
+		  "21T10:00:00Z\"}",
+		  "sum" },
+		{ "{\"id\":7,\"price\":1,\"region_origin\":\"eu\",\"version\":6,\"updated_at\":\"2026-02-"
+		  "21T10:00:00Z\"}",
+		  "plist-origin" },
+		{ "{\"id\":8,\"price\":1,\"region_origin\":\"us\",\"version\":6,\"updated_at\":\"2026-02-"
+		  "21T10:00:00Z\"}",
+		  "key" },
 	};
 
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		struct pl_event_message m = encoded(&row);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct pl_outgoing_message m = encoded(&row);
 
 		m.value = cases[i].value;
 		m.value_len = strlen(cases[i].value);
@@ -224,29 +324,44 @@ static void hostile_values_are_refused(void **state)
 
 static void hostile_headers_are_refused(void **state)
 {
-	static const struct { const char *name, *value, *says; } cases[] = {
-		{ "plist-origin", "US", "plist-origin" }, { "plist-origin", "", "empty" }, { "plist-origin", "eu", "region_origin" },
-		{ "plist-vector", "{}", "does not count" }, { "plist-vector", "{\"us\":-1}", "no vector" }, { "plist-vector", "{\"us\":5", "no vector" },
-		{ "plist-vector", "{\"us\":99999999999}", "no vector" }, { "plist-vector", "{\"eu\":6}", "does not count" },
-		{ "plist-request-id", "a b", "request id" }, { "plist-request-id", "\xff", "UTF-8" },
-		{ "plist-fingerprint", "00", "64 hex" }, { "plist-fingerprint", FINGERPRINT "00", "too long" },
-		{ "plist-fingerprint", "zz0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff", "64 hex" },
-		{ "plist-status", "500", "2xx" }, { "plist-status", "2x", "2xx" }, { "plist-expires", "soon", "plist-expires" },
-		{ "plist-schema", "2", "schema" }, { "plist-field-times", "[]", "no object" }, { "plist-field-times", "{\"price\":1}", "when and where" },
-		{ "plist-field-times", "{\"price\":{\"at\":1.5,\"origin\":\"us\"}}", "when and where" }, { "plist-field-times", "{", "field-times" },
+	static const struct {
+		const char *name, *value, *says;
+	} cases[] = {
+		{ "plist-origin", "US", "plist-origin" },
+		{ "plist-origin", "", "empty" },
+		{ "plist-origin", "eu", "region_origin" },
+		{ "plist-vector", "{}", "does not count" },
+		{ "plist-vector", "{\"us\":-1}", "not a vector" },
+		{ "plist-vector", "{\"us\":5", "not a vector" },
+		{ "plist-vector", "{\"us\":99999999999}", "not a vector" },
+		{ "plist-vector", "{\"eu\":6}", "does not count" },
+		{ "plist-request-id", "a b", "request id" },
+		{ "plist-request-id", "\xff", "UTF-8" },
+		{ "plist-fingerprint", "00", "64 hex" },
+		{ "plist-fingerprint", FINGERPRINT "00", "too long" },
+		{ "plist-fingerprint", "zz0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff",
+		  "64 hex" },
+		{ "plist-status", "500", "2xx" },
+		{ "plist-status", "2x", "2xx" },
+		{ "plist-expires", "soon", "plist-expires" },
+		{ "plist-schema", "2", "schema" },
+		{ "plist-field-times", "[]", "no object" },
+		{ "plist-field-times", "{\"price\":1}", "when and where" },
+		{ "plist-field-times", "{\"price\":{\"at\":1.5,\"origin\":\"us\"}}", "when and where" },
+		{ "plist-field-times", "{", "field-times" },
 	};
 
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		struct pl_event_message m = encoded(&row);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct pl_outgoing_message m = encoded(&row);
 
 		set_header(&m, cases[i].name, cases[i].value);
 		assert_refused(&m, cases[i].says);
 	}
 }
 
-static void headers_that_are_missing_twice_or_bytes_are_refused(void **state)
+static void missing_duplicate_and_binary_headers_are_refused(void **state)
 {
-	struct pl_event_message m = encoded(&row);
+	struct pl_outgoing_message m = encoded(&row);
 
 	drop_header(&m, "plist-vector");
 	assert_refused(&m, "plist-vector");
@@ -254,7 +369,7 @@ static void headers_that_are_missing_twice_or_bytes_are_refused(void **state)
 	drop_header(&m, "plist-fingerprint");
 	assert_refused(&m, "plist-fingerprint");
 	m = encoded(&row);
-	m.headers[m.nheaders++] = (struct pl_event_header){ "plist-origin", "us", 2 };
+	m.headers[m.nheaders++] = (struct pl_message_header){ "plist-origin", "us", 2 };
 	assert_refused(&m, "twice");
 	m = encoded(&row);
 	header(&m, "plist-origin")->value = "u\0";
@@ -268,37 +383,44 @@ static void headers_that_are_missing_twice_or_bytes_are_refused(void **state)
 	assert_refused(&m, "empty");
 }
 
-static void a_bad_traceparent_costs_no_write(void **state)
+static void a_bad_traceparent_does_not_lose_the_write(void **state)
 {
-	struct pl_event_message m = encoded(&row);
+	struct pl_outgoing_message m = encoded(&row);
 
 	set_header(&m, "traceparent", "\xff\xff");
 	assert_null(decoded(&m)->traceparent);
 }
 
-// Every single byte of an event turned over: read or refused, never worse. (The sanitizers watch.)
+// Changes every single byte of an event: the event is accepted or refused, and nothing
+// worse happens, which the sanitizers check.
 static void flipped_bytes_do_no_harm(void **state)
 {
-	struct pl_event_message m = encoded(&row);
-	char value[sizeof VALUE];
+	struct pl_outgoing_message m = encoded(&row);
+	struct pl_message message = received(&m);
+	char value[sizeof(VALUE)];
 	struct pl_event *event;
 	struct pl_error err;
 
-	for (size_t i = 0; i < sizeof VALUE - 1; i++) {
-		memcpy(value, VALUE, sizeof VALUE);
+	for (size_t i = 0; i < sizeof(VALUE) - 1; i++) {
+		memcpy(value, VALUE, sizeof(VALUE));
 		value[i] ^= (char)(1 << (i % 8));
-		pl_event_decode(arena, &resource, "7", 1, value, sizeof VALUE - 1, m.headers, m.nheaders, &event, &err);
-		pl_event_decode(arena, &resource, "7", 1, value, i, m.headers, m.nheaders, &event, &err);
+		message.value = value;
+		message.value_len = sizeof(VALUE) - 1;
+		pl_event_decode(arena, &resource, &message, &event, &err);
+		message.value_len = i;
+		pl_event_decode(arena, &resource, &message, &event, &err);
 	}
+	message.value = VALUE;
+	message.value_len = sizeof(VALUE) - 1;
 	for (int h = 0; h < m.nheaders; h++) {
-		struct pl_event_header kept = m.headers[h];
+		struct pl_message_header kept = m.headers[h];
 
 		for (size_t i = 0; i < kept.len; i++) {
 			char *copy = pl_arena_strndup(arena, kept.value, kept.len);
 
 			copy[i] ^= (char)(1 << (i % 8));
 			m.headers[h].value = copy;
-			pl_event_decode(arena, &resource, "7", 1, VALUE, sizeof VALUE - 1, m.headers, m.nheaders, &event, &err);
+			pl_event_decode(arena, &resource, &message, &event, &err);
 		}
 		m.headers[h] = kept;
 	}
@@ -309,13 +431,19 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(an_update_comes_out_as_it_went_in, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_delete_travels_with_a_null_value, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_an_outbox_row_lacks_is_no_header, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_row_without_its_own_dot_is_no_event, setup, teardown),
+		cmocka_unit_test_setup_teardown(values_that_an_outbox_row_lacks_make_no_header, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(an_answer_that_does_not_follow_from_the_record_travels, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_republished_event_says_by_whom_and_whether_it_is_a_write,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(a_row_without_its_own_dot_is_not_an_event, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_our_headers_it_is_foreign, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_values_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_headers_are_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(headers_that_are_missing_twice_or_bytes_are_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_bad_traceparent_costs_no_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(missing_duplicate_and_binary_headers_are_refused, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_bad_traceparent_does_not_lose_the_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(flipped_bytes_do_no_harm, setup, teardown),
 	};
 

@@ -13,7 +13,8 @@
 #include "../script/world.h"
 #include "http/bind.h"
 
-static void on_builtin(enum pl_builtin which, const struct pl_request *request, struct pl_answer *answer, void *arg)
+static void on_builtin(enum pl_builtin which, const struct pl_request *request, struct pl_answer *answer,
+                       void *arg)
 {
 	answer->status = 200;
 	pl_buf_adds(&answer->body, "{}");
@@ -28,22 +29,25 @@ static void on_served(const struct pl_served *served, void *arg)
 
 static struct pl_config *make_config(const char *get, const char *put)
 {
-	const struct world_file files[] = {{"handlers/get.lua", get}, {"handlers/put.lua", put}};
+	const struct world_file files[] = { { "handlers/get.lua", get }, { "handlers/put.lua", put } };
 	struct pl_config *config = world_config(files, 2);
 	config->http.max_body = 65536;
-	config->http.queue = 4;
+	config->http.max_response = 8 << 20;
+	config->http.max_queued = 4;
 	config->http.receive_timeout_us = 400000;
 	config->http.idle_timeout_us = 800000;
 	return config;
 }
 
-static struct pl_program *make_program(const struct pl_config *config)
+static struct pl_generation *make_program(const struct pl_config *config)
 {
-	struct pl_problems problems = {0};
-	struct pl_program *program = pl_program_new(config, &problems);
-	assert_non_null(program);
-	pl_problems_fini(&problems);
-	return program;
+	struct pl_diagnostics problems = { 0 };
+	struct pl_credentials *credentials = pl_credentials_load(config, &problems);
+	struct pl_generation *generation = pl_generation_new(config, credentials, &problems);
+	assert_non_null(generation);
+	pl_credentials_unref(&credentials);
+	pl_diagnostics_fini(&problems);
+	return generation;
 }
 
 int setup_for(void **state, int connections, int queue, int shared_fd)
@@ -51,19 +55,31 @@ int setup_for(void **state, int connections, int queue, int shared_fd)
 	struct world *w = calloc(1, sizeof(*w));
 	struct pl_error err;
 	w->config = make_config(GET, PUT);
-	w->config->http.queue = queue;
+	w->config->http.max_queued = queue;
 	w->loop = pl_loop_new();
+	w->limits = pl_limits_new();
 	w->store = fake_store_new(w->config);
-	w->program = make_program(w->config);
+	w->generation = make_program(w->config);
 	int fd = pl_bind_listen("127.0.0.1:0", &err);
 	struct sockaddr_in addr;
 	socklen_t len = sizeof(addr);
 	getsockname(fd, (struct sockaddr *)&addr, &len);
 	w->port = ntohs(addr.sin_port);
-	w->listener = pl_listener_new(&(struct pl_listener_options){
-		.loop = w->loop, .fd = fd, .shared_fd = shared_fd, .region = "us", .program = w->program, .store = w->store, .max_connections = connections,
-		.builtin = on_builtin, .served = on_served, .arg = w,
-	}, &err);
+	w->listener = pl_listener_new(
+		&(struct pl_listener_options){
+			.loop = w->loop,
+			.fd = fd,
+			.shared_fd = shared_fd,
+			.region = "us",
+			.generation = w->generation,
+			.store = w->store,
+			.limits = w->limits,
+			.max_connections = connections,
+			.builtin = on_builtin,
+			.served = on_served,
+			.arg = w,
+		},
+		&err);
 	fake_store_put(w->store, 7, "5.00", "3", 1);
 	*state = w;
 	return w->listener ? 0 : -1;
@@ -80,7 +96,8 @@ int teardown(void **state)
 	if (w->store)
 		pl_store_free(&w->store);
 	pl_listener_free(&w->listener);
-	pl_program_unref(&w->program);
+	pl_generation_unref(&w->generation);
+	pl_limits_free(&w->limits);
 	pl_loop_free(&w->loop);
 	pl_config_unref(&w->config);
 	free(w);
@@ -90,19 +107,21 @@ int teardown(void **state)
 void use_program(struct world *w, const char *get, const char *put)
 {
 	struct pl_config *config = make_config(get, put);
-	struct pl_program *program = make_program(config);
-	pl_listener_set_program(w->listener, program);
-	pl_program_unref(&w->program);
-	w->program = program;
+	struct pl_generation *generation = make_program(config);
+	pl_listener_set_generation(w->listener, generation);
+	pl_generation_unref(&w->generation);
+	w->generation = generation;
 	pl_config_unref(&config);
 }
 
 static int turn(void *arg)
 {
 	struct world *w = arg;
-	do
+	do {
 		pl_listener_turn(w->listener);
-	while (pl_listener_pending(w->listener));
+		if (!pl_listener_pending(w->listener))
+			pl_listener_turn_lane(w->listener);
+	} while (pl_listener_pending(w->listener));
 	if (--w->turns <= 0)
 		pl_loop_stop(w->loop);
 	return 1;
@@ -125,7 +144,9 @@ struct pl_listener_stats stats_of(const struct world *w)
 
 int dial(struct world *w)
 {
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+		                    .sin_port = htons((uint16_t)w->port),
+		                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
 		close(fd);

@@ -1,6 +1,6 @@
-// The listener with real sockets, a real Lua state and a store that answers when the test wants it to: requests and connections from their beginning
-// to their end.
-// Threads: one; the test turns the loop by hand.
+// The listener with real sockets, a real Lua state, and a store that answers when the
+// test says so: requests and connections from beginning to end.
+// Threads: one; the test turns the loop.
 #include "lab_listener.h"
 
 #include <arpa/inet.h>
@@ -39,7 +39,7 @@ static void requests_sent_together_are_answered_in_order(void **state)
 	struct world *w = *state;
 	bool closed;
 	int fd = ask(w, READ HEALTH READ "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
-	assert_string_equal(hear(w, fd, &closed), ""); // the second may not overtake the first
+	assert_string_equal(hear(w, fd, &closed), ""); // the second one may not overtake the first
 	fake_store_run(w->store);
 	char *first = strdup(hear(w, fd, &closed));
 	fake_store_run(w->store);
@@ -86,7 +86,7 @@ static void too_many_waiting_requests_are_answered_503(void **state)
 		close(fds[i]);
 }
 
-static void a_handler_goes_on_to_its_end_although_its_client_is_gone(void **state)
+static void a_handler_runs_to_its_end_although_its_client_has_gone(void **state)
 {
 	struct world *w = *state;
 	use_program(w, GET, LOOK_AND_PUT);
@@ -102,7 +102,7 @@ static void a_handler_goes_on_to_its_end_although_its_client_is_gone(void **stat
 	assert_int_equal(stats_of(w).in_flight, 0);
 }
 
-static void a_request_keeps_the_program_that_it_began_with(void **state)
+static void a_request_keeps_the_generation_that_it_began_with(void **state)
 {
 	struct world *w = *state;
 	bool closed;
@@ -118,12 +118,12 @@ static void a_request_keeps_the_program_that_it_began_with(void **state)
 	close(later);
 }
 
-static void a_handler_that_the_store_forgets_is_answered_for(void **state)
+static void a_request_that_the_store_does_not_answer_gets_503_or_504(void **state)
 {
 	struct world *w = *state;
 	use_program(w, GET, LOOK_AND_PUT);
-	for (int i = 0; i < w->program->config->nroutes; i++)
-		w->program->config->routes[i].timeout_us = 1000;
+	for (int i = 0; i < w->generation->config->nroutes; i++)
+		w->generation->config->routes[i].timeout_us = 1000;
 	int read = ask(w, READ), write = ask(w, WRITE("r1", "1"));
 	const char *answer = hear_to_end(w, write, 5000000);
 	assert_non_null(answer);
@@ -133,7 +133,7 @@ static void a_handler_that_the_store_forgets_is_answered_for(void **state)
 	assert_non_null(answer);
 	assert_int_equal(strncmp(answer, "HTTP/1.1 503 ", 13), 0);
 	assert_int_equal(stats_of(w).overdue, 2);
-	for (int i = 0; i < 4; i++) { // it goes on all the same, unheard
+	for (int i = 0; i < 4; i++) { // the handler continues without a client
 		fake_store_run(w->store);
 		step(w);
 	}
@@ -143,10 +143,12 @@ static void a_handler_that_the_store_forgets_is_answered_for(void **state)
 	close(write);
 }
 
-static void a_request_that_does_not_come_whole_is_answered_408(void **state)
+static void an_incomplete_request_is_answered_408(void **state)
 {
 	struct world *w = *state;
-	int fd = ask(w, "PUT /us/properties/7 HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\nContent-Length: 50\r\n\r\n{");
+	int fd = ask(
+		w,
+		"PUT /us/properties/7 HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\nContent-Length: 50\r\n\r\n{");
 	const char *answer = hear_to_end(w, fd, 2000000);
 	assert_non_null(answer);
 	assert_int_equal(strncmp(answer, "HTTP/1.1 408 ", 13), 0);
@@ -155,7 +157,7 @@ static void a_request_that_does_not_come_whole_is_answered_408(void **state)
 	close(fd);
 }
 
-static void what_says_nothing_is_closed_in_silence(void **state)
+static void a_silent_connection_is_closed_without_an_answer(void **state)
 {
 	struct world *w = *state;
 	int silent = dial(w), half = ask(w, "GET /health HT"), idle = ask(w, HEALTH);
@@ -169,22 +171,51 @@ static void what_says_nothing_is_closed_in_silence(void **state)
 	close(idle);
 }
 
-static void room_is_made_by_closing_the_oldest_that_waits_for_nothing(void **state)
+static void of_idle_connections_those_that_have_served_least_are_closed_first(void **state)
 {
 	struct world *w = *state;
 	bool closed;
-	w->config->http.receive_timeout_us = w->config->http.idle_timeout_us = 60000000; // nothing of this is for the clock
+	w->config->http.receive_timeout_us = w->config->http.idle_timeout_us =
+		60000000; // no timeout may interfere
+	int honest = ask(w, HEALTH), others[7];
+	hear(w, honest, &closed);
+	say(w, honest, HEALTH);
+	hear(w, honest, &closed);
+	for (int i = 0; i < 7; i++) {
+		others[i] = ask(w, HEALTH);
+		hear(w, others[i], &closed);
+	}
+	int next = ask(w, HEALTH); // the ninth
+	assert_non_null(hear_to_end(w, others[0], 1000000));
+	assert_int_equal(stats_of(w).evicted, 1);
+	say(w, honest, HEALTH);
+	assert_int_equal(strncmp(hear(w, honest, &closed), "HTTP/1.1 200 ", 13), 0);
+	assert_false(closed);
+	close(honest);
+	close(next);
+	for (int i = 0; i < 7; i++)
+		close(others[i]);
+}
+
+static void the_slowest_connection_is_closed_before_idle_ones(void **state)
+{
+	struct world *w = *state;
+	bool closed;
+	w->config->http.receive_timeout_us = w->config->http.idle_timeout_us =
+		60000000; // no timeout may interfere
 	int working = ask(w, READ), idle = ask(w, HEALTH), half[6];
 	hear(w, idle, &closed);
 	for (int i = 0; i < 6; i++)
 		half[i] = ask(w, "GET / HTTP/1.1\r\nX");
-	int next = ask(w, "G"); // the ninth. Who says nothing at all is not let in yet
-	assert_non_null(hear_to_end(w, idle, 1000000));
+	int next = ask(w, "G"); // the ninth; a silent connection is not accepted yet
+	assert_non_null(hear_to_end(w, half[0], 1000000));
 	int after = ask(w, "G");
-	assert_non_null(hear_to_end(w, half[0], 100000));
-	hear(w, half[1], &closed);
+	assert_non_null(hear_to_end(w, half[1], 100000));
+	hear(w, half[2], &closed);
 	assert_false(closed);
 	assert_int_equal(stats_of(w).evicted, 2);
+	say(w, idle, HEALTH);
+	assert_int_equal(strncmp(hear(w, idle, &closed), "HTTP/1.1 200 ", 13), 0);
 	fake_store_run(w->store);
 	assert_int_equal(strncmp(hear(w, working, &closed), "HTTP/1.1 200 ", 13), 0);
 	close(working);
@@ -195,16 +226,34 @@ static void room_is_made_by_closing_the_oldest_that_waits_for_nothing(void **sta
 		close(half[i]);
 }
 
-static void after_quiesce_nobody_new_is_let_in_and_everybody_is_answered(void **state)
+static void the_longest_idle_connection_is_closed_if_none_is_slow(void **state)
+{
+	struct world *w = *state;
+	bool closed;
+	int idle[9];
+	w->config->http.receive_timeout_us = w->config->http.idle_timeout_us = 60000000;
+	for (int i = 0; i < 9; i++) {
+		idle[i] = ask(w, HEALTH);
+		hear(w, idle[i], &closed);
+		assert_false(closed);
+	}
+	assert_non_null(hear_to_end(w, idle[0], 1000000));
+	hear(w, idle[1], &closed);
+	assert_false(closed);
+	for (int i = 0; i < 9; i++)
+		close(idle[i]);
+}
+
+static void after_quiesce_no_connection_is_accepted_and_all_are_answered(void **state)
 {
 	struct world *w = *state;
 	w->config->http.receive_timeout_us = w->config->http.idle_timeout_us = 60000000;
 	int waiting = ask(w, READ), idle = ask(w, HEALTH), kept = ask(w, HEALTH);
-	int silent = ask(w, "G"); // let in, but no request
+	int silent = ask(w, "G"); // accepted, but without a request
 	bool closed;
 	hear(w, idle, &closed);
 	pl_listener_quiesce(w->listener);
-	say(w, idle, HEALTH); // it was on its way
+	say(w, idle, HEALTH); // it was in transit
 	const char *answer = hear_to_end(w, idle, 2000000);
 	assert_non_null(strstr(answer, "\r\nConnection: close\r\n"));
 	fake_store_run(w->store);
@@ -221,11 +270,13 @@ static void after_quiesce_nobody_new_is_let_in_and_everybody_is_answered(void **
 	close(silent);
 }
 
-// The kernel has let them in before the door was closed: they are served.
-static void who_was_let_in_before_the_end_is_answered(void **state)
+// The kernel accepted them before the listening socket was closed: they are served.
+static void connections_accepted_before_the_end_are_answered(void **state)
 {
 	struct world *w = *state;
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+		                    .sin_port = htons((uint16_t)w->port),
+		                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fds[40];
 	w->config->http.receive_timeout_us = 60000000;
 	for (int i = 0; i < 40; i++) {
@@ -245,11 +296,13 @@ static void who_was_let_in_before_the_end_is_answered(void **state)
 		close(fds[i]);
 }
 
-// Who begins to connect afterwards is neither let in nor cut off: the first packet is not answered.
-static void who_comes_after_the_end_is_not_answered(void **state)
+// Later connections are neither accepted nor reset: their first packet is not answered.
+static void connections_made_after_the_end_are_not_answered(void **state)
 {
 	struct world *w = *state;
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+		                    .sin_port = htons((uint16_t)w->port),
+		                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), so_error = 0;
 	socklen_t len = sizeof(so_error);
 	pl_listener_quiesce(w->listener);
@@ -264,7 +317,7 @@ static void who_comes_after_the_end_is_not_answered(void **state)
 	close(fd);
 }
 
-static void who_still_waits_at_the_end_is_answered_503_or_504(void **state)
+static void requests_still_waiting_at_the_end_are_answered_503_or_504(void **state)
 {
 	struct world *w = *state;
 	int read = ask(w, READ), write = ask(w, WRITE("r1", "1"));
@@ -278,7 +331,7 @@ static void who_still_waits_at_the_end_is_answered_503_or_504(void **state)
 	close(write);
 }
 
-static void ids_are_sent_back_or_made_up(void **state)
+static void ids_are_sent_back_or_generated(void **state)
 {
 	struct world *w = *state;
 	bool closed;
@@ -303,7 +356,8 @@ static void not_modified_is_304_without_a_body(void **state)
 	char etag[64], request[256];
 	const char *answer = hear(w, fd, &closed);
 	assert_int_equal(sscanf(strstr(answer, "\r\nETag: "), "\r\nETag: %63[^\r]", etag), 1);
-	snprintf(request, sizeof(request), "GET /us/properties/7 HTTP/1.1\r\nHost: x\r\nIf-None-Match: \"a\", W/%s\r\n\r\n", etag);
+	snprintf(request, sizeof(request),
+	         "GET /us/properties/7 HTTP/1.1\r\nHost: x\r\nIf-None-Match: \"a\", W/%s\r\n\r\n", etag);
 	say(w, fd, request);
 	fake_store_run(w->store);
 	answer = hear(w, fd, &closed);
@@ -312,28 +366,45 @@ static void not_modified_is_304_without_a_body(void **state)
 	assert_null(strstr(answer, "\"id\""));
 	say(w, fd, READ);
 	fake_store_run(w->store);
-	assert_int_equal(strncmp(hear(w, fd, &closed), "HTTP/1.1 200 ", 13), 0); // the connection is in step
+	assert_int_equal(strncmp(hear(w, fd, &closed), "HTTP/1.1 200 ", 13),
+	                 0); // the connection is still in sync
 	close(fd);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_request_waits_for_the_store_and_is_then_answered, setup, teardown),
-		cmocka_unit_test_setup_teardown(requests_sent_together_are_answered_in_order, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_hangs_up_meanwhile_does_no_harm, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_request_waits_for_the_store_and_is_then_answered, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(requests_sent_together_are_answered_in_order, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_hangs_up_meanwhile_does_no_harm, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(too_many_waiting_requests_are_answered_503, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_handler_goes_on_to_its_end_although_its_client_is_gone, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_request_keeps_the_program_that_it_began_with, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_handler_that_the_store_forgets_is_answered_for, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_request_that_does_not_come_whole_is_answered_408, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_says_nothing_is_closed_in_silence, setup, teardown),
-		cmocka_unit_test_setup_teardown(room_is_made_by_closing_the_oldest_that_waits_for_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(after_quiesce_nobody_new_is_let_in_and_everybody_is_answered, setup, teardown),
-		cmocka_unit_test_setup_teardown(who_was_let_in_before_the_end_is_answered, setup, teardown),
-		cmocka_unit_test_setup_teardown(who_comes_after_the_end_is_not_answered, setup, teardown),
-		cmocka_unit_test_setup_teardown(who_still_waits_at_the_end_is_answered_503_or_504, setup, teardown),
-		cmocka_unit_test_setup_teardown(ids_are_sent_back_or_made_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_handler_runs_to_its_end_although_its_client_has_gone, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_request_keeps_the_generation_that_it_began_with, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_request_that_the_store_does_not_answer_gets_503_or_504,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(an_incomplete_request_is_answered_408, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_silent_connection_is_closed_without_an_answer, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(
+			of_idle_connections_those_that_have_served_least_are_closed_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_slowest_connection_is_closed_before_idle_ones, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(the_longest_idle_connection_is_closed_if_none_is_slow, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(after_quiesce_no_connection_is_accepted_and_all_are_answered,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(connections_accepted_before_the_end_are_answered, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(connections_made_after_the_end_are_not_answered, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(requests_still_waiting_at_the_end_are_answered_503_or_504,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(ids_are_sent_back_or_generated, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_modified_is_304_without_a_body, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

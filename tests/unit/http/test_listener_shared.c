@@ -1,5 +1,6 @@
-// A listener that takes connections from a socket of the file system, too, as each worker of a daemon does for an NGINX beside it.
-// Threads: one; the test turns the loop by hand.
+// A listener that also accepts connections from a UNIX socket, as each worker does for
+// an NGINX on the same machine.
+// Threads: one; the test turns the loop.
 #include "lab_listener.h"
 
 #include <fcntl.h>
@@ -34,7 +35,7 @@ static int teardown_shared(void **state)
 	return teardown(state);
 }
 
-// Connects without turning the loop; -1 if nobody is found.
+// Connects without turning the loop; -1 if nobody listens.
 static int knock(void)
 {
 	struct sockaddr_un addr;
@@ -49,7 +50,7 @@ static int knock(void)
 	return fd;
 }
 
-static void who_comes_by_the_file_is_answered_again_and_again(void **state)
+static void connections_to_the_unix_socket_are_answered_again_and_again(void **state)
 {
 	struct world *w = *state;
 	bool closed;
@@ -69,7 +70,7 @@ static void who_comes_by_the_file_is_answered_again_and_again(void **state)
 	assert_int_equal(stats_of(w).connections, 0);
 }
 
-static void who_comes_by_the_port_is_answered_as_well(void **state)
+static void connections_to_the_port_are_answered_as_well(void **state)
 {
 	struct world *w = *state;
 	bool closed;
@@ -78,7 +79,7 @@ static void who_comes_by_the_port_is_answered_as_well(void **state)
 	close(fd);
 }
 
-static void room_is_made_for_who_comes_by_the_file(void **state)
+static void room_is_made_for_connections_to_the_unix_socket(void **state)
 {
 	struct world *w = *state;
 	bool closed;
@@ -96,19 +97,19 @@ static void room_is_made_for_who_comes_by_the_file(void **state)
 		close(fds[i]);
 }
 
-// The loop sleeps meanwhile: it does not ask again and again.
-static void who_comes_while_descriptors_are_short_is_answered_when_there_are_some(void **state)
+// Meanwhile the loop sleeps and does not poll.
+static void connections_that_find_no_free_descriptor_are_answered_when_there_are_some(void **state)
 {
 	struct world *w = *state;
 	bool closed;
 	struct rlimit limit, none;
 	int fd = knock();
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	none = (struct rlimit){.rlim_cur = (rlim_t)fd + 1, .rlim_max = limit.rlim_max};
+	none = (struct rlimit){ .rlim_cur = (rlim_t)fd + 1, .rlim_max = limit.rlim_max };
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	assert_int_equal(send(fd, HEALTH, strlen(HEALTH), MSG_NOSIGNAL), strlen(HEALTH));
 	int64_t began_us = pl_mono_us();
-	for (int i = 0; i < 20; i++) // each is three turns, of a millisecond where nothing happens
+	for (int i = 0; i < 20; i++) // each step takes three turns, of a millisecond each if nothing happens
 		step(w);
 	int64_t took_us = pl_mono_us() - began_us;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -120,7 +121,7 @@ static void who_comes_while_descriptors_are_short_is_answered_when_there_are_som
 	close(fd);
 }
 
-static void who_had_connected_before_the_end_is_answered_and_nobody_comes_after(void **state)
+static void connections_made_before_the_end_are_answered_and_none_is_accepted_after_it(void **state)
 {
 	struct world *w = *state;
 	int fds[5];
@@ -142,8 +143,9 @@ static void who_had_connected_before_the_end_is_answered_and_nobody_comes_after(
 	assert_true(pl_listener_drained(w->listener));
 }
 
-// Also where the listener ends without having been told to before, and with nobody else to take them.
-static void who_waits_at_the_door_when_a_listener_ends_is_answered(void **state)
+// They are answered even if the listener ends without draining, since nobody else could
+// accept them.
+static void connections_in_the_backlog_are_answered_when_a_listener_ends(void **state)
 {
 	struct world *w = *state;
 	char text[1024] = "";
@@ -159,7 +161,7 @@ static void another_process_s_file_is_not_removed(void **state)
 {
 	struct stat there;
 	assert_int_equal(unlink(path), 0);
-	int fd = open(path, O_CREAT | O_WRONLY, 0600); // who has put it there meanwhile
+	int fd = open(path, O_CREAT | O_WRONLY, 0600); // somebody created it in the meantime
 	pl_sockfile_hide(sockfile);
 	assert_int_equal(stat(path, &there), 0);
 	close(fd);
@@ -169,13 +171,22 @@ static void another_process_s_file_is_not_removed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(who_comes_by_the_file_is_answered_again_and_again, setup_shared, teardown_shared),
-		cmocka_unit_test_setup_teardown(who_comes_by_the_port_is_answered_as_well, setup_shared, teardown_shared),
-		cmocka_unit_test_setup_teardown(room_is_made_for_who_comes_by_the_file, setup_shared, teardown_shared),
-		cmocka_unit_test_setup_teardown(who_comes_while_descriptors_are_short_is_answered_when_there_are_some, setup_shared, teardown_shared),
-		cmocka_unit_test_setup_teardown(who_had_connected_before_the_end_is_answered_and_nobody_comes_after, setup_shared, teardown_shared),
-		cmocka_unit_test_setup_teardown(who_waits_at_the_door_when_a_listener_ends_is_answered, setup_shared, teardown_shared),
-		cmocka_unit_test_setup_teardown(another_process_s_file_is_not_removed, setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(connections_to_the_unix_socket_are_answered_again_and_again,
+		                                setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(connections_to_the_port_are_answered_as_well, setup_shared,
+		                                teardown_shared),
+		cmocka_unit_test_setup_teardown(room_is_made_for_connections_to_the_unix_socket, setup_shared,
+		                                teardown_shared),
+		cmocka_unit_test_setup_teardown(
+			connections_that_find_no_free_descriptor_are_answered_when_there_are_some,
+			setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(
+			connections_made_before_the_end_are_answered_and_none_is_accepted_after_it,
+			setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(connections_in_the_backlog_are_answered_when_a_listener_ends,
+		                                setup_shared, teardown_shared),
+		cmocka_unit_test_setup_teardown(another_process_s_file_is_not_removed, setup_shared,
+		                                teardown_shared),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-// A request's target: taken apart, decoded, refused. Threads: one.
+// A request's target: split, decoded, refused. Threads: one.
 #include "http/target.h"
 
 #include <setjmp.h>
@@ -55,7 +55,7 @@ static void the_root_has_one_empty_segment_and_a_last_slash_makes_one_more(void 
 	assert_int_equal(f->target.nsegments, 2);
 }
 
-static void a_plus_is_a_blank_in_a_query_and_itself_in_a_path(void **state)
+static void a_plus_is_a_space_in_a_query_and_itself_in_a_path(void **state)
 {
 	struct fixture *f = *state;
 	assert_int_equal(parse(f, "/a+b?c+d=e+f%2B&&g&h="), 0);
@@ -76,15 +76,51 @@ static void an_absolute_target_begins_at_its_path(void **state)
 	assert_int_equal(f->target.nsegments, 2);
 	assert_string_equal(f->target.segments[1], "health");
 	assert_string_equal(f->target.query->name, "x");
-	assert_int_equal(parse(f, "http://example.org"), 400);
+	assert_int_equal(parse(f, "http://example.org"), 0);
+	assert_int_equal(f->target.nsegments, 1);
+	assert_string_equal(f->target.segments[0], "");
 	assert_int_equal(parse(f, "ftp://example.org/us"), 400);
 }
 
-static void what_could_be_read_differently_is_refused(void **state)
+static void a_path_in_the_query_of_an_absolute_target_is_not_its_path(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const bad[] = {"/a%00b", "/a%0d%0aX:y", "/a%0A", "/a%1f", "/a%7F", "/a%", "/a%4", "/a%4x", "/a%zz", "/%ff", "/%c0%80",
-	                                  "/a b", "/a\tb", "/a#b", "/\xc3\xa9", "a", "", "*x", "/?a%00=1", "/?a=%0d", "/?%", "/a%\x01", "/%ed%a0%80"};
+	assert_int_equal(parse(f, "http://evil?x=/us/properties/7"), 0);
+	assert_int_equal(f->target.nsegments, 1);
+	assert_string_equal(f->target.segments[0], "");
+	assert_string_equal(f->target.query->value, "/us/properties/7");
+}
+
+static void a_target_with_an_invalid_host_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const bad[] = { "http:///us",    "http://?/us", "http://a@b/us", "http://a:b@c/us",
+		                           "http://:80/us", "http:/us",    "http:us",       "https://",
+		                           "http://a\\/us", "a:443",       "http://\"/us" };
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(parse(f, bad[i]), 400);
+	assert_int_equal(parse(f, "http://[::1]:80/us"), 0);
+}
+
+static void empty_parameters_count(void **state)
+{
+	struct fixture *f = *state;
+	char target[128] = "/?";
+	memset(target + 2, '&', PL_QUERY_MAX);
+	assert_int_equal(parse(f, target), 0);
+	assert_null(f->target.query);
+	memset(target + 2, '&', PL_QUERY_MAX + 1);
+	assert_int_equal(parse(f, target), 400);
+}
+
+static void ambiguous_targets_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const bad[] = {
+		"/a%00b", "/a%0d%0aX:y", "/a%0A",    "/a%1f",   "/a%7F", "/a%",     "/a%4",      "/a%4x",
+		"/a%zz",  "/%ff",        "/%c0%80",  "/a b",    "/a\tb", "/a#b",    "/\xc3\xa9", "a",
+		"",       "*x",          "/?a%00=1", "/?a=%0d", "/?%",   "/a%\x01", "/%ed%a0%80"
+	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		assert_int_equal(parse(f, bad[i]), 400);
 		assert_non_null(f->why);
@@ -129,10 +165,16 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_path_is_split_before_it_is_decoded, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_root_has_one_empty_segment_and_a_last_slash_makes_one_more, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_plus_is_a_blank_in_a_query_and_itself_in_a_path, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			the_root_has_one_empty_segment_and_a_last_slash_makes_one_more, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_plus_is_a_space_in_a_query_and_itself_in_a_path, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(an_absolute_target_begins_at_its_path, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_could_be_read_differently_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_path_in_the_query_of_an_absolute_target_is_not_its_path,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(a_target_with_an_invalid_host_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(empty_parameters_count, setup, teardown),
+		cmocka_unit_test_setup_teardown(ambiguous_targets_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(encoded_characters_of_other_languages_pass, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_asterisk_is_only_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(lengths_are_bounded, setup, teardown),

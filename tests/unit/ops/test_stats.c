@@ -1,4 +1,5 @@
-// Counters of several threads and their sum as text. Threads: one writes each block; the last test has two.
+// Counters of several threads and their sum as text. Threads: one writes each block; the
+// last test has two.
 #include "ops/stats.h"
 
 #include <pthread.h>
@@ -10,6 +11,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "base/clock.h"
 
 static int setup(void **state)
 {
@@ -24,15 +27,16 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void served(struct pl_stats_block *block, const char *method, const char *path, int status, int64_t took_us)
+static void served(struct pl_stats_block *block, const char *method, const char *path, int status,
+                   int64_t took_us)
 {
-	pl_stats_served(block, &(struct pl_served){method, path, status, took_us});
+	pl_stats_served(block, &(struct pl_served){ method, path, status, took_us });
 }
 
 // The value of the line that begins with `sample` and a blank; -1 if there is none.
 static double value(const struct pl_stats *stats, const char *sample)
 {
-	struct pl_buf buf = {0};
+	struct pl_buf buf = { 0 };
 	double found = -1;
 	size_t len = strlen(sample);
 	pl_stats_print(&buf, stats);
@@ -55,7 +59,8 @@ static void answers_of_all_threads_are_added_up(void **state)
 	served(b, "PUT", "/:region/properties/:id", 200, 700);
 	assert_true(value(stats, "plist_http_requests_total" R ",status=\"200\"}") == 2);
 	assert_true(value(stats, "plist_http_requests_total" R ",status=\"404\"}") == 1);
-	assert_true(value(stats, "plist_http_requests_total{method=\"PUT\",route=\"/:region/properties/:id\",status=\"200\"}") == 1);
+	assert_true(value(stats, "plist_http_requests_total{method=\"PUT\",route=\"/:region/properties/"
+	                         ":id\",status=\"200\"}") == 1);
 }
 
 static void buckets_count_all_that_is_shorter(void **state)
@@ -96,10 +101,11 @@ static void labels_are_escaped(void **state)
 	struct pl_stats *stats = *state;
 	struct pl_stats_block *block = pl_stats_block_new(stats);
 	served(block, "GET", "/a\"b\\c", 200, 1);
-	assert_true(value(stats, "plist_http_requests_total{method=\"GET\",route=\"/a\\\"b\\\\c\",status=\"200\"}") == 1);
+	assert_true(value(stats, "plist_http_requests_total{method=\"GET\",route=\"/"
+	                         "a\\\"b\\\\c\",status=\"200\"}") == 1);
 }
 
-static void routes_beyond_the_room_for_them_are_counted_together(void **state)
+static void routes_that_do_not_fit_are_counted_together(void **state)
 {
 	struct pl_stats *stats = *state;
 	struct pl_stats_block *block = pl_stats_block_new(stats);
@@ -108,11 +114,13 @@ static void routes_beyond_the_room_for_them_are_counted_together(void **state)
 		snprintf(path, sizeof(path), "/%d", i);
 		served(block, "GET", path, 200, 1);
 	}
-	assert_true(value(stats, "plist_http_requests_total{method=\"GET\",route=\"/254\",status=\"200\"}") == 1);
-	assert_true(value(stats, "plist_http_requests_total{method=\"other\",route=\"other\",status=\"200\"}") == 45);
+	assert_true(value(stats, "plist_http_requests_total{method=\"GET\",route=\"/254\",status=\"200\"}") ==
+	            1);
+	assert_true(value(stats, "plist_http_requests_total{method=\"other\",route=\"other\",status="
+	                         "\"200\"}") == 45);
 }
 
-static void statuses_beyond_the_room_for_them_lose_no_count(void **state)
+static void statuses_that_do_not_fit_are_still_counted(void **state)
 {
 	struct pl_stats *stats = *state;
 	struct pl_stats_block *block = pl_stats_block_new(stats);
@@ -129,7 +137,7 @@ static void *count_many(void *arg)
 	return NULL;
 }
 
-static void a_scrape_while_others_count_sees_whole_numbers(void **state)
+static void a_scrape_while_threads_count_sees_no_torn_numbers(void **state)
 {
 	struct pl_stats *stats = *state;
 	pthread_t threads[2];
@@ -146,15 +154,32 @@ static void a_scrape_while_others_count_sees_whole_numbers(void **state)
 	assert_true(value(stats, "plist_http_request_duration_seconds_count" R "}") == 20000);
 }
 
-static void samples_are_what_was_put_last(void **state)
+static void a_sample_is_the_last_one_that_was_stored(void **state)
 {
 	struct pl_stats *stats = *state;
 	struct pl_stats_block *block = pl_stats_block_new(stats);
-	struct pl_stats_sample sample = {.store_ready = true, .lua_memory = 5}, seen;
+	struct pl_stats_sample sample = { .store_ready = true, .lua_memory = 5 }, seen;
 	pl_stats_sample(block, &sample);
 	assert_int_equal(pl_stats_blocks(stats), 1);
 	pl_stats_get_sample(stats, 0, &seen);
 	assert_true(seen.store_ready && seen.lua_memory == 5);
+}
+
+static void the_age_is_that_of_the_thread_that_has_been_silent_longest(void **state)
+{
+	struct pl_stats *stats = *state;
+	struct pl_stats_sample sample = { 0 };
+	assert_int_equal(pl_stats_age_us(stats), 0);
+	struct pl_stats_block *silent = pl_stats_block_new(stats), *busy = pl_stats_block_new(stats);
+	assert_int_equal(pl_stats_age_us(stats), 0); // they have only started
+	pl_stats_sample(silent, &sample);
+	for (int64_t since = pl_mono_us(); pl_mono_us() - since < 2000;)
+		pl_stats_sample(busy, &sample);
+	assert_true(pl_stats_age_us(stats) >= 2000);
+	int64_t before = pl_mono_us();
+	pl_stats_sample(silent, &sample);
+	pl_stats_sample(busy, &sample);
+	assert_true(pl_stats_age_us(stats) <= pl_mono_us() - before);
 }
 
 int main(void)
@@ -164,10 +189,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(buckets_count_all_that_is_shorter, setup, teardown),
 		cmocka_unit_test_setup_teardown(batches_are_counted_by_their_size, setup, teardown),
 		cmocka_unit_test_setup_teardown(labels_are_escaped, setup, teardown),
-		cmocka_unit_test_setup_teardown(routes_beyond_the_room_for_them_are_counted_together, setup, teardown),
-		cmocka_unit_test_setup_teardown(statuses_beyond_the_room_for_them_lose_no_count, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_scrape_while_others_count_sees_whole_numbers, setup, teardown),
-		cmocka_unit_test_setup_teardown(samples_are_what_was_put_last, setup, teardown),
+		cmocka_unit_test_setup_teardown(routes_that_do_not_fit_are_counted_together, setup, teardown),
+		cmocka_unit_test_setup_teardown(statuses_that_do_not_fit_are_still_counted, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_scrape_while_threads_count_sees_no_torn_numbers, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_sample_is_the_last_one_that_was_stored, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_age_is_that_of_the_thread_that_has_been_silent_longest,
+		                                setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

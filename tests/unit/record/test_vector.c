@@ -1,4 +1,4 @@
-// record/vector: order, joins, texts, entity tags; what is not ours is refused.
+// record/vector: order, joins, text formats, entity tags; foreign formats are refused.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "base/backoff.h"
+#include "base/random.h"
 #include "record/vector.h"
 
 static struct pl_vector vector(const char *text)
@@ -29,7 +29,7 @@ static void prints_as(const struct pl_vector *v, const char *text)
 	pl_buf_fini(&buf);
 }
 
-static void is_sorted_however_it_comes(void **state)
+static void is_sorted_whatever_the_order_of_the_input(void **state)
 {
 	struct pl_vector v = vector(" { \"us\" : 2 ,\n\"ap\":3, \"eu\":1 } ");
 
@@ -43,19 +43,36 @@ static void is_sorted_however_it_comes(void **state)
 	prints_as(&v, "{\"ap\":3,\"us\":2,\"x-1\":2147483647}");
 	v = vector("{}");
 	prints_as(&v, "{}");
-	v = vector("{\"us\":0}"); // absent counts 0
+	v = vector("{\"us\":0}"); // a missing region counts as 0
 	assert_int_equal(v.n, 0);
 }
 
-static void refuses_what_is_no_vector(void **state)
+static void refuses_text_that_is_not_a_vector(void **state)
 {
-	static const char *const bad[] = { "", "{", "{}x", "[]", "{\"us\"}", "{\"us\":}", "{\"us\":-1}", "{\"us\":1.0}", "{\"us\":01}", "{\"us\":2147483648}",
-	                                   "{\"US\":1}", "{\"1us\":1}", "{\"\":1}", "{\"us\":1,}", "{\"us\":1 \"eu\":1}", "{\"us\":1,\"us\":2}", "{'us':1}",
-	                                   "{\"u\\u0073\":1}", "{\"us\":\"1\"}", "{\"aaaaaaaaaabbbbbbbbbbccccccccccddd\":1}" };
+	static const char *const bad[] = { "",
+		                           "{",
+		                           "{}x",
+		                           "[]",
+		                           "{\"us\"}",
+		                           "{\"us\":}",
+		                           "{\"us\":-1}",
+		                           "{\"us\":1.0}",
+		                           "{\"us\":01}",
+		                           "{\"us\":2147483648}",
+		                           "{\"US\":1}",
+		                           "{\"1us\":1}",
+		                           "{\"\":1}",
+		                           "{\"us\":1,}",
+		                           "{\"us\":1 \"eu\":1}",
+		                           "{\"us\":1,\"us\":2}",
+		                           "{'us':1}",
+		                           "{\"u\\u0073\":1}",
+		                           "{\"us\":\"1\"}",
+		                           "{\"aaaaaaaaaabbbbbbbbbbccccccccccddd\":1}" };
 	struct pl_vector v;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (pl_vector_parse(&v, bad[i], strlen(bad[i])) == 0)
 			fail_msg("taken: %s", bad[i]);
 	v = vector("{\"us\":1}");
@@ -69,20 +86,21 @@ static void has_room_for_all_regions_and_no_more(void **state)
 	char name[8];
 
 	(void)state;
-	for (int i = 0; i < PL_REGIONS_MAX; i++) {
-		snprintf(name, sizeof name, "r%d", 10 + i);
+	for (int i = 0; i < PL_VECTOR_MAX; i++) {
+		snprintf(name, sizeof(name), "r%d", 10 + i);
 		assert_int_equal(pl_vector_set(&v, name, 1), 0);
 	}
 	assert_int_equal(pl_vector_set(&v, "zz", 1), -1);
 	pl_vector_set(&more, "zz", 1);
 	assert_int_equal(pl_vector_join(&v, &more), -1);
 	assert_int_equal(pl_vector_join(&v, &v), 0);
-	assert_int_equal(v.n, PL_REGIONS_MAX);
+	assert_int_equal(v.n, PL_VECTOR_MAX);
 }
 
 static void covers_and_compares(void **state)
 {
-	struct pl_vector a = vector("{\"eu\":1,\"us\":2}"), b = vector("{\"ap\":1,\"eu\":1,\"us\":3}"), c = vector("{\"eu\":2}");
+	struct pl_vector a = vector("{\"eu\":1,\"us\":2}"), b = vector("{\"ap\":1,\"eu\":1,\"us\":3}"),
+			 c = vector("{\"eu\":2}");
 	struct pl_dot dot = { "us", 2 };
 
 	(void)state;
@@ -102,14 +120,16 @@ static void covers_and_compares(void **state)
 
 static void random_vector(struct pl_vector *v)
 {
-	memset(v, 0, sizeof *v);
+	memset(v, 0, sizeof(*v));
 	for (int i = 0; i < 5; i++)
-		if (pl_rand_below(2))
-			pl_vector_set(v, (const char *[]){ "ap", "eu", "sa", "us", "za" }[i], 1 + (int32_t)pl_rand_below(3));
+		if (pl_random_below(2))
+			pl_vector_set(v, (const char *[]){ "ap", "eu", "sa", "us", "za" }[i],
+			              1 + (int32_t)pl_random_below(3));
 }
 
-// Element by element, with no walking along two lists: the plainest words for the same thing.
-static void joins_and_compares_as_maps_do(void **state)
+// Joins element by element instead of merging two lists: the simplest implementation of
+// the same function.
+static void joins_and_compares_like_maps(void **state)
 {
 	static const char *const names[] = { "ap", "eu", "sa", "us", "za" };
 
@@ -141,14 +161,15 @@ static void etag_round_trip(void **state)
 	struct pl_vector v = { 0 }, back;
 
 	(void)state;
-	for (int i = 0; i < PL_REGIONS_MAX; i++) {
+	for (int i = 0; i < PL_VECTOR_MAX; i++) {
 		char name[PL_REGION_MAX + 1];
 
-		memset(name, 'a' + i, PL_REGION_MAX);
+		memset(name, 'a' + i / 8, PL_REGION_MAX);
+		name[PL_REGION_MAX - 1] = (char)('a' + i % 8);
 		name[PL_REGION_MAX] = '\0';
 		assert_int_equal(pl_vector_set(&v, name, INT32_MAX), 0);
 	}
-	pl_vector_etag(&v, text); // the longest there is fits
+	pl_vector_etag(&v, text); // the longest possible one fits
 	assert_true(strlen(text) < PL_ETAG_MAX);
 	assert_int_equal(pl_vector_parse_etag(&back, text, strlen(text)), 0);
 	assert_true(pl_vector_equal(&v, &back));
@@ -158,12 +179,27 @@ static void etag_round_trip(void **state)
 
 static void refuses_foreign_etags(void **state)
 {
-	static const char *const bad[] = { "", "\"\"", "us:1", "\"us:1", "W/\"us:1\"", "\"us:1\" ", "\"us:1\",\"us:2\"", "\"us:0\"", "\"us:01\"", "\"us:1+eu:1\"",
-	                                   "\"us:1+us:1\"", "\"us\"", "\"us:\"", "\"us:1+\"", "\"us:99999999999\"", "\"5d41402abc4b\"", "*" };
+	static const char *const bad[] = { "",
+		                           "\"\"",
+		                           "us:1",
+		                           "\"us:1",
+		                           "W/\"us:1\"",
+		                           "\"us:1\" ",
+		                           "\"us:1\",\"us:2\"",
+		                           "\"us:0\"",
+		                           "\"us:01\"",
+		                           "\"us:1+eu:1\"",
+		                           "\"us:1+us:1\"",
+		                           "\"us\"",
+		                           "\"us:\"",
+		                           "\"us:1+\"",
+		                           "\"us:99999999999\"",
+		                           "\"5d41402abc4b\"",
+		                           "*" };
 	struct pl_vector v;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (pl_vector_parse_etag(&v, bad[i], strlen(bad[i])) == 0)
 			fail_msg("taken: %s", bad[i]);
 }
@@ -171,11 +207,11 @@ static void refuses_foreign_etags(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(is_sorted_however_it_comes),
-		cmocka_unit_test(refuses_what_is_no_vector),
+		cmocka_unit_test(is_sorted_whatever_the_order_of_the_input),
+		cmocka_unit_test(refuses_text_that_is_not_a_vector),
 		cmocka_unit_test(has_room_for_all_regions_and_no_more),
 		cmocka_unit_test(covers_and_compares),
-		cmocka_unit_test(joins_and_compares_as_maps_do),
+		cmocka_unit_test(joins_and_compares_like_maps),
 		cmocka_unit_test(etag_round_trip),
 		cmocka_unit_test(refuses_foreign_etags),
 	};

@@ -1,5 +1,6 @@
-// The relay against a real PostgreSQL and the embedded broker, which is made to fail in all the ways that it can.
-#include "lab.h"
+// The relay on a real PostgreSQL and the embedded broker, which is made to fail in
+// every possible way.
+#include "../apply/lab.h"
 
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
@@ -8,14 +9,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "replicate/embedded.h"
-#include "replicate/relay.h"
+#include "kafka/dev_broker.h"
+#include "relay/relay.h"
 
-#define PRODUCE 0 // the protocol's number for it
-#define KEYS 100  // above every record id here
+#define PRODUCE 0   // its number in the protocol
+#define KEYS    100 // above all record ids used here
 
 static struct lab lab;
-static struct pl_embedded *broker;
+static struct pl_dev_broker *broker;
 static struct pl_relay *relay;
 static int64_t seen_from[8];
 
@@ -24,26 +25,33 @@ static int start(void **state)
 	static const char *const topics[] = { "property-updates", "plist-heartbeats", NULL };
 	struct pl_error err = { 0 };
 
-	broker = pl_embedded_start(&(struct pl_embedded_options){ .partitions = 3, .topics = topics }, &err);
+	broker = pl_dev_broker_start(&(struct pl_dev_broker_options){ .partitions = 3, .topics = topics },
+	                             &err);
 	assert_non_null(broker);
-	lab_start(&lab, &(struct lab_options){ .regions = 1, .brokers = pl_embedded_address(broker) });
+	lab_start(&lab, &(struct lab_options){ .regions = 1, .brokers = pl_dev_broker_address(broker) });
 	return 0;
 }
 
 static int stop(void **state)
 {
 	lab_stop(&lab);
-	pl_embedded_stop(&broker);
+	pl_dev_broker_stop(&broker);
 	return 0;
 }
 
-// Heartbeats would take errors meant for events. What is handed over together is to be one request, so that errors can be counted out to it.
-static void configure(const char *pace, const char *producer)
+// Heartbeats would consume errors that are meant for events. Messages that are passed
+// together must become one request, so that counting requests shows which one gets an
+// error.
+static void configure(const char *linger, const char *producer)
 {
 	static char more[200];
 
-	snprintf(more, sizeof more, "  partitions: 3\n  relay_batch: 50\n  heartbeat: 60s\n  properties: { linger.ms: 40%s }\n  pace: %s\n", producer, pace);
-	lab_config(&lab, &(struct lab_options){ .regions = 1, .brokers = pl_embedded_address(broker), .more = more });
+	snprintf(more, sizeof(more),
+	         "  partitions: 3\n  relay_batch: 50\n  heartbeat: 60s\n  properties: { linger.ms: 40%s }\n  "
+	         "linger: %s\n",
+	         producer, linger);
+	lab_config(&lab, &(struct lab_options){
+				 .regions = 1, .brokers = pl_dev_broker_address(broker), .more = more });
 }
 
 static struct pl_relay *start_relay(void)
@@ -58,7 +66,7 @@ static struct pl_relay *start_relay(void)
 
 static int setup(void **state)
 {
-	rd_kafka_mock_clear_request_errors(pl_embedded_cluster(broker), PRODUCE);
+	rd_kafka_mock_clear_request_errors(pl_dev_broker_cluster(broker), PRODUCE);
 	lab_empty(&lab);
 	configure("20ms", "");
 	relay = start_relay();
@@ -86,25 +94,34 @@ static void wait_for(bool (*condition)(void), const char *what)
 
 	while (!condition()) {
 		if (pl_mono_us() > deadline_us)
-			fail_msg("waited in vain until %s", what);
+			fail_msg("timed out waiting until %s", what);
 		usleep(5000);
 	}
 }
 
 static void fill(int n)
 {
-	lab_ask(&lab, 0, "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) "
-	        "SELECT 'properties', 1 + i %% 20, 'us', format('{\"id\":%%s,\"price\":%%s.00,\"region_origin\":\"us\",\"version\":%%s,"
-	        "\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}', 1 + i %% 20, i, 1 + i / 20), jsonb_build_object('us', 1 + i / 20), 'request-' || i, "
-	        "sha256(i::text::bytea), 200, '2090-01-01' FROM generate_series(0, %d) AS i", n - 1);
+	lab_ask(&lab, 0,
+	        "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, "
+	        "status, expires_at) "
+	        "SELECT 'properties', 1 + i %% 20, 'us', "
+	        "format('{\"id\":%%s,\"price\":%%s.00,\"region_origin\":\"us\",\"version\":%%s,"
+	        "\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}', 1 + i %% 20, i, 1 + i / 20), "
+	        "jsonb_build_object('us', 1 + i / 20), 'request-' || i, "
+	        "sha256(i::text::bytea), 200, '2090-01-01' FROM generate_series(0, %d) AS i",
+	        n - 1);
 	pl_relay_wake(relay);
 }
 
 // Writes of one record.
 static void fill_one_key(int n)
 {
-	lab_ask(&lab, 0, "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) "
-	        "SELECT 'properties', 5, 'us', '{}', jsonb_build_object('us', i), 'r' || i, '', 200, '2090-01-01' FROM generate_series(1, %d) AS i", n);
+	lab_ask(&lab, 0,
+	        "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, "
+	        "status, expires_at) "
+	        "SELECT 'properties', 5, 'us', '{}', jsonb_build_object('us', i), 'r' || i, sha256(''), 200, "
+	        "'2090-01-01' FROM generate_series(1, %d) AS i",
+	        n);
 }
 
 static void until_empty(void)
@@ -112,9 +129,11 @@ static void until_empty(void)
 	lab_until(&lab, "0", 0, "SELECT count(*) FROM outbox");
 }
 
-// --- what the broker has
+// ---- the contents of the broker
 
-struct got { int n, out_of_order, duplicates, end_early; }; // end_early: keys whose last message is not their newest
+struct got {
+	int n, out_of_order, duplicates, end_early;
+}; // end_early: keys whose last message is not their newest
 
 static rd_kafka_t *reader(void)
 {
@@ -122,16 +141,16 @@ static rd_kafka_t *reader(void)
 	char why[256];
 	rd_kafka_t *rk;
 
-	rd_kafka_conf_set(conf, "bootstrap.servers", pl_embedded_address(broker), why, sizeof why);
-	rd_kafka_conf_set(conf, "group.id", "test", why, sizeof why);
-	rd_kafka_conf_set(conf, "enable.partition.eof", "true", why, sizeof why);
-	rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
+	rd_kafka_conf_set(conf, "bootstrap.servers", pl_dev_broker_address(broker), why, sizeof(why));
+	rd_kafka_conf_set(conf, "group.id", "test", why, sizeof(why));
+	rd_kafka_conf_set(conf, "enable.partition.eof", "true", why, sizeof(why));
+	rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
 	assert_non_null(rk);
 	rd_kafka_poll_set_consumer(rk);
 	return rk;
 }
 
-// Everything since the last look: counted, and held against the order of each key.
+// Everything since the last call: counted, and compared with the order of each key.
 static struct got look(void)
 {
 	rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(3);
@@ -177,7 +196,7 @@ static struct got look(void)
 	return got;
 }
 
-// --- the tests
+// ---- the tests
 
 static void the_outbox_goes_out_in_order_and_is_emptied(void **state)
 {
@@ -198,44 +217,44 @@ static bool level(void)
 	return stats(relay).leader && stats(relay).heartbeats > 0 && stats(relay).outbox_events == 0;
 }
 
-static void pace(const char *least)
+static void linger(const char *least)
 {
 	configure(least, "");
 	pl_relay_reconfigure(relay, lab.config, lab_region(&lab, 0));
 }
 
-static void many_writes_gather_and_few_do_not_wait(void **state)
+static void many_writes_share_a_batch_and_few_do_not_wait(void **state)
 {
 	uint64_t batches;
 
-	pace("60s");
-	for (int i = 0; i < 3; i++) { // each alone
+	linger("60s");
+	for (int i = 0; i < 3; i++) { // one at a time
 		fill(1);
 		until_empty();
 	}
 	batches = stats(relay).batches;
 	assert_true(batches >= 3);
-	pace("800ms");
+	linger("800ms");
 	fill(40);
 	until_empty();
 	for (int i = 0; i < 30; i++) {
 		fill(1);
-		usleep(10000); // so that a relay that does not wait has read some of them alone
+		usleep(10000); // a relay that does not wait would read some of them alone
 	}
 	until_empty();
-	assert_true(stats(relay).batches - batches <= 3); // the forty, and the thirty
+	assert_true(stats(relay).batches - batches <= 3); // one of forty, one of thirty
 	assert_int_equal(look().n, 3 + 40 + 30);
-	pace("0us");
+	linger("0us");
 	fill(40);
 	until_empty();
 	look();
 }
 
-static void a_stop_does_not_wait_for_the_pace(void **state)
+static void a_stop_does_not_wait_for_the_linger_time(void **state)
 {
 	int64_t begun_us = pl_mono_us();
 
-	pace("60s");
+	linger("60s");
 	fill(40);
 	until_empty();
 	fill(5);
@@ -245,10 +264,10 @@ static void a_stop_does_not_wait_for_the_pace(void **state)
 	look();
 }
 
-static void a_write_of_another_daemon_is_found_without_a_bell(void **state)
+static void a_write_of_another_daemon_is_found_without_a_wake_up(void **state)
 {
-	wait_for(level, "it leads and is level");
-	assert_true(lab_write(&lab, lab.sql[0], "us", 77, "5.00", NULL)); // nobody calls pl_relay_wake
+	wait_for(level, "it leads and has caught up");
+	assert_true(lab_write(&lab, lab.sql[0], "us", 77, "5.00", NULL)); // without a call of pl_relay_wake
 	until_empty();
 }
 
@@ -261,7 +280,7 @@ static bool second_leads(void)
 
 static void one_of_two_daemons_publishes_and_the_other_takes_over(void **state)
 {
-	wait_for(level, "it leads and is level");
+	wait_for(level, "it leads and has caught up");
 	second = start_relay();
 	fill(100);
 	until_empty();
@@ -280,14 +299,15 @@ static bool replaced(void)
 	return stats(relay).producers_replaced > 0;
 }
 
-static void what_is_not_delivered_is_sent_again_by_another_producer(void **state)
+static void undelivered_events_are_sent_again_by_another_producer(void **state)
 {
 	struct got got;
 
-	wait_for(level, "it leads and is level");
+	wait_for(level, "it leads and has caught up");
 	look();
-	// An error that librdkafka does not try again by itself.
-	rd_kafka_mock_push_request_errors(pl_embedded_cluster(broker), PRODUCE, 2, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+	// An error after which librdkafka does not retry by itself.
+	rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), PRODUCE, 2,
+	                                  RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
 	                                  RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
 	fill(500);
 	wait_for(replaced, "the producer was replaced");
@@ -297,15 +317,16 @@ static void what_is_not_delivered_is_sent_again_by_another_producer(void **state
 	assert_int_equal(got.end_early, 0);
 }
 
-static void passing_errors_are_tried_again(void **state)
+static void temporary_errors_are_retried(void **state)
 {
 	struct got got;
 
-	wait_for(level, "it leads and is level");
+	wait_for(level, "it leads and has caught up");
 	look();
-	rd_kafka_mock_push_request_errors(pl_embedded_cluster(broker), PRODUCE, 4, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
-	                                  RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
-	                                  RD_KAFKA_RESP_ERR__TRANSPORT);
+	rd_kafka_mock_push_request_errors(
+		pl_dev_broker_cluster(broker), PRODUCE, 4, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+		RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+		RD_KAFKA_RESP_ERR__TRANSPORT);
 	fill(300);
 	until_empty();
 	got = look();
@@ -313,41 +334,154 @@ static void passing_errors_are_tried_again(void **state)
 	assert_int_equal(got.end_early, 0);
 }
 
-// With requests of few messages, so that several of one partition are on their way.
-static void what_has_overtaken_is_sent_again(void **state)
+// With requests of few messages, so that several of one partition are in flight.
+static void events_that_have_overtaken_others_are_sent_again(void **state)
 {
 	pl_relay_stop(&relay, 0);
 	configure("20ms", ", batch.num.messages: 5");
 	relay = start_relay();
-	wait_for(level, "it leads and is level");
+	wait_for(level, "it leads and has caught up");
 	look();
-	rd_kafka_mock_push_request_errors(pl_embedded_cluster(broker), PRODUCE, 3, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_NO_ERROR,
+	rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), PRODUCE, 3,
+	                                  RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_NO_ERROR,
 	                                  RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
 	fill_one_key(20);
 	until_empty();
 	assert_int_equal(look().end_early, 0);
 }
 
-static void what_the_broker_will_not_have_is_set_aside_alone(void **state)
+static void an_event_that_the_broker_refuses_is_set_aside_alone(void **state)
 {
-	wait_for(level, "it leads and is level");
-	// A batch of three is refused, then the first of them alone: that one is the guilty.
-	rd_kafka_mock_push_request_errors(pl_embedded_cluster(broker), PRODUCE, 2, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+	wait_for(level, "it leads and has caught up");
+	// A batch of three is refused, then its first event alone, which is the
+	// culprit.
+	rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), PRODUCE, 2,
+	                                  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
 	                                  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
 	fill_one_key(3);
 	lab_until(&lab, "1", 0, "SELECT count(*) FROM outbox");
 	lab_is(&lab, "{\"us\": 1}", 0, "SELECT vector FROM outbox");
+	lab_until(&lab, "t", 0,
+	          "SELECT refused_because ~ 'too large.* bytes for topic property-updates; raise its "
+	          "max.message.bytes' FROM outbox");
 	fill(100);
 	lab_until(&lab, "1", 0, "SELECT count(*) FROM outbox");
 	assert_true(stats(relay).failed > 0);
+	assert_int_equal(stats(relay).refused, 1);
 }
 
-static void what_is_no_event_is_set_aside(void **state)
+// Two events are refused: neither affects the other or the producer, and those behind
+// them are sent once.
+static void events_behind_refused_ones_are_sent_once(void **state)
 {
-	lab_ask(&lab, 0, "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) VALUES "
-	        "('unheard-of', 1, 'us', '{}', '{\"us\": 1}', 'a', '', 200, now()), ('properties', 1, 'us', '{}', '{\"eu\": 1}', 'a', '', 200, now())");
+	struct got got;
+
+	wait_for(level, "it leads and has caught up");
+	look();
+	// The requests carry all three, the first one alone, the others, the second one
+	// alone.
+	rd_kafka_mock_push_request_errors(
+		pl_dev_broker_cluster(broker), PRODUCE, 4, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+		RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+		RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+	fill_one_key(3);
+	lab_until(&lab, "2", 0, "SELECT count(*) FROM outbox");
+	lab_until(&lab, "2", 0,
+	          "SELECT count(*) FROM outbox WHERE refusals = 1 AND retry_at > now() + interval '50 s'");
+	fill(100);
+	lab_until(&lab, "2", 0, "SELECT count(*) FROM outbox");
+	got = look();
+	assert_int_equal(got.n, 101);
+	assert_int_equal(got.duplicates, 0);
+	assert_int_equal(stats(relay).producers_replaced, 0);
+}
+
+// In a refused batch with many good events, the good ones are found by halving the
+// batch.
+static void a_refused_batch_is_sent_again_in_portions(void **state)
+{
+	wait_for(level, "it leads and has caught up");
+	look();
+	rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), PRODUCE, 2,
+	                                  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+	                                  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+	fill_one_key(40);
+	until_empty();
+	assert_int_equal(look().end_early, 0);
+	assert_int_equal(stats(relay).producers_replaced, 0);
+	assert_true(stats(relay).batches < 15);
+}
+
+static void a_refused_event_is_retried_when_it_is_due(void **state)
+{
+	wait_for(level, "it leads and has caught up");
+	rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), PRODUCE, 2,
+	                                  RD_KAFKA_RESP_ERR_INVALID_RECORD, RD_KAFKA_RESP_ERR_INVALID_RECORD);
+	fill_one_key(1);
+	lab_until(&lab, "1", 0, "SELECT count(*) FROM outbox WHERE refusals = 1");
+	lab_ask(&lab, 0, "UPDATE outbox SET retry_at = now()");
+	lab_until(&lab, "2", 0, "SELECT refusals FROM outbox");
+	lab_is(&lab, "t", 0, "SELECT retry_at > now() + interval '100 s' FROM outbox");
+	lab_ask(&lab, 0, "UPDATE outbox SET retry_at = now()");
+	until_empty();
+}
+
+// Another daemon that takes over the relay knows of the refused event, and retries it
+// after a change of the configuration.
+static void a_refused_event_is_remembered_and_a_reload_retries_it(void **state)
+{
+	wait_for(level, "it leads and has caught up");
+	rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), PRODUCE, 1,
+	                                  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+	fill_one_key(1);
+	lab_until(&lab, "1", 0, "SELECT count(*) FROM outbox WHERE refusals = 1");
+	pl_relay_stop(&relay, 0);
+	relay = start_relay();
+	wait_for(level, "it leads and has caught up");
+	fill(10);
+	lab_until(&lab, "1", 0, "SELECT count(*) FROM outbox");
+	assert_int_equal(stats(relay).refused, 1);
+	pl_relay_reconfigure(relay, lab.config, lab_region(&lab, 0));
+	until_empty();
+}
+
+// A daemon with an old configuration does not know a new resource. When a daemon that
+// knows the resource takes over, it need not wait until these events are due; other
+// events stay postponed.
+static void a_takeover_publishes_what_the_old_configuration_did_not_know(void **state)
+{
+	wait_for(level, "it leads and has caught up");
+	rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), PRODUCE, 1,
+	                                  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+	fill_one_key(1);
+	lab_until(&lab, "1", 0, "SELECT count(*) FROM outbox WHERE refusals = 1");
+	lab_ask(&lab, 0,
+	        "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, "
+	        "status, expires_at) VALUES ('unheard-of', 2, 'us', '{\"id\":2}', '{\"us\": 1}', 'a', "
+	        "sha256(''), 200, now())");
+	lab_until(&lab, "2", 0, "SELECT count(*) FROM outbox WHERE refusals = 1");
+	pl_relay_stop(&relay, 0);
+	// events that the old configuration left behind for a resource that this one
+	// has
+	lab_ask(&lab, 0, "UPDATE outbox SET resource = 'properties' WHERE resource = 'unheard-of'");
+	relay = start_relay();
+	lab_until(&lab, "1", 0, "SELECT count(*) FROM outbox");
+	lab_is(&lab, "t 1", 0,
+	       "SELECT format('%%s %%s', retry_at > now(), refusals) FROM outbox WHERE refused_at IS NOT "
+	       "NULL");
+}
+
+static void a_row_that_is_not_an_event_is_set_aside(void **state)
+{
+	lab_ask(&lab, 0,
+	        "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, "
+	        "status, expires_at) VALUES "
+	        "('unheard-of', 1, 'us', '{}', '{\"us\": 1}', 'a', sha256(''), 200, now()), ('properties', "
+	        "1, 'us', '{}', '{\"eu\": 1}', 'a', sha256(''), 200, now())");
 	fill(10);
 	lab_until(&lab, "2", 0, "SELECT count(*) FROM outbox");
+	lab_until(&lab, "the configuration has no such resource", 0,
+	          "SELECT refused_because FROM outbox WHERE resource = 'unheard-of'");
 }
 
 static bool database_away(void)
@@ -360,9 +494,9 @@ static bool leads(void)
 	return stats(relay).leader;
 }
 
-static void the_database_may_go_and_come(void **state)
+static void the_database_may_go_and_come_back(void **state)
 {
-	wait_for(level, "it leads and is level");
+	wait_for(level, "it leads and has caught up");
 	fill(2000);
 	lab_server("kill");
 	wait_for(database_away, "the relay knows");
@@ -377,26 +511,26 @@ static bool broker_away(void)
 	return !stats(relay).broker_up;
 }
 
-static void the_broker_may_go_and_come(void **state)
+static void the_broker_may_go_and_come_back(void **state)
 {
 	struct got got;
 
-	wait_for(level, "it leads and is level");
+	wait_for(level, "it leads and has caught up");
 	look();
-	rd_kafka_mock_broker_set_down(pl_embedded_cluster(broker), 1);
+	rd_kafka_mock_broker_set_down(pl_dev_broker_cluster(broker), 1);
 	fill(300);
 	wait_for(broker_away, "the relay knows");
 	lab_is(&lab, "300", 0, "SELECT count(*) FROM outbox");
-	rd_kafka_mock_broker_set_up(pl_embedded_cluster(broker), 1);
+	rd_kafka_mock_broker_set_up(pl_dev_broker_cluster(broker), 1);
 	until_empty();
 	got = look();
 	assert_true(got.n >= 300);
 	assert_int_equal(got.out_of_order, 0);
 }
 
-static void a_stop_sends_what_is_there(void **state)
+static void a_stop_sends_what_is_in_the_outbox(void **state)
 {
-	wait_for(level, "it leads and is level");
+	wait_for(level, "it leads and has caught up");
 	lab_ask(&lab, 0, "BEGIN");
 	fill(500);
 	lab_ask(&lab, 0, "COMMIT");
@@ -404,16 +538,16 @@ static void a_stop_sends_what_is_there(void **state)
 	lab_is(&lab, "0", 0, "SELECT count(*) FROM outbox");
 }
 
-static void a_stop_does_not_wait_for_what_is_away(void **state)
+static void a_stop_does_not_wait_for_an_unavailable_broker(void **state)
 {
 	int64_t begin_us;
 
-	rd_kafka_mock_broker_set_down(pl_embedded_cluster(broker), 1);
+	rd_kafka_mock_broker_set_down(pl_dev_broker_cluster(broker), 1);
 	fill(10);
 	begin_us = pl_mono_us();
 	pl_relay_stop(&relay, 3000000);
 	assert_true(pl_mono_us() - begin_us < 5000000);
-	rd_kafka_mock_broker_set_up(pl_embedded_cluster(broker), 1);
+	rd_kafka_mock_broker_set_up(pl_dev_broker_cluster(broker), 1);
 	lab_is(&lab, "10", 0, "SELECT count(*) FROM outbox");
 }
 
@@ -423,19 +557,24 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(the_outbox_goes_out_in_order_and_is_emptied),
-		TEST(many_writes_gather_and_few_do_not_wait),
-		TEST(a_stop_does_not_wait_for_the_pace),
-		TEST(a_write_of_another_daemon_is_found_without_a_bell),
+		TEST(many_writes_share_a_batch_and_few_do_not_wait),
+		TEST(a_stop_does_not_wait_for_the_linger_time),
+		TEST(a_write_of_another_daemon_is_found_without_a_wake_up),
 		TEST(one_of_two_daemons_publishes_and_the_other_takes_over),
-		TEST(what_is_not_delivered_is_sent_again_by_another_producer),
-		TEST(passing_errors_are_tried_again),
-		TEST(what_has_overtaken_is_sent_again),
-		TEST(what_the_broker_will_not_have_is_set_aside_alone),
-		TEST(what_is_no_event_is_set_aside),
-		TEST(the_database_may_go_and_come),
-		TEST(the_broker_may_go_and_come),
-		TEST(a_stop_sends_what_is_there),
-		TEST(a_stop_does_not_wait_for_what_is_away),
+		TEST(undelivered_events_are_sent_again_by_another_producer),
+		TEST(temporary_errors_are_retried),
+		TEST(events_that_have_overtaken_others_are_sent_again),
+		TEST(an_event_that_the_broker_refuses_is_set_aside_alone),
+		TEST(events_behind_refused_ones_are_sent_once),
+		TEST(a_refused_batch_is_sent_again_in_portions),
+		TEST(a_refused_event_is_retried_when_it_is_due),
+		TEST(a_refused_event_is_remembered_and_a_reload_retries_it),
+		TEST(a_takeover_publishes_what_the_old_configuration_did_not_know),
+		TEST(a_row_that_is_not_an_event_is_set_aside),
+		TEST(the_database_may_go_and_come_back),
+		TEST(the_broker_may_go_and_come_back),
+		TEST(a_stop_sends_what_is_in_the_outbox),
+		TEST(a_stop_does_not_wait_for_an_unavailable_broker),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

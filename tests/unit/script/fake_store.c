@@ -1,16 +1,19 @@
-// A store without a database, for tests of script/: linked in place of record/store.
+// A store without a database, for tests of script/: linked in place of store/store.
 #include "fake_store.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORDS_MAX 256
-#define CALLS_MAX 16384
+#define RECORDS_MAX    256
+#define CALLS_MAX      16384
 #define REMEMBERED_MAX 256
 
 enum call_kind { CALL_WRITE, CALL_READ, CALL_QUERY, CALL_LOOKUP, CALL_STORE };
 
-struct call { enum call_kind kind; void *what; };
+struct call {
+	enum call_kind kind;
+	void *what;
+};
 
 struct kept {
 	char id[64];
@@ -39,7 +42,7 @@ struct pl_store {
 
 struct pl_store *fake_store_new(const struct pl_config *config)
 {
-	struct pl_store *store = pl_calloc(1, sizeof *store);
+	struct pl_store *store = pl_calloc(1, sizeof(*store));
 
 	store->config = pl_config_ref(config);
 	store->arena = pl_arena_new(0);
@@ -62,7 +65,7 @@ static void queue(struct pl_store *store, enum call_kind kind, void *what)
 {
 	if (store->ncalls == CALLS_MAX)
 		pl_die("too many calls wait for the fake store");
-	store->calls[store->ncalls++] = (struct call){kind, what};
+	store->calls[store->ncalls++] = (struct call){ kind, what };
 }
 
 void pl_store_write(struct pl_store *store, struct pl_write *write)
@@ -102,12 +105,12 @@ static struct pl_record *find(const struct pl_store *store, int64_t id)
 	return NULL;
 }
 
-// With the JSON, as the database gives it.
+// Includes the JSON, as a record from the database does.
 static struct pl_record *copy(struct pl_arena *arena, const struct pl_record *from)
 {
 	struct pl_record *record = pl_record_new(arena, from->resource);
 	const char **values = record->values;
-	struct pl_buf json = {0};
+	struct pl_buf json = { 0 };
 
 	*record = *from;
 	record->values = values;
@@ -138,7 +141,8 @@ static void raise_version(struct pl_record *record, int32_t version)
 	pl_vector_set(&record->vector, "us", version);
 }
 
-void fake_store_put(struct pl_store *store, int64_t id, const char *price, const char *bedrooms, int32_t version)
+void fake_store_put(struct pl_store *store, int64_t id, const char *price, const char *bedrooms,
+                    int32_t version)
 {
 	struct pl_record *record = add(store, id);
 
@@ -187,13 +191,13 @@ static enum pl_outcome remembered(const struct pl_store *store, const char *id, 
 static void remember(struct pl_store *store, const struct pl_write *write, const struct pl_record *record)
 {
 	struct kept *kept = &store->kept[store->nkept];
-	struct pl_buf text = {0};
+	struct pl_buf text = { 0 };
 
 	if (!write->request_id[0] || store->nkept == REMEMBERED_MAX)
 		return;
 	store->nkept++;
 	strcpy(kept->id, write->request_id);
-	memcpy(kept->fingerprint, write->fingerprint, sizeof kept->fingerprint);
+	memcpy(kept->fingerprint, write->fingerprint, sizeof(kept->fingerprint));
 	kept->answer.status = write->op == PL_WRITE_CREATE ? 201 : write->op == PL_WRITE_DELETE ? 204 : 200;
 	kept->answer.deleted = write->op == PL_WRITE_DELETE;
 	kept->answer.vector = record->vector;
@@ -203,14 +207,16 @@ static void remember(struct pl_store *store, const struct pl_write *write, const
 		pl_buf_fini(&text);
 	}
 	if (write->op == PL_WRITE_CREATE)
-		kept->answer.location = pl_arena_printf(store->arena, "/us/properties/%lld", (long long)record->id);
+		kept->answer.location =
+			pl_arena_printf(store->arena, "/us/properties/%lld", (long long)record->id);
 }
 
 static enum pl_outcome lock_outcome(const struct pl_write *write, const struct pl_record *record)
 {
 	if (write->has_version && write->version != record->version)
 		return PL_OUTCOME_VERSION;
-	if (write->has_etag && !write->etag_any && (write->etag_never || !pl_vector_equal(&write->etag, &record->vector)))
+	if (write->has_etag && !write->etag_any &&
+	    (write->etag_never || !pl_vector_equal(&write->etag, &record->vector)))
 		return PL_OUTCOME_ETAG;
 	if (write->lock == PL_LOCK_REQUIRED && !write->has_version && !write->has_etag)
 		return PL_OUTCOME_UNLOCKED;
@@ -221,8 +227,9 @@ static void change(struct pl_store *store, const struct pl_write *write, struct 
 {
 	for (int i = 0; write->op != PL_WRITE_DELETE && i < record->resource->nfields; i++) {
 		if (write->changes.set[i])
-			record->values[i] = write->changes.values[i] ? pl_arena_strdup(store->arena, write->changes.values[i])
-				: NULL;
+			record->values[i] = write->changes.values[i]
+			                            ? pl_arena_strdup(store->arena, write->changes.values[i])
+			                            : NULL;
 	}
 	raise_version(record, record->version + 1);
 	record->deleted = write->op == PL_WRITE_DELETE;
@@ -231,7 +238,8 @@ static void change(struct pl_store *store, const struct pl_write *write, struct 
 static enum pl_outcome carry_out(struct pl_store *store, struct pl_write *write)
 {
 	struct pl_record *record = find(store, write->id);
-	enum pl_outcome outcome = remembered(store, write->request_id, write->fingerprint, &write->remembered);
+	enum pl_outcome outcome =
+		remembered(store, write->request_id, write->fingerprint, &write->remembered);
 
 	if (outcome != PL_OUTCOME_NOT_FOUND)
 		return outcome;
@@ -278,8 +286,8 @@ static void answer_read(struct pl_store *store, struct pl_read *read)
 	read->done(read, read->arg);
 }
 
-// A list gives all records; any other statement gives a row of its parameters: p1, p2, …, the last as numeric, all before as
-// text.
+// A list returns all records. Any other statement returns a row of its parameters: p1,
+// p2, …, the last as numeric, the others as text.
 static void answer_query(struct pl_store *store, struct pl_query *query)
 {
 	if (take_forced(store, &query->err)) {
@@ -289,8 +297,10 @@ static void answer_query(struct pl_store *store, struct pl_query *query)
 	} else {
 		query->nrows = 1;
 		query->ncolumns = query->nparams;
-		query->columns = pl_arena_array(query->arena, (size_t)query->nparams + 1, sizeof query->columns[0]);
-		query->types = pl_arena_array(query->arena, (size_t)query->nparams + 1, sizeof query->types[0]);
+		query->columns =
+			pl_arena_array(query->arena, (size_t)query->nparams + 1, sizeof(query->columns[0]));
+		query->types =
+			pl_arena_array(query->arena, (size_t)query->nparams + 1, sizeof(query->types[0]));
 		query->values = query->params;
 		for (int i = 0; i < query->nparams; i++) {
 			query->columns[i] = pl_arena_printf(query->arena, "p%d", i + 1);
@@ -306,7 +316,8 @@ static void answer_lookup(struct pl_store *store, struct pl_remember_lookup *loo
 		lookup->code = store->code;
 		lookup->outcome = store->outcome;
 	} else {
-		lookup->outcome = remembered(store, lookup->request_id, lookup->fingerprint, &lookup->remembered);
+		lookup->outcome =
+			remembered(store, lookup->request_id, lookup->fingerprint, &lookup->remembered);
 	}
 	lookup->done(lookup, lookup->arg);
 }
@@ -316,15 +327,37 @@ static const char *keep(struct pl_store *store, const char *text)
 	return text ? pl_arena_strdup(store->arena, text) : NULL;
 }
 
+// Remembers an answer as the database does: see store/write_outcome.c.
+static void amend(struct pl_store *store, const struct pl_remember_answer *answer)
+{
+	static const char head[] = "{\"" PL_REMEMBERED_WHOLE "\":";
+
+	for (int i = 0; i < store->nkept; i++) {
+		struct pl_remembered *kept = &store->kept[i].answer;
+
+		if (strcmp(store->kept[i].id, answer->request_id) != 0)
+			continue;
+		if (strncmp(answer->body, head, sizeof(head) - 1) != 0)
+			pl_die("the fake store was given an incomplete answer: %s", answer->body);
+		kept->status = answer->status;
+		kept->body = kept->location = NULL;
+		kept->whole = pl_arena_strndup(store->arena, answer->body + sizeof(head) - 1,
+		                               strlen(answer->body) - sizeof(head));
+	}
+}
+
 static void answer_store(struct pl_store *store, struct pl_remember_answer *answer)
 {
 	store->has_stored = true;
 	store->stored = *answer;
 	store->stored.body = keep(store, answer->body);
-	store->stored.location = keep(store, answer->location);
+	store->stored.value = keep(store, answer->value);
+	store->stored.vector = keep(store, answer->vector);
 	store->stored.request_id = keep(store, answer->request_id);
 	if (take_forced(store, &answer->err))
 		answer->code = store->code;
+	else
+		amend(store, answer);
 	answer->done(answer, answer->arg);
 }
 
@@ -337,23 +370,14 @@ void fake_store_answer(struct pl_store *store, int which)
 {
 	struct call call = store->calls[which];
 
-	memmove(&store->calls[which], &store->calls[which + 1], sizeof call * (size_t)(--store->ncalls - which));
+	memmove(&store->calls[which], &store->calls[which + 1],
+	        sizeof(call) * (size_t)(--store->ncalls - which));
 	switch (call.kind) {
-	case CALL_WRITE:
-		answer_write(store, call.what);
-		break;
-	case CALL_READ:
-		answer_read(store, call.what);
-		break;
-	case CALL_QUERY:
-		answer_query(store, call.what);
-		break;
-	case CALL_LOOKUP:
-		answer_lookup(store, call.what);
-		break;
-	case CALL_STORE:
-		answer_store(store, call.what);
-		break;
+	case CALL_WRITE: answer_write(store, call.what); break;
+	case CALL_READ: answer_read(store, call.what); break;
+	case CALL_QUERY: answer_query(store, call.what); break;
+	case CALL_LOOKUP: answer_lookup(store, call.what); break;
+	case CALL_STORE: answer_store(store, call.what); break;
 	}
 }
 
@@ -366,19 +390,22 @@ void fake_store_run(struct pl_store *store)
 void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resource, int64_t after, int limit,
                        const struct pl_filter *filters, int nfilters)
 {
-	struct pl_buf text = {0};
+	struct pl_buf text = { 0 };
 
 	pl_buf_printf(&text, "list %s after %lld limit %d", resource->name, (long long)after, limit);
 	for (int i = 0; i < nfilters; i++)
 		pl_buf_printf(&text, " %s%s%s", resource->fields[filters[i].field].name,
-		              filters[i].op == PL_FILTER_EQ ? "=" : filters[i].op == PL_FILTER_MIN ? ">=" : "<=",
-			filters[i].value);
+		              filters[i].op == PL_FILTER_EQ    ? "="
+		              : filters[i].op == PL_FILTER_MIN ? ">="
+		                                               : "<=",
+		              filters[i].value);
 	query->sql = pl_arena_strdup(query->arena, text.data);
 	pl_buf_fini(&text);
 }
 
-// The list of a fake store is the store's own records; there is one store at a time.
-struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource, int i, struct pl_error *err)
+// A list returns the records of the fake store. There is one store at a time.
+struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource,
+                                       int i, struct pl_error *err)
 {
 	struct pl_record *record = pl_record_new(query->arena, resource);
 

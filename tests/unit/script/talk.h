@@ -1,4 +1,4 @@
-// A handler's run, begun and ended as http/ does it, for the tests of script/run.
+// A handler's run, started and ended as http/ does, for tests of script/run.
 #pragma once
 
 #include <setjmp.h>
@@ -14,7 +14,10 @@
 #include "fake_store.h"
 #include "world.h"
 
-#define HEAD "local records = require 'plist.records'\nlocal http = require 'plist.http'\nlocal json = require 'plist.json'\n"
+#define HEAD                                        \
+	"local records = require 'plist.records'\n" \
+	"local http = require 'plist.http'\n"       \
+	"local json = require 'plist.json'\n"
 #define HANDLER(body) HEAD "return { name = 'h', doc = 'a test', handle = function(req) " body " end }"
 
 struct bench {
@@ -33,10 +36,10 @@ struct talk {
 
 static inline void bench_open(struct bench *b, const char *path, const char *text)
 {
-	struct world_file file = {path, text};
+	struct world_file file = { path, text };
 
 	b->config = world_config(&file, 1);
-	b->vm = world_vm(b->config, PL_WORLD_HANDLER);
+	b->vm = world_vm(b->config, PL_CONTEXT_HANDLER);
 	b->store = fake_store_new(b->config);
 	fake_store_put(b->store, 7, "500000.00", "3", 1);
 }
@@ -59,12 +62,15 @@ static inline void done(struct pl_run *run, void *arg)
 	}
 }
 
-static inline void talk_begin(struct talk *t, struct bench *b, const char *handler, const char *method, const char *target,
-                       const char *id,
-                       const char *body)
+static void (*print_problem)(struct pl_buf *, const struct pl_problem *, const char *)
+	__attribute__((unused));
+
+static inline void talk_begin(struct talk *t, struct bench *b, const char *handler, const char *method,
+                              const char *target, const char *id, const char *body)
 {
-	*t = (struct talk){.free_within = t->free_within};
+	*t = (struct talk){ .free_within = t->free_within };
 	t->request = world_request(b->config, handler, method, target, id, body);
+	t->request->print_problem = print_problem;
 }
 
 static inline void talk_start(struct talk *t, struct bench *b)
@@ -79,7 +85,7 @@ static inline void talk_end(struct talk *t)
 	world_request_free(&t->request);
 }
 
-// One request to one handler, answered to the end.
+// Sends one request to a handler and waits for its answer.
 static inline void ask(struct talk *t, struct bench *b, const char *handler, const char *id, const char *body)
 {
 	t->free_within = false;

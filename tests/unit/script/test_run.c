@@ -6,11 +6,11 @@ static void handler_that_needs_nothing_is_done_at_once(void **state)
 	struct bench b;
 	struct talk t;
 
-	bench_open(&b, "handlers/a.lua", HANDLER("return http.ok { region = req.region, id = req.params.id }"));
+	bench_open(&b, "handlers/a.lua",
+	           HANDLER("return http.ok { region = req.region, id = req.params.id }"));
 	ask(&t, &b, "handlers/a.lua", "7", NULL);
 	assert_int_equal(t.answer.status, 200);
-	assert_string_equal(t.answer.body.data,
-	                    "{\"id\":\"7\",\"region\":\"us\"}");
+	assert_string_equal(t.answer.body.data, "{\"id\":\"7\",\"region\":\"us\"}");
 	assert_int_equal(pl_run_state(t.run), PL_RUN_DONE);
 	talk_end(&t);
 	bench_close(&b);
@@ -21,12 +21,14 @@ static void record_is_answered_as_it_prints(void **state)
 	struct bench b;
 	struct talk t;
 
-	bench_open(&b, "handlers/get.lua", HANDLER("local r, err = records.get('properties', req.params.id) "
-	                                           "if not r then return http.problem(err) end return http.ok(r)"));
+	bench_open(&b, "handlers/get.lua",
+	           HANDLER("local r, err = records.get('properties', req.params.id) "
+	                   "if not r then return http.problem(err) end return http.ok(r)"));
 	ask(&t, &b, "handlers/get.lua", "7", NULL);
-	assert_string_equal(t.answer.body.data,
-	                    "{\"id\":7,\"price\":500000.00,\"bedrooms\":3,\"bathrooms\":null,\"note\":null,\"sold\":null,"
-	                    "\"region_origin\":\"us\",\"version\":1,\"updated_at\":\"2026-02-21T10:00:00.123456Z\"}");
+	assert_string_equal(
+		t.answer.body.data,
+		"{\"id\":7,\"price\":500000.00,\"bedrooms\":3,\"bathrooms\":null,\"note\":null,\"sold\":null,"
+		"\"region_origin\":\"us\",\"version\":1,\"updated_at\":\"2026-02-21T10:00:00.123456Z\"}");
 	assert_string_equal(header(&t, "ETag"), "\"us:1\"");
 	talk_end(&t);
 
@@ -35,7 +37,7 @@ static void record_is_answered_as_it_prints(void **state)
 	assert_string_equal(t.answer.problem->title, "Property not found");
 	talk_end(&t);
 
-	ask(&t, &b, "handlers/get.lua", "007", NULL); // no way to write an id
+	ask(&t, &b, "handlers/get.lua", "007", NULL); // not a valid spelling of an id
 	assert_int_equal(t.answer.status, 404);
 	talk_end(&t);
 	bench_close(&b);
@@ -44,7 +46,7 @@ static void record_is_answered_as_it_prints(void **state)
 static void answer_may_be_freed_within_done(void **state)
 {
 	struct bench b;
-	struct talk t = {.free_within = true};
+	struct talk t = { .free_within = true };
 
 	bench_open(&b, "handlers/a.lua", HANDLER("return http.no_content()"));
 	talk_begin(&t, &b, "handlers/a.lua", "GET", "/us/x", "7", NULL);
@@ -64,11 +66,12 @@ static void many_wait_and_are_answered_in_any_order(void **state)
 	char id[16], expected[64];
 
 	bench_open(&b, "handlers/get.lua",
-	           HANDLER("local a = records.get('properties', req.params.id) local b = records.get('properties', 7) "
-	                                           "return http.ok { id = req.params.id, n = a.version + b.version }"));
+	           HANDLER("local a = records.get('properties', req.params.id) local b = "
+	                   "records.get('properties', 7) "
+	                   "return http.ok { id = req.params.id, n = a.version + b.version }"));
 	for (int i = 0; i < N; i++) {
 		fake_store_put(b.store, 100 + i, "1.00", NULL, i);
-		snprintf(id, sizeof id, "%d", 100 + i);
+		snprintf(id, sizeof(id), "%d", 100 + i);
 		talk_begin(&talks[i], &b, "handlers/get.lua", "GET", "/us/properties/1", id, NULL);
 		talk_start(&talks[i], &b);
 		assert_int_equal(pl_run_state(talks[i].run), PL_RUN_WAITING);
@@ -77,7 +80,7 @@ static void many_wait_and_are_answered_in_any_order(void **state)
 		fake_store_answer(b.store, (int)((turn >> 8) % (unsigned)fake_store_waiting(b.store)));
 	for (int i = 0; i < N; i++) {
 		assert_int_equal(talks[i].done, 1);
-		snprintf(expected, sizeof expected, "{\"id\":\"%d\",\"n\":%d}", 100 + i, i + 1);
+		snprintf(expected, sizeof(expected), "{\"id\":\"%d\",\"n\":%d}", 100 + i, i + 1);
 		assert_string_equal(talks[i].answer.body.data, expected);
 		talk_end(&talks[i]);
 	}
@@ -87,11 +90,12 @@ static void many_wait_and_are_answered_in_any_order(void **state)
 static void abandoned_runs_leave_their_calls_to_the_store(void **state)
 {
 	struct bench b;
-	struct talk read = {0}, write = {0};
+	struct talk read = { 0 }, write = { 0 };
 
-	bench_open(&b, "handlers/get_write.lua",
-	           HANDLER("if req.body then return http.ok(records.update('properties', 7, req.body, 1)) end "
-	                   "return http.ok(records.get('properties', 7))"));
+	bench_open(
+		&b, "handlers/get_write.lua",
+		HANDLER("if req.body then return http.ok(records.update('properties', 7, req.body, 1)) end "
+	                "return http.ok(records.get('properties', 7))"));
 	talk_begin(&read, &b, "handlers/get_write.lua", "GET", "/us/properties/7", "7", NULL);
 	talk_start(&read, &b);
 	talk_end(&read);
@@ -108,7 +112,7 @@ static void abandoned_runs_leave_their_calls_to_the_store(void **state)
 static void vm_lives_until_its_last_run_is_done(void **state)
 {
 	struct bench b;
-	struct talk t = {0};
+	struct talk t = { 0 };
 
 	bench_open(&b, "handlers/get.lua", HANDLER("return http.ok(records.get('properties', 7))"));
 	talk_begin(&t, &b, "handlers/get.lua", "GET", "/us/properties/7", "7", NULL);
@@ -121,15 +125,16 @@ static void vm_lives_until_its_last_run_is_done(void **state)
 	bench_close(&b);
 }
 
-static void kept_request_raises_when_asked_later(void **state)
+static void kept_request_raises_when_it_is_used_later(void **state)
 {
 	struct bench b;
 	struct talk t;
 
-	bench_open(&b, "handlers/keep.lua", HEAD "local kept\nreturn { handle = function(req) if kept then "
-	                                         "local ok, err = pcall(function() return kept.params end) "
-	                                         "return http.ok { ok = ok, err = err } end "
-	                                         "kept = req return http.no_content() end }");
+	bench_open(&b, "handlers/keep.lua",
+	           HEAD "local kept\nreturn { handle = function(req) if kept then "
+	                "local ok, err = pcall(function() return kept.params end) "
+	                "return http.ok { ok = ok, err = err } end "
+	                "kept = req return http.no_content() end }");
 	ask(&t, &b, "handlers/keep.lua", "7", NULL);
 	talk_end(&t);
 	ask(&t, &b, "handlers/keep.lua", "7", NULL);
@@ -147,12 +152,12 @@ static void error_of_a_handler_is_500(void **state)
 	bench_open(&b, "handlers/bad.lua", HANDLER("local x = nil; return x.y"));
 	ask(&t, &b, "handlers/bad.lua", "7", NULL);
 	assert_int_equal(t.answer.status, 500);
-	assert_null(strstr(t.answer.problem->detail, "nil")); // the cause is not the client's business
+	assert_null(strstr(t.answer.problem->detail, "nil")); // the client is not told the cause
 	talk_end(&t);
 	bench_close(&b);
 }
 
-// What is written to standard error while `b` answers one request, in `text`.
+// Captures in `text` what is written to standard error while `b` answers a request.
 static void ask_and_read_log(struct talk *t, struct bench *b, const char *handler, char *text, size_t size)
 {
 	FILE *file = tmpfile();
@@ -172,26 +177,31 @@ static void ask_and_read_log(struct talk *t, struct bench *b, const char *handle
 
 static void cause_of_a_500_is_one_line_of_the_log(void **state)
 {
-	static const struct { const char *body, *words; } cases[] = {
-		{HANDLER("error('on purpose')"), "handlers/bad.lua:4: on purpose; stack traceback:"},
-		{HANDLER("return http.ok(assert(records.get('properties', 8)))"),
-		 "raised: 404 Property not found; stack traceback:"},
-		{HANDLER("error(setmetatable({}, { __tostring = function() return 'x' end }))"),
-		 "an error value that is a table"},
-		{HANDLER("local function f() return ('x'):gsub('.', f) end return f()"), "C stack overflow"},
-		{HANDLER("local s = 'x' while true do s = s .. s end"), "stopped: used up its memory"},
-		{HANDLER("while true do end"), "stopped: handlers/bad.lua:4: used up its instructions"},
+	static const struct {
+		const char *body, *words;
+	} cases[] = {
+		{ HANDLER("error('on purpose')"), "handlers/bad.lua:4: on purpose; stack traceback:" },
+		{ HANDLER("return http.ok(assert(records.get('properties', 8)))"),
+		  "raised: 404 Property not found; stack traceback:" },
+		{ HANDLER("error(setmetatable({}, { __tostring = function() return 'x' end }))"),
+		  "an error value that is a table" },
+		{ HANDLER("local function f() return ('x'):gsub('.', f) end return f()"),
+		  "C stack overflow" },
+		{ HANDLER("local s = 'x' while true do s = s .. s end"), "stopped: used up its memory" },
+		{ HANDLER("while true do end"), "stopped: handlers/bad.lua:4: used up its instructions" },
 	};
 	static char text[8192];
 
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct bench b;
 		struct talk t;
 
 		bench_open(&b, "handlers/bad.lua", cases[i].body);
-		ask_and_read_log(&t, &b, "handlers/bad.lua", text, sizeof text);
+		ask_and_read_log(&t, &b, "handlers/bad.lua", text, sizeof(text));
 		assert_int_equal(t.answer.status, 500);
 		assert_non_null(strstr(text, cases[i].words));
+		assert_non_null(strstr(text, " [request request-"));
+		assert_non_null(strstr(text, ", GET /:region/"));
 		assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 		talk_end(&t);
 		bench_close(&b);
@@ -204,7 +214,8 @@ static void endless_handler_is_stopped_and_the_next_one_runs(void **state)
 	struct talk t;
 
 	bench_open(&b, "handlers/loop.lua",
-	           HANDLER("if req.params.id == '1' then while true do pcall(error) end end return http.no_content()"));
+	           HANDLER("if req.params.id == '1' then while true do pcall(error) end end "
+	                   "return http.no_content()"));
 	ask(&t, &b, "handlers/loop.lua", "1", NULL);
 	assert_int_equal(t.answer.status, 500);
 	talk_end(&t);
@@ -214,17 +225,23 @@ static void endless_handler_is_stopped_and_the_next_one_runs(void **state)
 	bench_close(&b);
 }
 
-static void answer_that_is_none_is_500(void **state)
+static void invalid_answer_is_500(void **state)
 {
 	static const char *const bodies[] = {
-		HANDLER("return"), HANDLER("return 5"), HANDLER("return { status = 200 }"), HANDLER("return http.ok(tostring)"),
-		HANDLER("return http.ok(function() end)"), HANDLER("return http.ok({}, { ['X y'] = 'z' })"),
-		HANDLER("return http.ok({}, { X = 'a\\r\\nY: b' })"), HANDLER("return http.ok({}, { ['Content-Length'] = '5' })"),
-		HANDLER("local t = {} t.t = t return http.ok(t)"), HANDLER("return http.ok(0/0)"),
-			HANDLER("return http.problem(200, 'x')"),
+		HANDLER("return"),
+		HANDLER("return 5"),
+		HANDLER("return { status = 200 }"),
+		HANDLER("return http.ok(tostring)"),
+		HANDLER("return http.ok(function() end)"),
+		HANDLER("return http.ok({}, { ['X y'] = 'z' })"),
+		HANDLER("return http.ok({}, { X = 'a\\r\\nY: b' })"),
+		HANDLER("return http.ok({}, { ['Content-Length'] = '5' })"),
+		HANDLER("local t = {} t.t = t return http.ok(t)"),
+		HANDLER("return http.ok(0/0)"),
+		HANDLER("return http.problem(200, 'x')"),
 	};
 
-	for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
 		struct bench b;
 		struct talk t;
 
@@ -240,18 +257,20 @@ static void answer_that_is_none_is_500(void **state)
 static void ten_thousand_runs_do_not_grow_the_state(void **state)
 {
 	struct bench b;
-	struct talk t = {0};
+	struct talk t = { 0 };
 	size_t before = 0;
 
-	bench_open(&b, "handlers/get.lua", HANDLER("local r = records.get('properties', req.params.id) "
-	                                           "if not r then error(req.query) end "
-	                                           "r.extra = { req.headers, req.query } return http.ok(r)"));
+	bench_open(&b, "handlers/get.lua",
+	           HANDLER("local r = records.get('properties', req.params.id) "
+	                   "if not r then error(req.query) end "
+	                   "r.extra = { req.headers, req.query } return http.ok(r)"));
 	for (int i = 0; i < 10000; i++) {
 		if (i == 1000) {
 			lua_gc(pl_vm_lua(b.vm), LUA_GCCOLLECT);
 			before = pl_vm_memory(b.vm);
 		}
-		talk_begin(&t, &b, "handlers/get.lua", "GET", "/us/properties/7?a=1&b=2", i % 10 ? "7" : "8", NULL);
+		talk_begin(&t, &b, "handlers/get.lua", "GET", "/us/properties/7?a=1&b=2", i % 10 ? "7" : "8",
+		           NULL);
 		talk_start(&t, &b);
 		if (i % 7)
 			fake_store_run(b.store);
@@ -272,11 +291,11 @@ int main(void)
 		cmocka_unit_test(many_wait_and_are_answered_in_any_order),
 		cmocka_unit_test(abandoned_runs_leave_their_calls_to_the_store),
 		cmocka_unit_test(vm_lives_until_its_last_run_is_done),
-		cmocka_unit_test(kept_request_raises_when_asked_later),
+		cmocka_unit_test(kept_request_raises_when_it_is_used_later),
 		cmocka_unit_test(error_of_a_handler_is_500),
 		cmocka_unit_test(cause_of_a_500_is_one_line_of_the_log),
 		cmocka_unit_test(endless_handler_is_stopped_and_the_next_one_runs),
-		cmocka_unit_test(answer_that_is_none_is_500),
+		cmocka_unit_test(invalid_answer_is_500),
 		cmocka_unit_test(ten_thousand_runs_do_not_grow_the_state),
 	};
 

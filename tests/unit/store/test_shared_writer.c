@@ -1,19 +1,20 @@
-// record/writes: workers of one daemon that write through one store.
+// store/shared_writer: workers of one daemon that write through one shared writer.
 //
-// A worker here is what it is in the daemon: a thread with a loop and a store, which sleeps until something wakes it.
+// As in the daemon, a worker is a thread with a loop and a store, and sleeps until it
+// is woken.
 #include "faults.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "record/writes.h"
+#include "store/shared_writer.h"
 
 enum { WORKERS = 2, ENOUGH_US = 6000000 };
 
 struct worker {
 	struct fixture *f;
-	struct pl_writes *writes;
+	struct pl_shared_writer *writes;
 	pthread_t thread;
 	struct pl_loop *loop;
 	struct pl_store *store;
@@ -22,7 +23,7 @@ struct worker {
 
 struct both {
 	struct fixture *f;
-	struct pl_writes *writes;
+	struct pl_shared_writer *writes;
 	struct worker worker[WORKERS];
 };
 
@@ -32,7 +33,8 @@ static int turn(void *arg)
 	struct pl_error why;
 
 	pl_store_turn(w->store);
-	if (!atomic_load(&w->ready) && pl_store_ready(w->store, &why) && pl_writes_ready(w->writes, &why))
+	if (!atomic_load(&w->ready) && pl_store_ready(w->store, &why) &&
+	    pl_shared_writer_ready(w->writes, &why))
 		atomic_store(&w->ready, 1);
 	return atomic_load(&w->ready) ? -1 : 5;
 }
@@ -49,8 +51,13 @@ static void *work(void *arg)
 	struct worker *w = arg;
 	struct pl_error err;
 
-	w->store = pl_store_new(&(struct pl_store_options){ .loop = w->loop, .config = w->f->config, .region = &w->f->config->regions[0],
-	                                                    .writes = w->writes, .committed = on_committed, .arg = w }, &err);
+	w->store = pl_store_new(&(struct pl_store_options){ .loop = w->loop,
+	                                                    .config = w->f->config,
+	                                                    .region = &w->f->config->regions[0],
+	                                                    .writer = w->writes,
+	                                                    .committed = on_committed,
+	                                                    .arg = w },
+	                        &err);
 	pl_loop_run(w->loop, turn, w);
 	pl_store_free(&w->store);
 	return NULL;
@@ -62,7 +69,8 @@ static void await_at_least(atomic_int *counter, int n)
 
 	while (atomic_load(counter) < n) {
 		if (pl_mono_us() > until_us)
-			fail_msg("waited %d s for %d, there are %d", ENOUGH_US / 1000000, n, atomic_load(counter));
+			fail_msg("waited %d s for %d, but there are %d", ENOUGH_US / 1000000, n,
+			         atomic_load(counter));
 		usleep(500);
 	}
 }
@@ -85,12 +93,13 @@ static void end(struct worker *w)
 
 static int setup_both(void **state)
 {
-	struct both *b = calloc(1, sizeof *b);
+	struct both *b = calloc(1, sizeof(*b));
 	struct pl_error err;
 
 	fixture_setup((void **)&b->f);
-	b->f->config->database.statement_timeout_us = b->f->config->database.lock_timeout_us = 60000000; // no timer of the connection is to come to anyone's help
-	b->writes = pl_writes_new(&(struct pl_store_options){ .config = b->f->config, .region = &b->f->config->regions[0] }, &err);
+	b->f->config->database.statement_timeout_us = b->f->config->database.lock_timeout_us =
+		60000000; // no timer of the connection may help
+	b->writes = pl_shared_writer_new(b->f->config, &b->f->config->regions[0], &err);
 	assert_non_null(b->writes);
 	for (int i = 0; i < WORKERS; i++)
 		start(b, &b->worker[i]);
@@ -104,7 +113,7 @@ static int teardown_both(void **state)
 
 	for (int i = 0; i < WORKERS; i++)
 		end(&b->worker[i]);
-	pl_writes_free(&b->writes);
+	pl_shared_writer_free(&b->writes);
 	fixture_teardown((void **)&b->f);
 	free(b);
 	return 0;
@@ -136,10 +145,10 @@ static void send_it(void *arg)
 	pl_store_write(sent->worker->store, sent->write);
 }
 
-// An update in an arena of its own, as a request has one; sent in the worker's thread.
+// An update in its own arena, as a request has one; sent in the worker's thread.
 static struct sent *send_update(struct both *b, int worker, int64_t id, const char *price)
 {
-	struct sent *sent = pl_arena_alloc(b->f->arena, sizeof *sent);
+	struct sent *sent = pl_arena_alloc(b->f->arena, sizeof(*sent));
 
 	sent->worker = &b->worker[worker];
 	sent->write = update(b->f, id, price);
@@ -162,7 +171,8 @@ static void all_done_once(struct both *b, struct sent **all, int n)
 	for (int i = 0; i < n; i++) {
 		assert_int_equal(all[i]->answers, 1);
 		if (all[i]->write->outcome != PL_OUTCOME_DONE)
-			fail_msg("write %d: %s: %s", i, outcome_name(all[i]->write->outcome), all[i]->write->err.text);
+			fail_msg("write %d: %s: %s", i, outcome_name(all[i]->write->outcome),
+			         all[i]->write->err.text);
 		forget(all[i]);
 	}
 	for (int i = 0; i < WORKERS; i++)
@@ -179,8 +189,10 @@ static void each_write_comes_back_to_the_worker_that_handed_it_in(void **state)
 	struct pl_store_stats stats;
 	int n = 0;
 
-	ask(b->f, "INSERT INTO properties (id, price, region_origin, version, updated_at, vector) "
-	    "SELECT i, 1, 'us', 1, now(), '{\"us\": 1}' FROM generate_series(1, %d) i", RECORDS);
+	ask(b->f,
+	    "INSERT INTO properties (id, price, region_origin, version, updated_at, vector) "
+	    "SELECT i, 1, 'us', 1, now(), '{\"us\": 1}' FROM generate_series(1, %d) i",
+	    RECORDS);
 	for (int i = 0; i < EACH; i++)
 		for (int w = 0; w < WORKERS; w++)
 			all[n++] = send_update(b, w, 1 + (i + w) % RECORDS, "2.00");
@@ -191,14 +203,15 @@ static void each_write_comes_back_to_the_worker_that_handed_it_in(void **state)
 	ask_is(b->f, "600", "SELECT count(*) FROM outbox");
 	ask_is(b->f, "600", "SELECT count(*) FROM processed_requests");
 	assert_int_equal(atomic_load(&b->worker[0].committed) + atomic_load(&b->worker[1].committed), n);
-	pl_writes_stats(b->writes, &stats);
+	pl_shared_writer_stats(b->writes, &stats);
 	assert_int_equal(stats.writes, n);
 	assert_true(stats.batches < (uint64_t)n / 2);
 	assert_int_equal(stats.in_flight + stats.write_queue, 0);
 }
 
-// In each other's locks they would be asked about, and done one by one on the careful connection.
-static void writes_of_one_record_do_not_meet_in_the_database(void **state)
+// If the writes blocked each other, the store would ask about each of them and execute
+// it alone on the serial connection.
+static void writes_of_one_record_do_not_block_each_other_in_the_database(void **state)
 {
 	enum { EACH = 50 };
 	struct both *b = *state;
@@ -214,12 +227,13 @@ static void writes_of_one_record_do_not_meet_in_the_database(void **state)
 		await_at_least(&b->worker[w].answered, EACH);
 	all_done_once(b, all, n);
 	ask_is(b->f, "101", "SELECT version FROM properties WHERE id = 7");
-	pl_writes_stats(b->writes, &stats);
-	assert_int_equal(stats.batches, n); // each was done by the first statement that it was in
+	pl_shared_writer_stats(b->writes, &stats);
+	assert_int_equal(stats.batches,
+	                 n); // each write was executed by the first statement that contained it
 	assert_int_equal(stats.retried, 0);
 }
 
-// A worker's write of record 7 is at the database until what is returned ends.
+// A worker's write of record 7 stays at the database until the returned session ends.
 static PGconn *hold_up(struct both *b, int worker, struct sent **held_r)
 {
 	PGconn *way = stand_in_the_way();
@@ -237,18 +251,19 @@ static void await_queued(struct both *b)
 	for (int i = 0; stats.write_queue == 0; i++) {
 		assert_true(i < ENOUGH_US / 500);
 		usleep(500);
-		pl_writes_stats(b->writes, &stats);
+		pl_shared_writer_stats(b->writes, &stats);
 	}
 }
 
-// The one who sent the batch is the one whom the database's answer wakes. When he ends, another must be.
+// The database's answer wakes the worker that sent the batch. When that worker ends,
+// another one must take over.
 static void a_worker_that_ends_leaves_the_connection_to_the_others(void **state)
 {
 	struct both *b = *state;
 	struct sent *slow, *waiting;
 	PGconn *way = hold_up(b, 0, &slow);
 
-	waiting = send_update(b, 1, 8, "2.00"); // behind it
+	waiting = send_update(b, 1, 8, "2.00"); // queued after it
 	await_queued(b);
 	end(&b->worker[0]);
 	assert_int_equal(slow->answers, 1);
@@ -258,10 +273,12 @@ static void a_worker_that_ends_leaves_the_connection_to_the_others(void **state)
 	await_at_least(&b->worker[1].answered, 1);
 	all_done_once(b, &waiting, 1);
 	forget(slow);
-	ask_is(b->f, "2", "SELECT version FROM properties WHERE id = 7"); // it was done after all, which is what "unknown" leaves open
+	ask_is(b->f, "2",
+	       // the write was executed after all, which "unknown" allows
+	       "SELECT version FROM properties WHERE id = 7");
 }
 
-static void what_was_not_sent_yet_when_its_worker_ends_is_not_written(void **state)
+static void writes_that_were_not_sent_when_their_worker_ends_are_not_executed(void **state)
 {
 	struct both *b = *state;
 	struct sent *slow, *waiting;
@@ -280,19 +297,20 @@ static void what_was_not_sent_yet_when_its_worker_ends_is_not_written(void **sta
 	ask_is(b->f, "1", "SELECT version FROM properties WHERE id = 8");
 }
 
-// With nobody who has anything to write: the connection comes back all the same.
+// The connection comes back even if nobody has anything to write.
 static void await_ready(struct both *b)
 {
 	struct pl_error why;
 
-	for (int i = 0; !pl_writes_ready(b->writes, &why); i++) {
+	for (int i = 0; !pl_shared_writer_ready(b->writes, &why); i++) {
 		if (i == ENOUGH_US / 500)
 			fail_msg("not ready: %s", why.text);
 		usleep(500);
 	}
 }
 
-// Whoever was not the host learns by the deadline's timer, which every worker keeps that has been inside.
+// Other workers than the host notice by the timer of the deadline, which every worker
+// that has entered the writer keeps.
 static void a_deadline_is_kept_while_the_database_does_not_answer(void **state)
 {
 	struct both *b = *state;
@@ -324,11 +342,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define t(name) cmocka_unit_test_setup_teardown(name, setup_both, teardown_both)
 		t(each_write_comes_back_to_the_worker_that_handed_it_in),
-		t(writes_of_one_record_do_not_meet_in_the_database),
+		t(writes_of_one_record_do_not_block_each_other_in_the_database),
 		t(a_worker_that_ends_leaves_the_connection_to_the_others),
-		t(what_was_not_sent_yet_when_its_worker_ends_is_not_written),
+		t(writes_that_were_not_sent_when_their_worker_ends_are_not_executed),
 		t(a_deadline_is_kept_while_the_database_does_not_answer),
 	};
 
-	return cmocka_run_group_tests_name("record/writes", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("store/shared_writer", tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
-// record/store when things go wrong: locks, deadlocks, limits, other sessions at the same rows. The ways are in faults.h.
+// store/store when something goes wrong: locks, deadlocks, time limits, other sessions
+// writing the same rows. faults.h has the tools.
 #include "faults.h"
 
-// ---- locks of others
+// ---- locks held by others
 
 static void a_locked_record_holds_up_nothing_but_its_own_writes(void **state)
 {
@@ -33,11 +34,12 @@ static bool a_batch_has_ended(void *arg)
 	struct fixture *f = arg;
 	struct pl_store_stats stats;
 
-	fixture_stats(f, &stats);
+	pl_store_stats(f->store, &stats);
 	return stats.batches > 0;
 }
 
-// Whoever is at the row when the batch comes is gone when the batch has ended; the write then needs no connection of its own.
+// A session that holds the row when the batch arrives releases it before the batch
+// ends; then the write needs no separate connection.
 static void a_record_that_was_locked_for_a_moment_is_written_by_the_next_batch(void **state)
 {
 	struct fixture *f = *state;
@@ -71,35 +73,45 @@ static void a_lock_held_too_long_is_a_timeout_of_that_write(void **state)
 	PQfinish(other);
 }
 
-static void a_deadlock_is_tried_again(void **state)
+static void a_deadlock_is_retried(void **state)
 {
 	struct fixture *f = *state;
 	PGconn *way = stand_in_the_way(), *other = another_session();
 	struct pl_write *write = update(f, 5, "111.00");
 	struct pl_store_stats stats;
 
-	// The write holds the record and wants its request id; the other one holds the request id and wants the record, and is patient.
+	// The write holds the record and needs its request id; the other session holds
+	// the request id, needs the record, and waits longer.
 	write_send(f, write);
 	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
 	execute(other, "SET deadlock_timeout = '60s'; SET application_name = 'other'; BEGIN");
-	execute(other, pl_arena_printf(f->arena, "INSERT INTO processed_requests (request_id, fingerprint, resource, record_id, status, vector, dots, "
-	        "expires_at) VALUES ('%s', '', 'x', 1, 200, '{}', '{}', now())", write->request_id));
+	execute(other, pl_arena_printf(f->arena,
+	                               "INSERT INTO processed_requests (request_id, fingerprint, resource, "
+	                               "record_id, status, vector, dots, "
+	                               "expires_at) VALUES ('%s', sha256(''), 'x', 1, 200, '{}', '{}', "
+	                               "now())",
+	                               write->request_id));
 	assert_true(PQsendQuery(other, "UPDATE properties SET price = 1 WHERE id = 5"));
 	await_rows(f, "pg_stat_activity WHERE application_name = 'other' AND wait_event_type = 'Lock'");
 	PQfinish(way);
-	await_rows(f, "pg_stat_activity WHERE application_name = 'other' AND state = 'idle in transaction'"); // it got the record
+	await_rows(f,
+	           // the write got the record
+	           "pg_stat_activity WHERE application_name = 'other' AND state = 'idle in transaction'");
 	for (PGresult *result; (result = PQgetResult(other));)
 		PQclear(result);
 	execute(other, "ROLLBACK");
 	await_one(f, write);
 	outcome_of(write, PL_OUTCOME_DONE);
-	fixture_stats(f, &stats);
-	assert_true(stats.deadlocks >= 1); // a second one where the other session sleeps so long that the retry has the record before it
+	pl_store_stats(f->store, &stats);
+	assert_true(stats.deadlocks >=
+	            // a second attempt, which gets the record first because the other
+	            // session sleeps so long
+	            1);
 	ask_is(f, "111.00 2", "SELECT price || ' ' || version FROM properties WHERE id = 5");
 	PQfinish(other);
 }
 
-static void serialization_failures_are_tried_again_but_not_for_ever(void **state)
+static void serialization_failures_are_retried_but_not_for_ever(void **state)
 {
 	struct fixture *f = *state;
 	struct pl_write *w[3] = { update(f, 1, "222.00"), update(f, 2, "3.00"), update(f, 3, "3.00") };
@@ -113,14 +125,14 @@ static void serialization_failures_are_tried_again_but_not_for_ever(void **state
 	ask(f, "UPDATE failures_limit SET n = 1000000");
 	w[0] = update(f, 1, "222.00");
 	write_now(f, w[0]);
-	failed_with(w[0], PL_EUNAVAIL);
+	failed_with(w[0], PL_ECONFLICT);
 	assert_true(w[0]->err.retryable);
 	ask_is(f, "3", "SELECT count(*) FROM outbox");
 }
 
-// ---- other sessions at the same rows, and READ COMMITTED
+// ---- other sessions writing the same rows under READ COMMITTED
 
-static void a_refusal_tells_of_the_newest_row(void **state)
+static void a_refusal_shows_the_newest_row(void **state)
 {
 	struct fixture *f = *state;
 	PGconn *other = another_session();
@@ -128,9 +140,10 @@ static void a_refusal_tells_of_the_newest_row(void **state)
 
 	for (int i = 0; i < 2; i++) {
 		w[i]->has_version = true;
-		w[i]->version = 1 + i; // the second is right once the other has committed
+		w[i]->version = 1 + i; // the second one is correct once the other session has committed
 	}
-	execute(other, "BEGIN; UPDATE properties SET version = 2, vector = '{\"us\":2}', bedrooms = 9 WHERE id IN (5, 6)");
+	execute(other, "BEGIN; UPDATE properties SET version = 2, vector = '{\"us\":2}', bedrooms = 9 WHERE "
+	               "id IN (5, 6)");
 	for (int i = 0; i < 2; i++)
 		write_send(f, w[i]);
 	await_waiting(f);
@@ -139,18 +152,20 @@ static void a_refusal_tells_of_the_newest_row(void **state)
 	outcome_of(w[0], PL_OUTCOME_VERSION);
 	assert_int_equal(w[0]->record->version, 2);
 	assert_string_equal(w[0]->record->values[1], "9");
-	// Version 2 was not there yet when the second write's turn came, and that is what it is told; or it was, and it is done.
+	// Either version 2 did not exist yet when the second write was checked, and the
+	// response says so; or it did, and the write was executed.
 	assert_true(w[1]->outcome == PL_OUTCOME_VERSION || w[1]->outcome == PL_OUTCOME_DONE);
 	PQfinish(other);
 }
 
-static void an_unlocked_write_goes_on_top_of_the_newest_row(void **state)
+static void an_unlocked_write_replaces_the_newest_row(void **state)
 {
 	struct fixture *f = *state;
 	PGconn *other = another_session();
 	struct pl_write *write = update(f, 5, "5.00");
 
-	execute(other, "BEGIN; UPDATE properties SET version = 2, vector = '{\"us\":2}', bedrooms = 9, updated_at = '2099-01-01Z' WHERE id = 5");
+	execute(other, "BEGIN; UPDATE properties SET version = 2, vector = '{\"us\":2}', bedrooms = 9, "
+	               "updated_at = date_trunc('day', now()) + interval '1 day' WHERE id = 5");
 	write_send(f, write);
 	await_waiting(f);
 	execute(other, "COMMIT");
@@ -158,11 +173,14 @@ static void an_unlocked_write_goes_on_top_of_the_newest_row(void **state)
 	outcome_of(write, PL_OUTCOME_DONE);
 	assert_int_equal(write->record->version, 3);
 	assert_string_equal(write->record->values[1], "9");
-	ask_is(f, "{\"us\": 3} t", "SELECT vector::text || ' ' || (updated_at = '2099-01-01 00:00:00.000001Z')::text::char FROM properties WHERE id = 5");
+	ask_is(f, "{\"us\": 3} t",
+	       "SELECT vector::text || ' ' || (updated_at = date_trunc('day', updated_at) + interval '1 "
+	       "microsecond')::text::char FROM properties WHERE id = 5");
 	PQfinish(other);
 }
 
-// Another worker does the same request: it holds the record and has remembered it, but not committed.
+// Another worker executes the same request: it holds the record and has inserted the
+// request, but not committed.
 static void same_request_elsewhere(struct fixture *f, bool with_version)
 {
 	PGconn *other = another_session();
@@ -171,14 +189,18 @@ static void same_request_elsewhere(struct fixture *f, bool with_version)
 	write->has_version = with_version;
 	write->version = 1;
 	execute(other, "BEGIN; UPDATE properties SET version = 2, vector = '{\"us\":2}' WHERE id = 5");
-	execute(other, pl_arena_printf(f->arena, "INSERT INTO processed_requests (request_id, fingerprint, resource, record_id, status, response_body, "
-	        "vector, dots, expires_at) VALUES ('%s', decode(repeat('%02x', 32), 'hex'), 'properties', 5, 200, '{\"version\":2}', '{\"us\":2}', "
-	        "'{\"us\":2}', now() + interval '1 day')", write->request_id, write->fingerprint[0]));
+	execute(other, pl_arena_printf(f->arena,
+	                               "INSERT INTO processed_requests (request_id, fingerprint, resource, "
+	                               "record_id, status, response_body, "
+	                               "vector, dots, expires_at) VALUES ('%s', decode(repeat('%02x', 32), "
+	                               "'hex'), 'properties', 5, 200, '{\"version\":2}', '{\"us\":2}', "
+	                               "'{\"us\":2}', now() + interval '1 day')",
+	                               write->request_id, write->fingerprint[0]));
 	write_send(f, write);
 	await_waiting(f);
 	execute(other, "COMMIT");
 	await_one(f, write);
-	outcome_of(write, PL_OUTCOME_REMEMBERED); // and not "version", though the row is newer
+	outcome_of(write, PL_OUTCOME_REMEMBERED); // and not "version", although the row is newer
 	assert_string_equal(write->remembered.body, "{\"version\":2}");
 	ask_is(f, "2", "SELECT version FROM properties WHERE id = 5");
 	ask_is(f, "0", "SELECT count(*) FROM outbox");
@@ -204,9 +226,12 @@ static void a_request_remembered_while_its_batch_runs_is_found(void **state)
 	for (int i = 0; i < 3; i++)
 		write_send(f, w[i]);
 	await_rows(f, "pg_locks WHERE locktype = 'advisory' AND NOT granted");
-	ask(f, "INSERT INTO processed_requests (request_id, fingerprint, resource, record_id, status, vector, dots, expires_at) VALUES ('%s', "
-	    "decode(repeat('%02x', 32), 'hex'), 'properties', 6, 204, '{\"us\":2}', '{\"us\":2}', now() + interval '1 day')", w[1]->request_id,
-	    w[1]->fingerprint[0]);
+	ask(f,
+	    "INSERT INTO processed_requests (request_id, fingerprint, resource, record_id, status, vector, "
+	    "dots, expires_at) VALUES ('%s', "
+	    "decode(repeat('%02x', 32), 'hex'), 'properties', 6, 204, '{\"us\":2}', '{\"us\":2}', now() + "
+	    "interval '1 day')",
+	    w[1]->request_id, w[1]->fingerprint[0]);
 	PQfinish(way);
 	writes_await(f, w, 3);
 	outcome_of(w[0], PL_OUTCOME_DONE);
@@ -224,7 +249,8 @@ static void a_create_waits_for_another_create_of_its_id(void **state)
 		struct pl_write *write = write_new(f, PL_WRITE_CREATE, 100);
 
 		write_set(write, "price", "1.00");
-		execute(other, "BEGIN; INSERT INTO properties (id, price, region_origin, version) VALUES (100, 7, 'eu', 1)");
+		execute(other, "BEGIN; INSERT INTO properties (id, price, region_origin, version) VALUES "
+		               "(100, 7, 'eu', 1)");
 		write_send(f, write);
 		await_waiting(f);
 		execute(other, commit ? "COMMIT" : "ROLLBACK");
@@ -242,18 +268,24 @@ static void siblings_added_while_a_write_waits_are_replaced_too(void **state)
 	PGconn *other = another_session();
 	struct pl_write *write = update(f, 5, "5.00");
 
-	execute(other, "BEGIN; UPDATE properties SET version = 3, vector = '{\"us\":2,\"eu\":1}', siblings = true WHERE id = 5");
+	execute(other, "BEGIN; UPDATE properties SET version = 3, vector = '{\"us\":2,\"eu\":1}', "
+	               "has_siblings = true WHERE id = 5");
 	write_send(f, write);
 	await_waiting(f);
-	execute(other, "INSERT INTO record_siblings (resource, record_id, origin, counter, vector, updated_at, fields) SELECT 'properties', 5, o, 1, "
+	execute(other, "INSERT INTO record_siblings (resource, record_id, origin, counter, vector, "
+	               "updated_at, fields) SELECT 'properties', 5, o, 1, "
 	               "'{}', now(), '{}' FROM unnest(ARRAY['us', 'eu']) o; "
-	               "INSERT INTO conflicts (resource, record_id, type, policy_name, policy_sha256, siblings, verdict, visible, vector) VALUES "
-	               "('properties', 5, 'update_origin_differs', 'p', 'x', '[]', '{}', '{}', '{}'); COMMIT");
+	               "INSERT INTO conflicts (resource, record_id, type, policy_name, policy_sha256, "
+	               "siblings, verdict, visible, vector) VALUES "
+	               "('properties', 5, 'update_origin_differs', 'p', 'x', '[]', '{}', '{}', '{}'); "
+	               "COMMIT");
 	await_one(f, write);
 	outcome_of(write, PL_OUTCOME_DONE);
 	assert_int_equal(write->record->version, 4);
-	ask_is(f, "0 1 f", "SELECT (SELECT count(*) FROM record_siblings) || ' ' || (SELECT count(*) FROM conflicts WHERE closed_at IS NOT NULL) || ' ' "
-	       "|| (SELECT siblings FROM properties WHERE id = 5)::text::char");
+	ask_is(f, "0 1 f",
+	       "SELECT (SELECT count(*) FROM record_siblings) || ' ' || (SELECT count(*) FROM conflicts "
+	       "WHERE closed_at IS NOT NULL) || ' ' "
+	       "|| (SELECT has_siblings FROM properties WHERE id = 5)::text::char");
 	PQfinish(other);
 }
 
@@ -276,11 +308,12 @@ static void a_row_that_takes_too_long_fails_alone(void **state)
 	assert_string_equal(w[2]->err.sqlstate, "57014");
 }
 
-static void a_deadline_ends_each_write_by_what_is_known_of_it(void **state)
+static void a_deadline_ends_each_write_with_what_is_known_about_it(void **state)
 {
 	struct fixture *f = *state;
 	PGconn *way = stand_in_the_way();
-	struct pl_write *sent = update(f, 5, "111.00"), *beside = update(f, 6, "5.00"), *queued = update(f, 7, "5.00");
+	struct pl_write *sent = update(f, 5, "111.00"), *beside = update(f, 6, "5.00"),
+			*queued = update(f, 7, "5.00");
 
 	sent->deadline_us = pl_mono_us() + 150000;
 	write_send(f, sent);
@@ -294,9 +327,9 @@ static void a_deadline_ends_each_write_by_what_is_known_of_it(void **state)
 	failed_with(sent, PL_EUNKNOWN);
 	assert_false(write_answered(beside));
 	PQfinish(way);
-	await_one(f, beside); // the batch goes on without the one whose time was over
+	await_one(f, beside); // the batch continues without the write whose deadline passed
 	outcome_of(beside, PL_OUTCOME_DONE);
-	ask_is(f, "111.00", "SELECT price FROM properties WHERE id = 5"); // unknown was the right word
+	ask_is(f, "111.00", "SELECT price FROM properties WHERE id = 5"); // so "unknown" was correct
 }
 
 static void a_get_does_not_wait_behind_a_write(void **state)
@@ -325,7 +358,7 @@ static void a_missing_table_fails_every_write_at_once(void **state)
 	writes_await(f, w, 8);
 	for (int i = 0; i < 8; i++)
 		failed_with(w[i], PL_EINTERNAL);
-	fixture_stats(f, &stats);
+	pl_store_stats(f->store, &stats);
 	assert_int_equal(stats.retried, 0);
 	ask(f, "ALTER TABLE elsewhere RENAME TO properties");
 	w[0] = update(f, 1, "5.00");
@@ -340,22 +373,22 @@ int main(int argc, char **argv)
 		t(a_locked_record_holds_up_nothing_but_its_own_writes),
 		t(a_record_that_was_locked_for_a_moment_is_written_by_the_next_batch),
 		t(a_lock_held_too_long_is_a_timeout_of_that_write),
-		t(a_deadlock_is_tried_again),
-		t(serialization_failures_are_tried_again_but_not_for_ever),
-		t(a_refusal_tells_of_the_newest_row),
-		t(an_unlocked_write_goes_on_top_of_the_newest_row),
+		t(a_deadlock_is_retried),
+		t(serialization_failures_are_retried_but_not_for_ever),
+		t(a_refusal_shows_the_newest_row),
+		t(an_unlocked_write_replaces_the_newest_row),
 		t(the_same_request_done_elsewhere_is_remembered),
 		t(the_same_request_done_elsewhere_is_not_done_twice),
 		t(a_request_remembered_while_its_batch_runs_is_found),
 		t(a_create_waits_for_another_create_of_its_id),
 		t(siblings_added_while_a_write_waits_are_replaced_too),
 		t(a_row_that_takes_too_long_fails_alone),
-		t(a_deadline_ends_each_write_by_what_is_known_of_it),
+		t(a_deadline_ends_each_write_with_what_is_known_about_it),
 		t(a_get_does_not_wait_behind_a_write),
 		t(a_missing_table_fails_every_write_at_once),
 	};
 
 	if (argc > 1)
-		cmocka_set_test_filter(argv[1]); // one of them: test_store_faults.pg 'a_deadlock*'
+		cmocka_set_test_filter(argv[1]); // run one of them: test_store_faults.pg 'a_deadlock*'
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

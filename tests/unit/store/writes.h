@@ -1,4 +1,5 @@
-// What tests of the store say again and again: a create, an update, an outcome, a vector, a record that prints alike in C and SQL.
+// Helpers of the store's tests: a create, an update, an outcome, a vector, and whether
+// C and SQL print a record identically.
 #pragma once
 
 #include "fixture.h"
@@ -26,7 +27,8 @@ static inline void outcome_is(struct fixture *f, struct pl_write *write, enum pl
 	enum pl_outcome outcome = write_now(f, write);
 
 	if (outcome != expected)
-		fail_msg("%s instead of %s: %s", outcome_name(outcome), outcome_name(expected), write->err.text);
+		fail_msg("%s instead of %s: %s", outcome_name(outcome), outcome_name(expected),
+		         write->err.text);
 }
 
 static inline void vector_is(const struct pl_vector *vector, const char *text)
@@ -38,7 +40,7 @@ static inline void vector_is(const struct pl_vector *vector, const char *text)
 	pl_buf_fini(&buf);
 }
 
-// A record that was read, against the database's own text of it.
+// Compares a record that was read with the database's own text of it.
 static inline void prints_as(const struct pl_record *record, const char *expected)
 {
 	struct pl_buf buf = { 0 };
@@ -48,7 +50,7 @@ static inline void prints_as(const struct pl_record *record, const char *expecte
 	pl_buf_fini(&buf);
 }
 
-// The JSON that the database made is the JSON that C makes.
+// The JSON made by the database equals the JSON made by C.
 static inline void prints_alike(const struct pl_record *record)
 {
 	struct pl_record plain = *record;

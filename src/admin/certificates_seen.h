@@ -1,0 +1,12 @@
+// The certificates of the configuration that are on this machine, as a table of
+// plist-admin status.
+//
+// Threads: the tool has one.
+#pragma once
+
+#include "admin/table.h"
+#include "config/config.h"
+
+// Calls `warn` with a sentence for each that cannot be used, or soon not any more.
+struct pl_table *pl_certificates_seen(const struct pl_config *config, struct pl_arena *arena,
+                                      void (*warn)(void *arg, const char *sentence), void *arg);

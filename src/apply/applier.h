@@ -1,0 +1,48 @@
+// An applier: a thread that applies the messages of its consumer. There are as many as
+// kafka.apply_connections says. They share the partitions (apply/claims), so one record's
+// events stay in one applier and in order.
+#pragma once
+
+#include <stdatomic.h>
+
+#include "apply/batch.h"
+#include "apply/claims.h"
+#include "lag/tracker.h"
+
+struct pl_applier;
+struct pl_audit_mail;
+
+// Written by the applier only.
+struct pl_applier_stats {
+	_Atomic uint64_t applied, stale, own, conflicts, twins, policy_errors, foreign, dead_letters, batches,
+		retries;
+	_Atomic uint64_t shadow_same, shadow_different, shadow_failed;
+	_Atomic uint64_t consumers_replaced;
+	_Atomic uint64_t gaps_total;      // partitions in which another region's events were missing
+	_Atomic int64_t failing_since_us; // pl_mono_us; 0: no failure is known
+	_Atomic uint64_t parked_total, not_ours, returned;
+	_Atomic uint64_t heartbeats_refused; // nothing that a region can have sent
+	_Atomic int64_t parked, dead;        // in the database now; counted by the first applier
+	_Atomic int64_t left_twice;          // pairs of records that one request created, as above
+	_Atomic int partitions;
+	atomic_bool assigned, database_up, broker_up;
+	// Re-resolving records with siblings, done by the first applier: the number of
+	// configurations given to it, and of the configuration whose policies all these
+	// records were resolved with; then how many records there are, were resolved,
+	// and were changed under the current one.
+	_Atomic uint64_t given, reresolved, reresolve_total, reresolve_seen, reresolve_changed;
+};
+
+struct pl_applier *pl_applier_start(const struct pl_config *config, const struct pl_region *region, int index,
+                                    struct pl_lag_tracker *tracker, struct pl_claims *claims,
+                                    struct pl_error *err);
+void pl_applier_reconfigure(struct pl_applier *applier, const struct pl_config *config,
+                            const struct pl_region *region);
+// Where the first one puts messages of other regions' audits.
+void pl_applier_set_mail(struct pl_applier *applier, struct pl_audit_mail *mail);
+// In two steps, so that several appliers stop at the same time.
+void pl_applier_ask_to_stop(struct pl_applier *applier);
+void pl_applier_stop(struct pl_applier **applier_p);
+// Why it has no partitions or cannot apply; "" if unknown.
+void pl_applier_trouble(struct pl_applier *applier, char text_r[PL_ERROR_TEXT_MAX]);
+const struct pl_applier_stats *pl_applier_stats(const struct pl_applier *applier);

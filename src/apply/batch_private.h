@@ -1,0 +1,170 @@
+// The inside of a batch of the applier, for the files batch*.c only.
+#pragma once
+
+#include "apply/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "apply/decision.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#define TRIES               5
+// For how many transactions the upserting statements are used after a row or request
+// was found to exist.
+#define UPSERT_TRANSACTIONS 20
+
+// Why the database refuses an event. In the arena of the reading.
+struct refusal {
+	// all may be NULL, except `reason`
+	const char *reason, *sqlstate, *constraint, *column;
+	bool lock; // another session holds the row and may release it soon
+};
+
+// A message, and the event that was read from it.
+struct item {
+	const struct pl_message *message;
+	struct pl_event *event;        // NULL: our own, or unreadable
+	const char *error;             // why it is a dead letter
+	const struct refusal *refusal; // why it is parked
+	bool put_off;                  // it was retried and stays parked
+	const struct pl_resource *resource;
+	int64_t id;
+	struct pl_message_numbers numbers;
+	struct pl_dot own;              // of an event of our own region; counter 0: it is none
+	struct pl_touched_row *touched; // the event's record, in the current attempt
+};
+
+// Messages as they were read.
+struct reading {
+	struct pl_arena *arena;
+	struct item *items;
+	int nitems, items_cap;
+	int nevents, nerrors, nown;
+};
+
+#define STUCK_MAX 32
+#define STUCK_US  (60 * INT64_C(1000000))
+
+// Records that another session held locked a moment ago. A batch that contains one of
+// them does not wait for locks.
+struct stuck {
+	struct pl_touched_row_key key;
+	int64_t until_us;
+};
+
+#define NULLS_MAX 16
+
+// A column that must not be NULL, as the database has said when it refused an event.
+struct null_column {
+	const struct pl_resource *resource;
+	int field; // -1: a column that plist does not know
+	const struct refusal *refusal;
+};
+
+#define LOCKED_MAX 8
+
+// A table that another session has locked.
+struct locked_table {
+	const struct pl_resource *resource;
+	const struct refusal *refusal;
+};
+
+struct pl_apply_batch {
+	struct reading now, ahead;   // to be written; read meanwhile
+	struct reading parked_again; // parked events that are retried
+
+	// The current attempt: its decision, and what is written beside records.
+	struct pl_arena *arena;
+	struct pl_apply_decision decision;
+	struct pl_dead_letter *dead;
+	int ndead;
+	struct pl_parked *parked;
+	int nparked, parked_cap;
+	struct pl_position *positions;
+	int npositions;
+	struct pl_sequence_write *numbers;
+	int nnumbers;
+	struct pl_apply_counts counts;
+
+	bool skip_locked;  // this attempt does not wait for locked rows
+	bool retrying;     // this attempt is of parked events
+	bool no_positions; // this attempt does not move positions
+	bool silent;       // this attempt only looks ahead, and logs nothing
+	bool any_parked;   // there may be parked events that this batch makes stale
+	struct stuck stuck[STUCK_MAX];
+	int nstuck;
+	int64_t crowded_until_us;            // there were more of them
+	struct null_column nulls[NULLS_MAX]; // of the batch that is being sorted out
+	int nnulls;
+	struct locked_table locked[LOCKED_MAX]; // the same
+	int nlocked;
+	// for how many transactions rows and requests are still expected to exist
+	int upsert;
+	int together; // how many parked events are tried at once
+};
+
+// Events that are tried in one transaction, several times.
+struct pass {
+	struct pl_arena *arena; // of the refusals
+	struct pl_apply_counts counts;
+	int refused, unclear;  // events that failed; of these, whose error may concern all
+	int contended, raised; // of these, which met another session, or a trigger's error
+	bool wrote;
+	struct pl_error first; // the first unclear error
+};
+
+#define PL_BEGIN_PASS     "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE"
+#define PL_SAVEPOINT_PASS "SAVEPOINT event"
+// From here on, the transaction hardly waits for locks.
+#define PL_SHORT_WAIT     "SET LOCAL lock_timeout = 50"
+
+void pl_apply_batch_add_dead_letter(struct pl_apply_batch *b, const struct pl_message *m, const char *error);
+void pl_apply_batch_add_parked(struct pl_apply_batch *b, const struct item *item,
+                               const struct refusal *refusal);
+// The positions and sequence numbers after these messages; and once they are committed.
+void pl_apply_batch_note_positions(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                                   const struct item *items, int n);
+void pl_apply_batch_positions_written(struct pl_apply_batch *b);
+void pl_apply_batch_begin_attempt(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                                  struct item *items, int n);
+// Locks and reads the items' rows, and takes the events into them, in memory.
+int pl_apply_batch_decide(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                          const struct item *items, int n, struct pl_error *err);
+int pl_apply_batch_attempt(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                           const struct item *items, int n, struct pl_error *err);
+int pl_apply_batch_transaction(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                               struct item *items, int n, struct pl_error *err);
+void pl_apply_batch_read_one(struct reading *r, const struct pl_apply_tools *tools, struct item *item);
+void pl_apply_batch_add_counts(struct pl_apply_counts *to, const struct pl_apply_counts *from);
+void pl_apply_batch_log_dead_letters(const struct pl_apply_batch *b);
+void pl_apply_batch_log_returned(const struct pl_apply_counts *counts);
+void pl_apply_batch_roll_back(const struct pl_apply_tools *tools);
+// batch_refused.c: whether the failure may concern single events, and how to continue
+// in that case.
+bool pl_apply_batch_is_refusal(const struct pl_apply_tools *tools, int code, const struct pl_error *err);
+int pl_apply_batch_sort_out(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
+                            int n, struct pl_apply_counts *counts, struct pl_error *err);
+// Tries these events together, after PL_BEGIN_PASS and PL_SAVEPOINT_PASS. 0: written, or
+// stale. A lost connection ends the pass; with other codes, nothing was done.
+int pl_apply_batch_try(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
+                       int n, struct pl_error *err);
+const struct refusal *pl_apply_batch_refusal(struct pl_arena *arena, int code, const struct pl_error *err);
+// Parks the refused events at once, in the transaction of the others.
+int pl_apply_batch_park(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                        const struct item *items, int n, struct pass *pass, struct pl_error *err);
+void pl_apply_batch_note_stuck(struct pl_apply_batch *b, const struct pl_touched_row *touched);
+bool pl_apply_batch_has_stuck(struct pl_apply_batch *b);
+// batch_foresee.c: notes the column for whose NULL this event was refused; false: for
+// another reason, or it is known. Then gives the events that have the same fault the
+// same refusal, without trying them.
+bool pl_apply_batch_note_null(struct pl_apply_batch *b, const struct item *item, const struct pl_error *err);
+int pl_apply_batch_foresee(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
+                           int n, struct pl_error *err);
+// batch_locked.c: notes that this event waited in vain for a locked table; false: for
+// another lock, or it is known. Then gives the events that need the table the same
+// refusal, without trying them.
+bool pl_apply_batch_note_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                                const struct item *item);
+void pl_apply_batch_spare_locked(const struct pl_apply_batch *b, struct item *items, int n);

@@ -1,0 +1,355 @@
+// One request, two regions, two records.
+//
+// A client that gets no answer to a POST sends it again, perhaps to another region. If
+// both regions execute it before they hear of each other, each creates a record under an
+// id of its own. When the second region's event arrives, the request is remembered with
+// another record (statements.c, apply_created_twice). All regions find the same pairs and
+// remember the answer of the region that comes first by name, so a retry names the record
+// that stays.
+//
+// The region that made a record deletes it, with the store's own statement for a delete
+// and a request id derived from the record, so the delete happens once, travels like any
+// other, and meets concurrent writes like any other. The delete's lock is the vector of
+// the create. A record that somebody has written since is not deleted: then people
+// decide, by deleting one of the two. Until then the conflict stays open and says so.
+// Threads: see created_twice.h.
+#include "apply/created_twice.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sha256.h"
+#include "store/quote.h"
+#include "store/statement.h"
+#include "store/store.h"
+
+#define INTERVAL_US   INT64_C(500000)
+#define AT_ONCE       32                         // pairs in one run
+#define REMEMBERED_US (INT64_C(86400) * 1000000) // the request of a delete
+
+#define WRITTEN_SINCE "it was written after it was created; delete one of the two records"
+
+// A pair of records, as the table has it.
+struct pair {
+	const char *resource_name, *record_id, *origin, *kept_id, *kept_origin, *request_id, *principal;
+	const struct pl_resource *resource;
+};
+
+static PGresult *ask(const struct pl_apply_tools *tools, const char *sql, int n, const char *const *params,
+                     struct pl_error *err)
+{
+	return pl_session_exec(tools->session, sql, n, params, err);
+}
+
+static int tell(const struct pl_apply_tools *tools, const char *sql, int n, const char *const *params,
+                struct pl_error *err)
+{
+	PGresult *result = ask(tools, sql, n, params, err);
+
+	PQclear(result);
+	return result ? 0 : err->code;
+}
+
+// ---- the conflict
+
+// A record as conflicts.siblings has it, with its id.
+static void add_record(struct pl_buf *sql, const struct pl_resource *resource, const char *param)
+{
+	pl_buf_adds(sql,
+	            "(SELECT jsonb_build_object('id', p.id, 'origin', p.region_origin, 'counter', "
+	            "p.vector -> p.region_origin, 'vector', p.vector, 'updated_at', to_char(p.updated_at, "
+	            "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), 'version', p.version, 'deleted', "
+	            "p.deleted_at IS NOT NULL, 'request_id', p.request_id, 'fields', jsonb_build_object(");
+	for (int i = 0; i < resource->nfields; i++) {
+		pl_buf_adds(sql, i ? ", " : "");
+		pl_quote_literal(sql, resource->fields[i].name);
+		pl_buf_adds(sql, ", p.");
+		pl_quote_name(sql, resource->fields[i].name);
+	}
+	pl_buf_adds(sql, ")) FROM ");
+	pl_statement_table(sql, resource);
+	pl_buf_printf(sql, " AS p WHERE p.id = %s::bigint)", param);
+}
+
+// The pair as a conflict of the record that goes, once.
+static int record_conflict(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
+{
+	const char *params[] = { pair->resource_name, pair->record_id, pair->kept_id };
+	struct pl_buf sql = { 0 };
+	int code;
+
+	if (!tools->config->conflicts.record)
+		return 0;
+	pl_buf_adds(&sql,
+	            "INSERT INTO plist.conflicts (resource, record_id, type, policy_name, policy_sha256, "
+	            "siblings, verdict, visible, vector) SELECT $1, $2::bigint, 'created_twice', "
+	            "'first_region', '', jsonb_build_array(kept, gone), '{\"take\": 1}', kept, "
+	            "gone -> 'vector' FROM (SELECT ");
+	add_record(&sql, pair->resource, "$3");
+	pl_buf_adds(&sql, " AS kept, ");
+	add_record(&sql, pair->resource, "$2");
+	pl_buf_adds(&sql, " AS gone) AS pair WHERE kept IS NOT NULL AND gone IS NOT NULL AND NOT EXISTS "
+	                  "(SELECT FROM plist.conflicts WHERE resource = $1 AND record_id = $2::bigint AND "
+	                  "type = 'created_twice')");
+	code = tell(tools, sql.data, 3, params, err);
+	pl_buf_fini(&sql);
+	return code;
+}
+
+static int close_pair(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
+{
+	const char *params[] = { pair->resource_name, pair->record_id };
+
+	return tell(
+		tools,
+		"WITH c AS (UPDATE plist.conflicts SET closed_at = now() WHERE "
+		"closed_at IS NULL AND type = 'created_twice' AND resource = $1 AND record_id = "
+		"$2::bigint) DELETE FROM plist.created_twice WHERE resource = $1 AND record_id = $2::bigint",
+		2, params, err);
+}
+
+// For people: the record was written since. The first time it is logged.
+static int leave_to_people(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
+{
+	const char *params[] = { pair->resource_name, pair->record_id, WRITTEN_SINCE };
+	PGresult *result =
+		ask(tools,
+	            "UPDATE plist.conflicts SET policy_error = $3 WHERE closed_at IS NULL AND type "
+	            "= 'created_twice' AND resource = $1 AND record_id = $2::bigint AND "
+	            "policy_error IS NULL RETURNING id",
+	            3, params, err);
+
+	if (!result)
+		return err->code;
+	if (PQntuples(result) > 0)
+		pl_warning("one request created %s %s in region %s and %s in region %s, and %s was written "
+		           "since: delete one of the two records (conflict %s)",
+		           pair->resource_name, pair->kept_id, pair->kept_origin, pair->record_id,
+		           pair->origin, pair->record_id, PQgetvalue(result, 0, 0));
+	PQclear(result);
+	return 0;
+}
+
+static int look_again_later(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
+{
+	const char *params[] = { pair->resource_name, pair->record_id };
+
+	return tell(tools,
+	            "UPDATE plist.created_twice SET retry_at = now() + least(interval '10 seconds', interval "
+	            "'500 milliseconds' + (now() - found_at) / 10) WHERE resource = $1 AND record_id = "
+	            "$2::bigint",
+	            2, params, err);
+}
+
+// ---- the delete
+
+// "created-twice-" and 40 hexadecimal digits, which name the record and its request.
+static void derive_request(const struct pair *pair, char request_r[64], char fingerprint_r[2 + PL_SHA256_HEX])
+{
+	uint8_t hash[PL_SHA256_SIZE];
+	struct pl_buf text = { 0 };
+
+	pl_buf_printf(&text, "created twice %s %s %s/%s", pair->principal, pair->request_id,
+	              pair->resource_name, pair->record_id);
+	pl_sha256(text.data, text.len, hash);
+	strcpy(fingerprint_r, "\\x");
+	pl_sha256_hex(hash, fingerprint_r + 2);
+	snprintf(request_r, 64, "created-twice-%.40s", fingerprint_r + 2);
+	pl_buf_fini(&text);
+}
+
+// The key under which this region counts its writes, while it may write; else NULL
+// (heal/heal).
+static const char *key_of(const struct pl_apply_tools *tools, char key_r[PL_REGION_MAX + 1],
+                          struct pl_error *err)
+{
+	const char *params[] = { tools->region->name };
+	PGresult *result =
+		ask(tools,
+	            "SELECT plist.plist_key(region, generation) FROM plist.identity WHERE region = $1 "
+	            "AND generation > 0 AND state = 'settled' AND place = plist.plist_place() AND "
+	            "run = plist.plist_run()",
+	            1, params, err);
+	bool found = result && PQntuples(result) == 1;
+
+	if (found)
+		snprintf(key_r, PL_REGION_MAX + 1, "%s", PQgetvalue(result, 0, 0));
+	PQclear(result);
+	return found ? key_r : NULL;
+}
+
+// Deletes the record if nobody has written it. Returns whether it did, or a code.
+static int delete_record(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
+{
+	char request[64], fingerprint[2 + PL_SHA256_HEX], vector[PL_REGION_MAX + 16], flags[8];
+	char expires[PL_TIME_TEXT_MAX], own[PL_REGION_MAX + 1];
+	const char *params[PL_PARAMS_MAX] = { 0 }, *key = key_of(tools, own, err);
+	struct pl_buf sql = { 0 };
+	PGresult *result;
+	int deleted;
+
+	if (!key)
+		return err->code; // 0: not now
+	derive_request(pair, request, fingerprint);
+	snprintf(vector, sizeof(vector), "{\"%s\": 1}", pair->origin);
+	snprintf(flags, sizeof(flags), "%d", (int)PL_WRITE_DELETE);
+	params[PL_PARAM_ID] = pair->record_id;
+	params[PL_PARAM_FLAGS] = flags;
+	params[PL_PARAM_ETAG] = vector;
+	params[PL_PARAM_REQUEST_ID] = request;
+	params[PL_PARAM_FINGERPRINT] = fingerprint;
+	params[PL_PARAM_EXPIRES] = pl_clock_format_time(pl_now_us() + REMEMBERED_US, expires);
+	pl_statement_text(&sql, PL_STATEMENT_CHANGE_ONE, tools->config, pair->resource, tools->region, key);
+	result = ask(tools, sql.data, PL_PARAM_FIELD + pair->resource->nfields, params, err);
+	pl_buf_fini(&sql);
+	if (!result)
+		return err->code;
+	deleted = PQntuples(result) > 0;
+	PQclear(result);
+	if (deleted)
+		pl_notice("one request created %s %s in region %s and %s here; %s was deleted, %s stays",
+		          pair->resource_name, pair->kept_id, pair->kept_origin, pair->record_id,
+		          pair->record_id, pair->kept_id);
+	return deleted;
+}
+
+// ---- one pair after the other
+
+enum state { UNTOUCHED, WRITTEN, DELETED, UNKNOWN };
+
+// How this database has the record that goes. If the other one is deleted and this one
+// was written, this one stays.
+static int state_of(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
+{
+	const char *params[] = { pair->record_id, pair->kept_id, pair->origin };
+	struct pl_buf sql = { 0 };
+	PGresult *result;
+	int state = UNKNOWN;
+
+	pl_buf_adds(&sql, "SELECT CASE WHEN p.deleted_at IS NOT NULL THEN 'd' WHEN NOT p.has_siblings AND "
+	                  "p.vector = jsonb_build_object($3::text, 1) THEN 'u' WHEN k.deleted_at IS NOT NULL "
+	                  "THEN 'd' ELSE 'w' END FROM ");
+	pl_statement_table(&sql, pair->resource);
+	pl_buf_adds(&sql, " AS p LEFT JOIN ");
+	pl_statement_table(&sql, pair->resource);
+	pl_buf_adds(&sql, " AS k ON k.id = $2::bigint WHERE p.id = $1::bigint");
+	result = ask(tools, sql.data, 3, params, err);
+	pl_buf_fini(&sql);
+	if (!result)
+		return err->code;
+	if (PQntuples(result) > 0)
+		state = PQgetvalue(result, 0, 0)[0] == 'd'   ? DELETED
+		        : PQgetvalue(result, 0, 0)[0] == 'u' ? UNTOUCHED
+		                                             : WRITTEN;
+	PQclear(result);
+	return state;
+}
+
+static bool is_ours(const struct pl_apply_tools *tools, const struct pair *pair)
+{
+	size_t len = pl_vector_region_len(pair->origin, strlen(pair->origin));
+
+	return len == strlen(tools->region->name) && strncmp(pair->origin, tools->region->name, len) == 0;
+}
+
+static int settle(const struct pl_apply_tools *tools, const struct pair *pair, int *deleted,
+                  struct pl_error *err)
+{
+	int code = record_conflict(tools, pair, err), state;
+
+	if (code < 0 || (state = code = state_of(tools, pair, err)) < 0)
+		return code;
+	if (state == UNTOUCHED && is_ours(tools, pair)) {
+		if ((code = delete_record(tools, pair, err)) < 0)
+			return code;
+		*deleted += code;
+		state = code ? DELETED : state;
+	}
+	if (state == DELETED)
+		return close_pair(tools, pair, err);
+	if (state == WRITTEN && (code = leave_to_people(tools, pair, err)) < 0)
+		return code;
+	return look_again_later(tools, pair, err);
+}
+
+static struct pair read_pair(const struct pl_apply_tools *tools, const PGresult *result)
+{
+	struct pair pair = { PQgetvalue(result, 0, 0), PQgetvalue(result, 0, 1),
+		             PQgetvalue(result, 0, 2), PQgetvalue(result, 0, 3),
+		             PQgetvalue(result, 0, 4), PQgetvalue(result, 0, 5),
+		             PQgetvalue(result, 0, 6), NULL };
+
+	pair.resource = pl_config_resource(tools->config, pair.resource_name);
+	return pair;
+}
+
+// The next pair that is due, in its own transaction. Returns whether there was one.
+static int settle_next(const struct pl_apply_tools *tools, int *deleted, struct pl_error *err)
+{
+	PGresult *result =
+		ask(tools,
+	            "SELECT resource, record_id, origin, kept_id, kept_origin, request_id, principal "
+	            "FROM plist.created_twice WHERE retry_at <= now() ORDER BY retry_at LIMIT 1 FOR "
+	            "UPDATE SKIP LOCKED",
+	            0, NULL, err);
+	int n, code = 0;
+	struct pair pair;
+
+	if (!result)
+		return err->code;
+	n = PQntuples(result);
+	if (n > 0) {
+		pair = read_pair(tools, result);
+		code = pair.resource ? settle(tools, &pair, deleted, err)
+		                     : look_again_later(tools, &pair, err);
+	}
+	PQclear(result);
+	return code < 0 ? code : n;
+}
+
+static int settle_all(const struct pl_apply_tools *tools, int *deleted, struct pl_error *err)
+{
+	int code = 1;
+
+	for (int i = 0; i < AT_ONCE && code > 0; i++) {
+		if ((code = pl_session_do(tools->session, "BEGIN ISOLATION LEVEL READ COMMITTED", err)) < 0)
+			return code;
+		code = settle_next(tools, deleted, err);
+		if (code < 0 && pl_session_connected(tools->session))
+			pl_session_do(tools->session, "ROLLBACK", NULL);
+		if (code >= 0 && pl_session_do(tools->session, "COMMIT", err) < 0)
+			code = err->code;
+	}
+	return code;
+}
+
+int pl_created_twice_run(struct pl_created_twice *c, const struct pl_apply_tools *tools)
+{
+	struct pl_error err = { 0 };
+	int deleted = 0;
+
+	if (pl_mono_us() < c->next_us || !pl_session_connected(tools->session))
+		return 0;
+	if (settle_all(tools, &deleted, &err) < 0 && err.code != PL_ESTOPPED &&
+	    pl_log_limit_ok(&c->limit, 10000000))
+		pl_warning("records that were created twice could not be deleted: %s", err.text);
+	c->next_us = pl_mono_us() + INTERVAL_US;
+	return deleted;
+}
+
+int pl_created_twice_count(const struct pl_apply_tools *tools, int64_t *n_r, struct pl_error *err)
+{
+	PGresult *result = ask(tools,
+	                       "SELECT count(*) FROM plist.created_twice WHERE found_at < now() - "
+	                       "interval '1 minute'",
+	                       0, NULL, err);
+
+	if (!result)
+		return err->code;
+	*n_r = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+	PQclear(result);
+	return 0;
+}

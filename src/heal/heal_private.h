@@ -1,0 +1,73 @@
+// The inside of healing, for the files heal*.c only.
+#pragma once
+
+#include "heal/heal.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "compare/republish.h"
+#include "db/background.h"
+
+#define SECOND INT64_C(1000000)
+
+struct pl_heal {
+	struct pl_heal_options options;
+	struct pl_background *background;
+	_Atomic int gate;
+	pthread_mutex_t lock; // guards the members from here to `stats`
+	pthread_cond_t looked;
+	bool first_look;
+	char reason[PL_ERROR_TEXT_MAX];
+	struct pl_heal_stats stats;
+
+	// Used by the healing thread only.
+	const struct pl_config *config;
+	const struct pl_region *region;
+	struct pl_session *session;
+	char started[40];                      // by the database's clock; "": not asked yet
+	int64_t began_us, heard_us, waited_us; // start; since when, and how long, others can be heard
+	bool was_settled;
+	int64_t sure_id, forget_sent; // outbox ids: the database must have the first; ignore the second
+	int64_t hold_until_us;        // until then, nothing is decided about a restored database
+	bool elsewhere;               // at the last look, the database was a restored or moved one
+	int64_t row_next;             // of plist.outbox_sequence, and the row's version; "": not seen yet
+	char row_version[16];
+	int64_t tables_at_us, settle_at_us, rebuilt_at_us, asks_at_us;
+	struct pl_log_limit limit;
+	char last_detail[PL_ERROR_TEXT_MAX];
+	// What is being published for another region: see heal_asks.c.
+	char serving[80], serving_region[PL_REGION_MAX + 1], serving_since[40];
+	int serving_resource;
+	struct pl_republish republish;
+	bool republishing;
+	int64_t served_records, ask_at_us;
+	char selection[160]; // name of the republication
+};
+
+// heal_settle.c: 0 or a code.
+int pl_heal_settle(struct pl_heal *heal, struct pl_error *err);
+int pl_heal_rebuild(struct pl_heal *heal, struct pl_error *err);
+// Returns the other configured regions as a PostgreSQL array, in `list`.
+const char *pl_heal_others(const struct pl_heal *heal, struct pl_buf *list);
+void pl_heal_set_gate(struct pl_heal *heal, enum pl_heal_gate gate, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+// heal_settle.c: notes the database's time, unless it is known. Only heartbeats heard
+// after it count.
+int pl_heal_ask_clock(struct pl_heal *heal, struct pl_error *err);
+// heal_rows.c: checks whether the rows were replaced by a copy. 0 or a code.
+int pl_heal_look_at_rows(struct pl_heal *heal, struct pl_error *err);
+
+// heal_tables.c: 0 or a code.
+int pl_heal_look_at_tables(struct pl_heal *heal, struct pl_error *err);
+
+// heal_asks.c: publishes the next part of what others have asked for. *busy_r: more can
+// follow at once.
+int pl_heal_serve(struct pl_heal *heal, bool *busy_r, struct pl_error *err);
+// Asks for events that will not arrive by themselves.
+int pl_heal_ask(struct pl_heal *heal, struct pl_error *err);

@@ -1,0 +1,103 @@
+// The memory that requests hold outside of Lua.
+//
+// Each answer and each body is limited, but a thousand clients that take large answers
+// slowly, or send large bodies slowly, would hold a thousand of them. So the sum over all
+// workers is limited, too: to one answer of the largest size and HELD_BASE. A worker that
+// goes over it closes the connection of its own that has held most for longest.
+//
+// Invariant: all_held is the sum of `held` over all requests that are not being closed.
+// Threads: the worker's; only the sum is shared.
+#include "http/held.h"
+
+#include <stdatomic.h>
+#include <utlist.h>
+
+#include "base/log.h"
+#include "http/http_private.h"
+
+#define HELD_BASE  ((size_t)8 << 20)
+#define SMALL      4096 // bytes of a request that are not worth counting
+#define NODE_BYTES (sizeof(cJSON) + 32)
+
+static _Atomic size_t all_held;
+
+static size_t tree_bytes(const cJSON *tree)
+{
+	size_t bytes = tree ? NODE_BYTES : 0;
+	const cJSON *item;
+
+	cJSON_ArrayForEach (item, tree)
+		bytes += tree_bytes(item);
+	return bytes;
+}
+
+static size_t bytes_of(const struct pl_http_request *h)
+{
+	return h->body.cap + tree_bytes(h->request.body) + h->answer.body.cap + h->instead.body.cap +
+	       pl_arena_size(h->arena);
+}
+
+static size_t most(const struct pl_listener *listener)
+{
+	return listener->generation->config->http.max_response + HELD_BASE;
+}
+
+// The request whose connection has held most memory for longest, of those that wait for
+// their client. NULL: none.
+static struct pl_http_request *worst(const struct pl_listener *listener)
+{
+	struct pl_http_request *h, *found = NULL;
+	double most_held = 0;
+
+	DL_FOREACH (listener->http_requests, h) {
+		if (!h->peer || h->held <= SMALL ||
+		    (h->peer->state != PL_PEER_SENDING && h->peer->state != PL_PEER_RECEIVING))
+			continue;
+		double held = (double)h->held * (double)(listener->peers.now_us - h->peer->since_us + 1);
+		if (held > most_held) {
+			most_held = held;
+			found = h;
+		}
+	}
+	return found;
+}
+
+static void close_worst(struct pl_listener *listener, struct pl_http_request *h)
+{
+	static struct pl_log_limit limit;
+
+	listener->stats.reclaimed++;
+	if (pl_log_limit_ok(&limit, 10000000))
+		pl_warning("http: the bodies and answers of slow clients take more than %zu KiB of memory; "
+		           "closed a connection that held %zu KiB of it for %lld ms (%llu so far)",
+		           most(listener) >> 10, h->held >> 10,
+		           (long long)((listener->peers.now_us - h->peer->since_us) / 1000),
+		           (unsigned long long)listener->stats.reclaimed);
+	pl_held_forget(h);
+	pl_peer_shut(&listener->peers, h->peer);
+}
+
+void pl_held_update(struct pl_http_request *h)
+{
+	struct pl_listener *listener = h->listener;
+	struct pl_http_request *slow;
+	size_t bytes = bytes_of(h);
+
+	if (!h->peer || h->peer->state == PL_PEER_CLOSING)
+		return;
+	atomic_fetch_add_explicit(&all_held, bytes - h->held, memory_order_relaxed);
+	h->held = bytes;
+	while (pl_held_full(listener) && (slow = worst(listener)) != NULL)
+		close_worst(listener, slow);
+}
+
+void pl_held_forget(struct pl_http_request *h)
+{
+	atomic_fetch_sub_explicit(&all_held, h->held, memory_order_relaxed);
+	h->held = 0;
+}
+
+bool pl_held_full(const struct pl_listener *listener)
+{
+	return atomic_load_explicit(&all_held, memory_order_relaxed) > most(listener);
+}

@@ -1,0 +1,219 @@
+// The SQL that finds violations.
+//
+// Threads: any; nothing is shared.
+#include <string.h>
+
+#include "integrity/integrity_private.h"
+#include "store/quote.h"
+#include "store/statement.h"
+
+static void quoted(struct pl_buf *sql, const char *alias, const struct pl_resource *resource, int field)
+{
+	pl_buf_printf(sql, "%s.", alias);
+	pl_quote_name(sql, resource->fields[field].name);
+}
+
+// The record with the alias q, with its id, in the form of conflicts.siblings.
+static void record_json(struct pl_buf *sql, const struct pl_resource *resource)
+{
+	pl_buf_adds(sql, "jsonb_build_object('id', q.id, 'origin', q.region_origin, 'counter', q.vector -> "
+	                 "q.region_origin, 'vector', q.vector, 'updated_at', to_char(q.updated_at, "
+	                 "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), 'version', q.version, 'deleted', "
+	                 "q.deleted_at IS NOT NULL, 'request_id', q.request_id, 'fields', "
+	                 "jsonb_build_object(");
+	for (int i = 0; i < resource->nfields; i++) {
+		pl_buf_adds(sql, i ? ", " : "");
+		pl_quote_literal(sql, resource->fields[i].name);
+		pl_buf_adds(sql, ", ");
+		quoted(sql, "q", resource, i);
+	}
+	pl_buf_adds(sql, "))");
+}
+
+// ---- unique values
+
+static const char *cast_of(const struct pl_field *field)
+{
+	static const char *const casts[] = { [PL_FIELD_DECIMAL] = "::numeric",
+		                             [PL_FIELD_INTEGER] = "::integer",
+		                             [PL_FIELD_STRING] = "",
+		                             [PL_FIELD_BOOLEAN] = "::boolean" };
+
+	return casts[field->type];
+}
+
+// The records that have the values k0, k1, … of g, or those of g.subject.
+static void sharing(struct pl_buf *sql, const struct pl_integrity_check *check, bool of_subject)
+{
+	const struct pl_resource *resource = check->resource;
+
+	pl_buf_adds(sql, ", LATERAL (SELECT count(*) AS n, jsonb_agg(");
+	record_json(sql, resource);
+	pl_buf_adds(sql, " ORDER BY q.id) AS records, jsonb_object_agg(q.id, q.vector) AS vectors, "
+	                 "min(q.id) AS first FROM ");
+	pl_statement_table(sql, resource);
+	pl_buf_adds(sql, " AS q WHERE q.deleted_at IS NULL");
+	for (int i = 0; i < check->unique->n; i++) {
+		int field = check->unique->fields[i];
+
+		pl_buf_adds(sql, " AND ");
+		quoted(sql, "q", resource, field);
+		if (of_subject)
+			pl_buf_printf(sql, " = (g.subject::jsonb ->> %d)%s", i,
+			              cast_of(&resource->fields[field]));
+		else
+			pl_buf_printf(sql, " = g.k%d", i);
+	}
+	pl_buf_adds(sql, ") AS m WHERE m.n > 1");
+}
+
+// The values of row p as a text, which is the same for equal values.
+static void subject(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	const struct pl_resource *resource = check->resource;
+
+	pl_buf_adds(sql, "jsonb_build_array(");
+	for (int i = 0; i < check->unique->n; i++) {
+		const struct pl_field *field = &resource->fields[check->unique->fields[i]];
+
+		pl_buf_adds(sql, i ? ", " : "");
+		pl_buf_adds(sql, field->type == PL_FIELD_DECIMAL ? "trim_scale(" : "(");
+		quoted(sql, "p", resource, check->unique->fields[i]);
+		pl_buf_adds(sql, ")");
+	}
+	pl_buf_adds(sql, ")::text");
+}
+
+static void not_null(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	for (int i = 0; i < check->unique->n; i++) {
+		pl_buf_adds(sql, " AND ");
+		quoted(sql, "p", check->resource, check->unique->fields[i]);
+		pl_buf_adds(sql, " IS NOT NULL");
+	}
+}
+
+static void unique_of_ids(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	pl_buf_adds(sql, "SELECT g.subject, m.records, m.vectors, m.first FROM (SELECT DISTINCT ");
+	subject(sql, check);
+	pl_buf_adds(sql, " AS subject");
+	for (int i = 0; i < check->unique->n; i++) {
+		pl_buf_adds(sql, ", ");
+		quoted(sql, "p", check->resource, check->unique->fields[i]);
+		pl_buf_printf(sql, " AS k%d", i);
+	}
+	pl_buf_adds(sql, " FROM ");
+	pl_statement_table(sql, check->resource);
+	pl_buf_adds(sql, " AS p WHERE p.id = ANY ($1::bigint[]) AND p.deleted_at IS NULL");
+	not_null(sql, check);
+	pl_buf_adds(sql, ") AS g");
+	sharing(sql, check, false);
+}
+
+static void unique_full(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	pl_buf_adds(sql, "INSERT INTO plist.integrity_checks (resource, record_id) SELECT ");
+	pl_quote_literal(sql, check->resource->name);
+	pl_buf_adds(sql, ", min(p.id) FROM ");
+	pl_statement_table(sql, check->resource);
+	pl_buf_adds(sql, " AS p WHERE p.deleted_at IS NULL");
+	not_null(sql, check);
+	pl_buf_adds(sql, " GROUP BY ");
+	for (int i = 0; i < check->unique->n; i++) {
+		pl_buf_adds(sql, i ? ", " : "");
+		quoted(sql, "p", check->resource, check->unique->fields[i]);
+	}
+	pl_buf_adds(sql, " HAVING count(*) > 1");
+}
+
+// ---- references
+
+// A condition: the record that `alias` refers to does not exist.
+static void missing(struct pl_buf *sql, const struct pl_integrity_check *check, const char *alias)
+{
+	pl_buf_printf(sql, "%s.deleted_at IS NULL AND ", alias);
+	quoted(sql, alias, check->resource, check->field);
+	pl_buf_adds(sql, " IS NOT NULL AND NOT EXISTS (SELECT FROM ");
+	pl_statement_table(sql, check->to);
+	pl_buf_adds(sql, " AS t WHERE t.deleted_at IS NULL AND t.id = CASE WHEN ");
+	quoted(sql, alias, check->resource, check->field);
+	pl_buf_printf(sql, " BETWEEN 1 AND %lld THEN ", (long long)PL_ID_MAX);
+	quoted(sql, alias, check->resource, check->field);
+	pl_buf_adds(sql, "::bigint END)");
+}
+
+static void references_of(struct pl_buf *sql, const struct pl_integrity_check *check, const char *ids)
+{
+	pl_buf_adds(sql, "SELECT q.id::text, jsonb_build_array(");
+	record_json(sql, check->resource);
+	pl_buf_adds(sql, "), jsonb_build_object(q.id, q.vector), q.id FROM ");
+	pl_statement_table(sql, check->resource);
+	pl_buf_printf(sql, " AS q WHERE q.id = ANY (%s) AND ", ids);
+	missing(sql, check, "q");
+}
+
+static void references_full(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	pl_buf_adds(sql, "INSERT INTO plist.integrity_checks (resource, record_id) SELECT ");
+	pl_quote_literal(sql, check->resource->name);
+	pl_buf_adds(sql, ", q.id FROM ");
+	pl_statement_table(sql, check->resource);
+	pl_buf_adds(sql, " AS q WHERE ");
+	missing(sql, check, "q");
+}
+
+void pl_integrity_sql_defer(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	pl_buf_adds(sql, "UPDATE plist.integrity_checks AS c SET due_at = c.noted_at + $2::float8 * interval "
+	                 "'1 second' FROM ");
+	pl_statement_table(sql, check->resource);
+	pl_buf_adds(sql, " AS q WHERE c.id = ANY ($1::bigint[]) AND c.resource = ");
+	pl_quote_literal(sql, check->resource->name);
+	pl_buf_adds(sql, " AND q.id = c.record_id AND c.noted_at > now() - $2::float8 * interval '1 second' "
+	                 "AND ");
+	missing(sql, check, "q");
+}
+
+void pl_integrity_sql_referring(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	bool decimal = check->resource->fields[check->field].type == PL_FIELD_DECIMAL;
+
+	pl_buf_adds(sql, "INSERT INTO plist.integrity_checks (resource, record_id) SELECT ");
+	pl_quote_literal(sql, check->resource->name);
+	pl_buf_adds(sql, ", q.id FROM ");
+	pl_statement_table(sql, check->resource);
+	pl_buf_adds(sql, " AS q WHERE ");
+	quoted(sql, "q", check->resource, check->field);
+	pl_buf_printf(sql, " = ANY ($1::%s[]) AND ", decimal ? "numeric" : "bigint");
+	missing(sql, check, "q");
+}
+
+// ---- either
+
+void pl_integrity_sql_of_ids(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	if (check->unique)
+		unique_of_ids(sql, check);
+	else
+		references_of(sql, check, "$1::bigint[]");
+}
+
+void pl_integrity_sql_of_subjects(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	if (!check->unique) {
+		references_of(sql, check, "$1::text[]::bigint[]");
+		return;
+	}
+	pl_buf_adds(sql, "SELECT g.subject, m.records, m.vectors, m.first FROM unnest($1::text[]) AS "
+	                 "g(subject)");
+	sharing(sql, check, true);
+}
+
+void pl_integrity_sql_full(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	if (check->unique)
+		unique_full(sql, check);
+	else
+		references_full(sql, check);
+}

@@ -1,0 +1,94 @@
+// The SQL about fields that are not in their columns, since a daemon did not know them.
+//
+// The functions of plist that it calls are in sql/015_unknown_fields.sql.
+// Threads: any; nothing is shared.
+#include "store/quote.h"
+#include "store/statement_private.h"
+
+// ARRAY of the names of the fields that this daemon shows.
+static void known_names(struct pl_buf *buf, const struct pl_resource *resource)
+{
+	pl_buf_adds(buf, "'{");
+	for (int i = 0; i < resource->nfields; i++)
+		pl_buf_printf(buf, "%s\"%s\"", i ? "," : "", resource->fields[i].name);
+	pl_buf_adds(buf, "}'::text[]");
+}
+
+void pl_statement_field_types(struct pl_buf *buf, const struct pl_resource *resource, int n)
+{
+	char type[PL_FIELD_TYPE_MAX];
+
+	pl_buf_adds(buf, "'{");
+	for (int i = 0; i < n; i++)
+		pl_buf_printf(buf, "%s\"%s\":\"%s\"", i ? "," : "", resource->fields[i].name,
+		              pl_config_field_type(&resource->fields[i], type));
+	pl_buf_adds(buf, "}'::jsonb");
+}
+
+void pl_statement_field_value(struct pl_buf *buf, const struct pl_field *field)
+{
+	static const char *const casts[] = { [PL_FIELD_DECIMAL] = "::numeric",
+		                             [PL_FIELD_INTEGER] = "::numeric::integer",
+		                             [PL_FIELD_STRING] = "",
+		                             [PL_FIELD_BOOLEAN] = "::boolean" };
+	char type[PL_FIELD_TYPE_MAX];
+	struct pl_buf name = { 0 };
+
+	pl_quote_name(&name, field->name);
+	pl_buf_printf(buf,
+	              "CASE WHEN p.unknown_fields IS NULL THEN p.%s WHEN plist.plist_fits(p.unknown_fields "
+	              "-> '%s', '%s') THEN (p.unknown_fields ->> '%s')%s ELSE p.%s END",
+	              name.data, field->name, pl_config_field_type(field, type), field->name,
+	              casts[field->type], name.data);
+	pl_buf_fini(&name);
+}
+
+// True if another daemon knows a field that this one does not show; else null.
+// Uncorrelated, so PostgreSQL evaluates it once for a statement, not for each row.
+static void others_know_more(struct pl_buf *buf, const struct pl_resource *resource)
+{
+	pl_buf_printf(buf,
+	              "(SELECT true FROM plist.resource_fields AS k WHERE k.resource = '%s' AND "
+	              "k.has_column AND k.name <> ALL (",
+	              resource->name);
+	known_names(buf, resource);
+	pl_buf_adds(buf, ") LIMIT 1)");
+}
+
+static void unknown_sql(struct pl_buf *buf, const struct pl_resource *resource, const char *function)
+{
+	pl_buf_adds(buf, "CASE WHEN p.unknown_fields IS NOT NULL OR ");
+	others_know_more(buf, resource);
+	pl_buf_printf(buf, " THEN plist.%s('%s', ", function, resource->name);
+	known_names(buf, resource);
+	pl_buf_adds(buf, ", p.unknown_fields, to_jsonb(p)) END");
+}
+
+void pl_statement_unknown(struct pl_buf *buf, const struct pl_resource *resource)
+{
+	unknown_sql(buf, resource, "plist_unknown_fields");
+}
+
+void pl_statement_stored_unknown(struct pl_buf *buf, const struct pl_resource *resource)
+{
+	unknown_sql(buf, resource, "plist_stored_fields");
+}
+
+void pl_statement_written_unknown(struct pl_buf *buf, const struct pl_resource *resource, const char *unknown)
+{
+	pl_buf_adds(buf, "CASE WHEN ");
+	if (unknown)
+		pl_buf_printf(buf, "%s IS NOT NULL OR ", unknown);
+	others_know_more(buf, resource);
+	pl_buf_printf(buf, " THEN plist.plist_unknown_written('%s', ", resource->name);
+	pl_statement_table_literal(buf, resource);
+	pl_buf_adds(buf, ", ");
+	known_names(buf, resource);
+	pl_buf_printf(buf, ", %s) END", unknown ? unknown : "NULL");
+}
+
+void pl_statement_with_unknown(struct pl_buf *buf, const char *json, const char *unknown)
+{
+	pl_buf_printf(buf, "CASE WHEN %s IS NULL THEN %s ELSE left(%s, -1) || ',' || substr(%s::text, 2) END",
+	              unknown, json, json, unknown);
+}

@@ -1,0 +1,52 @@
+// The daemon's TLS towards NGINX: its certificate, and who may connect.
+//
+// There are two kinds of peers. Those with a certificate from client_ca are parts of
+// the deployment, NGINX and plist-admin: their certificate says nothing about a client.
+// Those with a certificate from direct_ca are clients themselves.
+//
+// libmicrohttpd handles the TLS records. It knows only one certificate per daemon and
+// does not verify clients, so each new session gets its credentials and its
+// verification from here.
+// Threads: a pl_tls_server is immutable and reference-counted; any thread may use it.
+#pragma once
+
+#include <gnutls/gnutls.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "config/config.h"
+
+struct pl_tls_server;
+
+// Reads the files of regions.<name>.tls. `name` is what NGINX expects in the certificate.
+// PL_EINVAL or PL_ENOTFOUND with a sentence that names the key and the file.
+struct pl_tls_server *pl_tls_server_new(const struct pl_region *region, const char *name,
+                                        struct pl_error *err);
+struct pl_tls_server *pl_tls_server_ref(struct pl_tls_server *server);
+void pl_tls_server_unref(struct pl_tls_server **server_p); // also of NULL
+
+// What libmicrohttpd needs before it listens: PEM texts and a priority string.
+const char *pl_tls_server_certificate(const struct pl_tls_server *server);
+const char *pl_tls_server_key(const struct pl_tls_server *server);
+const char *pl_tls_server_priorities(void);
+
+// What a session knows about its connection. Must live as long as the session.
+struct pl_tls_peer {
+	struct pl_tls_server *server; // counted
+	int fd;
+	gnutls_session_t session;
+	bool verified;   // its certificate is accepted
+	size_t received; // bytes, before that
+	bool direct;     // after the handshake: the certificate says that the peer is a client
+};
+
+// Prepares a new session before its handshake.
+void pl_tls_server_begin(struct pl_tls_peer *peer, gnutls_session_t session);
+
+// The certificate, in DER form, of a peer that is itself a client; valid as long as the
+// session. NULL: the peer is part of the deployment.
+const gnutls_datum_t *pl_tls_server_client(const struct pl_tls_peer *peer);
+
+// How many connections this process has refused because of their certificate.
+uint64_t pl_tls_server_refused(void);

@@ -1,0 +1,283 @@
+"""A region whose database is new, emptied, restored or copied: no dot is given twice, and nothing is served before the region is whole."""
+
+import os
+import shutil
+import subprocess
+from decimal import Decimal
+
+import psycopg2
+import pytest
+
+from conftest import _kept, _lend
+from support.client import new_id
+from support.database import unless_deadlocked
+from support.process import wait_until
+
+
+@pytest.fixture(scope="module")
+def _stack():
+    yield from _kept("plist-heal-")
+
+
+@pytest.fixture
+def stack(request, _stack):
+    return _lend(request, _stack)
+
+
+def superuser(postgres, sql, database="postgres"):
+    connection = psycopg2.connect(f"postgresql://postgres@127.0.0.1:{postgres.port}/{database}")
+    connection.autocommit = True
+    try:
+        unless_deadlocked(connection.cursor().execute, sql)
+    finally:
+        connection.close()
+
+
+def empty(stack, region):
+    """Re-creates the region's database and its tables."""
+    postgres = stack.postgres[region]
+    postgres.database.close()
+    superuser(postgres, "DROP DATABASE plist WITH (FORCE)")
+    superuser(postgres, "CREATE DATABASE plist OWNER plist")
+    stack.admin("migrate", "--region", region)
+
+
+def snapshot(stack, region, folder):
+    """A copy of the cluster's files, like a backup of its file system."""
+    stack.postgres[region].stop()
+    subprocess.run(["cp", "-a", stack.postgres[region].data, folder], check=True)
+    stack.postgres[region].start()
+
+
+def restore(stack, region, folder):
+    postgres = stack.postgres[region]
+    postgres.stop()
+    shutil.rmtree(postgres.data)
+    subprocess.run(["cp", "-a", folder, postgres.data], check=True)
+    postgres.start()
+
+
+def identity(stack, region):
+    return stack.database(region).rows("SELECT region, generation, state FROM plist.identity")[0]
+
+
+def write(stack, region, record):
+    """Writes the record once more in the region; returns the request id and the vector."""
+    def sent():
+        row, request = stack.database(region).property(record), new_id()
+        answer = stack.client(region).put(record, request_id=request, price=Decimal(row["version"] + 1), version=row["version"])
+        return None if answer.status == 409 else (request, answer)  # an event of another region has come in between
+    request, answer = wait_until(f"{region} takes a write of {record}", sent)
+    assert answer.status == 200, answer
+    assert answer.json["region_origin"] == region
+    return request, stack.database(region).property(record)["vector"]
+
+
+def state(stack, region):
+    """The region's state according to the daemon's metrics."""
+    return [name for name in ("settled", "rebuilding", "unsettled")
+            if stack.plistd[region].metrics()[f'plist_region_state{{state="{name}"}}'] == 1]
+
+
+def check_whole(stack, requests):
+    stack.check_consistent()
+    for region, database in stack.databases.items():
+        for request in requests:
+            assert database.remembered(request), f"{region} has forgotten {request}"
+
+
+def test_a_region_is_whole_though_the_other_one_has_nothing_to_publish(_stack):
+    """The first test, since no region may have published anything before: records that were seeded, or copied."""
+    stack = _stack
+    if any(database.value("SELECT count(*) FROM plist.outbox_marks") for database in stack.databases.values()):
+        stack.renew()
+    stack.plistd["eu"].stop()
+    empty(stack, "eu")
+    stack.plistd["eu"].start()
+    stack.plistd["eu"].wait_ready()
+    assert identity(stack, "eu")[2] == "settled"
+    assert stack.database("us").value("SELECT count(*) FROM plist.outbox_marks") == 0
+    check_whole(stack, [write(stack, "eu", stack.new_record("us"))[0]])
+
+
+def test_an_emptied_region_is_not_ready_until_it_has_everything(stack):
+    records = [stack.new_record(region) for region in ("us", "eu") for _ in range(3)]
+    requests = [write(stack, region, record)[0] for region in ("us", "eu") for record in records]
+    stack.settle()
+    generation = identity(stack, "eu")[1]
+    base = stack.database("eu").value("SELECT id_base FROM id_ranges WHERE region = 'eu'")
+    stack.plistd["eu"].stop()
+    empty(stack, "eu")
+    stack.postgres["us"].pause()  # us cannot publish what eu lacks
+    stack.plistd["eu"].launch()
+    stack.plistd["eu"].wait_up()
+    answer = stack.client("eu").read(records[0])
+    assert answer.status == 503 and answer.headers["x-plist-executed"] == "no"
+    assert stack.client("eu").get("/ready").status == 503
+    answer = stack.client("eu").post(price=Decimal("1.00"))
+    assert answer.status == 503 and answer.headers["x-plist-executed"] == "no"
+    assert state(stack, "eu") in (["rebuilding"], ["unsettled"])
+    stack.postgres["us"].resume()
+    stack.plistd["eu"].wait_ready()
+    assert state(stack, "eu") == ["settled"]
+    assert stack.plistd["us"].metrics()["plist_repair_served_total"] > 0
+    assert identity(stack, "eu") == ("eu", generation + 1, "settled")
+    assert stack.database("eu").value("SELECT id_base FROM id_ranges WHERE region = 'eu'") == base
+    check_whole(stack, requests)
+    vector = write(stack, "eu", records[0])[1]
+    assert vector[f"eu.{generation + 1}"] == 1
+    stack.check_consistent()
+
+
+def test_a_restored_region_counts_on_under_a_new_key(stack, tmp_path):
+    record, other = stack.new_record("eu"), stack.new_record("us")
+    write(stack, "eu", record)
+    stack.settle()
+    generation = identity(stack, "eu")[1]
+    stack.plistd["eu"].stop()
+    snapshot(stack, "eu", tmp_path / "data")
+    stack.plistd["eu"].start()
+    stack.plistd["eu"].wait_ready()
+    assert identity(stack, "eu")[1] == generation  # a restarted server has lost nothing
+    lost = [write(stack, "eu", record)[0] for _ in range(3)] + [write(stack, "us", other)[0]]
+    stack.settle()
+    stack.plistd["eu"].stop()
+    restore(stack, "eu", tmp_path / "data")
+    stack.plistd["eu"].start()
+    stack.plistd["eu"].wait_ready()
+    assert identity(stack, "eu") == ("eu", generation + 1, "settled")
+    check_whole(stack, lost)
+    before = stack.database("us").property(record)["vector"]
+    vector = write(stack, "eu", record)[1]
+    assert vector == before | {f"eu.{generation + 1}": 1}
+    check_whole(stack, lost)
+
+
+def test_a_database_restored_beneath_a_running_daemon_is_noticed(stack, tmp_path):
+    record = stack.new_record("eu")
+    stack.settle()
+    generation = identity(stack, "eu")[1]
+    snapshot(stack, "eu", tmp_path / "data")
+    stack.plistd["eu"].wait_ready()
+    lost = [write(stack, "eu", record)[0] for _ in range(2)]
+    stack.settle()
+    restore(stack, "eu", tmp_path / "data")
+    wait_until("eu counts under a new key", lambda: identity(stack, "eu")[1] == generation + 1)
+    stack.plistd["eu"].wait_ready()
+    check_whole(stack, lost)
+
+
+@pytest.mark.needs_kafka
+@pytest.mark.parametrize("broker", ["keeps_its_disk", "loses_its_disk"])
+def test_a_database_restored_from_a_backup_gets_back_what_was_written_since(stack, broker):
+    """This includes the region's own writes, which the other regions know and whose dots must not be assigned twice. It also
+    works if the backup's positions refer to topics that no longer exist."""
+    us, eu = stack.client("us"), stack.client("eu")
+    database = stack.postgres["us"]
+    # Every partition of the old topic is made longer than the new one will be: a position
+    # that the new topic reaches at once cannot be recognised as an old one.
+    for _ in range(160):
+        stack.new_record(everywhere=False)
+    records = [stack.new_record() for _ in range(6)]
+    stack.settle()
+    database.stop()
+    subprocess.run(["cp", "-a", database.data, database.folder / "backup"], check=True)
+    database.start()
+    if broker == "loses_its_disk":
+        stack.broker.lose_disk()
+    stack.wait_ready()
+    request_id = new_id()
+    for record in records[:4]:
+        assert us.put(record, price=Decimal("2.00"), version=1).status == 200
+    assert us.put(records[4], price=Decimal("2.00"), version=1, request_id=request_id).status == 200
+    created = stack.new_record("us")
+    stack.wait_version("eu", records[0], 2)
+    assert eu.put(records[0], price=Decimal("3.00"), version=2).status == 200
+    stack.settle()
+    database.stop()
+    shutil.rmtree(database.data)
+    (database.folder / "backup").rename(database.data)
+    database.start()
+    wait_until("us has noticed", lambda: not stack.plistd["us"].status()["ready"])
+    stack.plistd["us"].wait_ready(90)
+    stack.wait_version("us", records[0], 3)
+    stack.wait_version("us", created, 1)
+    stack.check_consistent()
+    assert us.put(records[4], price=Decimal("2.00"), version=1, request_id=request_id).status == 422
+    for record in records[1:]:
+        assert us.put(record, price=Decimal("4.00"), version=us.read(record).json["version"]).status == 200
+    stack.check_consistent()
+    assert stack.database("eu").property(records[1])["price"] == Decimal("4.00")
+
+
+def test_a_gap_that_nobody_keeps_is_closed_without_operator_action(stack):
+    """The region was down for longer than the outbox and Kafka keep events."""
+    us, eu = stack.database("us"), stack.database("eu")
+    records = [stack.new_record("us") for _ in range(4)]
+    stack.settle()
+    wait_until("the outbox is empty", lambda: us.value("SELECT count(*) FROM outbox") == 0)
+    stack.plistd["eu"].stop()
+    requests = [write(stack, "us", record)[0] for record in records]
+    wait_until("Kafka has everything", lambda: us.outbox() == 0)
+    eight_days_ago = "UPDATE region_heartbeats SET heard_at = now() - interval '8 days' WHERE region = 'eu'"
+
+    def nothing_is_kept():
+        us.execute(eight_days_ago)  # a heartbeat that was sent before the stop may be written after it
+        return us.value("SELECT count(*) FROM outbox") == 0
+    wait_until("us no longer keeps anything for eu", nothing_is_kept)
+    stack.broker.delete_topic("property-updates")
+    stack.plistd["eu"].start()
+    wait_until("eu has asked", lambda: eu.value("SELECT count(*) FROM plist.asks WHERE purpose = 'gap'"))
+    check_whole(stack, requests)
+    wait_until("the gap is closed", lambda: eu.value("SELECT count(*) FROM plist.asks WHERE done_at IS NULL") == 0)
+    stack.plistd["eu"].wait_ready()
+    wait_until("status is green", lambda: stack.admin("status"))
+
+
+def test_a_database_of_another_region_is_refused_in_words(stack):
+    daemon = stack.second_daemon("eu")
+    stack.write_config(lambda c: c["regions"]["eu"].update(database=stack.postgres["us"].url.replace("127.0.0.1", "localhost")))
+    try:
+        daemon.launch()
+        daemon.wait_up()
+        reason = wait_until("it says why", lambda: daemon.log_contains("this database belongs to region us"))
+        assert reason
+        answer = daemon.client.get("/ready")
+        assert answer.status == 503
+        assert daemon.client.post(price=Decimal("1.00")).headers["x-plist-executed"] == "no"
+        # It neither publishes for us nor takes events of eu, which it would hold for its
+        # own, from us.
+        assert daemon.metrics()["plist_relay_leader"] == 0
+        members = "SELECT count(*) FROM plist.apply_members"
+        wait_until("only the daemon of us takes partitions", lambda: stack.database("us").value(members) == 1)
+        for _ in range(16):
+            stack.new_record("eu")
+        stack.check_consistent()
+        assert stack.database("us").value("SELECT count(*) FROM dead_letters") == 0
+    finally:
+        daemon.stop()
+        stack.write_config()
+
+
+def test_two_databases_of_one_region_are_refused_in_words(stack):
+    postgres = stack.postgres["eu"]
+    url = f"postgresql://plist@127.0.0.1:{postgres.port}/copy"
+    dump = subprocess.run(["pg_dump", "-d", postgres.superuser_url], check=True, capture_output=True).stdout
+    superuser(postgres, "CREATE DATABASE copy OWNER plist")
+    try:
+        subprocess.run(["psql", "-q", "-d", f"postgresql://postgres@127.0.0.1:{postgres.port}/copy"], input=dump, check=True,
+                       capture_output=True, env=os.environ)
+        daemon = stack.second_daemon("eu")
+        stack.write_config(lambda c: c["regions"]["eu"].update(database=url))
+        try:
+            daemon.launch()
+            daemon.wait_up()
+            wait_until("it says why", lambda: daemon.log_contains("is served by another database"))
+            assert daemon.client.get("/ready").status == 503
+            assert daemon.client.post(price=Decimal("1.00")).headers["x-plist-executed"] == "no"
+            assert stack.client("eu").get("/ready").status == 200
+        finally:
+            daemon.stop()
+            stack.write_config()
+    finally:
+        superuser(postgres, "DROP DATABASE copy WITH (FORCE)")

@@ -1,0 +1,193 @@
+// One request that created records in several regions: each region finds the pairs,
+// whichever event comes first, and deletes the record that it made itself, unless that
+// has been written since.
+#include "lab_applier.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apply/created_twice.h"
+
+// The request "one", as lab_write stores it.
+#define ONE \
+	.request = "one", .fingerprint = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+#define AP                                                                             \
+	{                                                                              \
+		.origin = "ap", .vector = "{\"ap\":1}", .id = 100, .create = true, ONE \
+	}
+#define US                                                                             \
+	{                                                                              \
+		.origin = "us", .vector = "{\"us\":1}", .id = 300, .create = true, ONE \
+	}
+#define PAIRS                                                                                  \
+	"SELECT string_agg(format('%%s of %%s, kept %%s of %%s', record_id, origin, kept_id, " \
+	"kept_origin), '; ' ORDER BY record_id) FROM created_twice"
+#define REMEMBERED "SELECT record_id || ' ' || location FROM processed_requests WHERE request_id = 'one'"
+#define CONFLICTS                                                                             \
+	"SELECT string_agg(concat_ws(' ', record_id, type, CASE WHEN closed_at IS NULL THEN " \
+	"'open' ELSE 'closed' END, policy_error), '; ' ORDER BY record_id, type) FROM conflicts"
+#define IS_DELETED "SELECT string_agg(id::text, ' ' ORDER BY id) FROM properties WHERE deleted_at IS NOT NULL"
+
+static struct pl_created_twice settling;
+
+static int settle(void)
+{
+	settling.next_us = 0;
+	lab_ask(&lab, 1, "UPDATE created_twice SET retry_at = now()");
+	return pl_created_twice_run(&settling, &eu.tools);
+}
+
+static void make_one_here(void)
+{
+	lab_write(&lab, lab.sql[1], "eu", 200, "5.00", "one");
+	lab_ask(&lab, 1, "UPDATE processed_requests SET status = 201, location = '/eu/properties/200'");
+}
+
+static void the_region_that_comes_later_deletes_its_record(void **state)
+{
+	make_one_here();
+	APPLY(AP);
+	lab_is(&lab, "200 of eu, kept 100 of ap", 1, PAIRS);
+	lab_is(&lab, "100 /ap/properties/100", 1, REMEMBERED);
+	assert_int_equal(settle(), 1);
+	lab_is(&lab, "200", 1, IS_DELETED);
+	lab_is(&lab, "200 t {\"eu\": 2} 204", 1,
+	       "SELECT concat_ws(' ', record_id, deleted, vector, status) FROM outbox WHERE request_id LIKE "
+	       "'created-twice-%%'");
+	lab_is(&lab, "200 created_twice closed", 1, CONFLICTS);
+	lab_is(&lab, "100 200 1", 1,
+	       "SELECT concat_ws(' ', siblings -> 0 -> 'id', siblings -> 1 -> 'id', verdict -> 'take') FROM "
+	       "conflicts");
+	lab_is(&lab, "", 1, PAIRS);
+	// a redelivery finds the pair again, and that there is nothing left to do
+	APPLY(AP);
+	assert_int_equal(settle(), 0);
+	lab_is(&lab, "200 created_twice closed", 1, CONFLICTS);
+	lab_is(&lab, "1", 1, "SELECT count(*) FROM outbox WHERE deleted");
+}
+
+static void the_region_that_comes_first_waits_for_the_others_delete(void **state)
+{
+	make_one_here();
+	APPLY(US);
+	lab_is(&lab, "300 of us, kept 200 of eu", 1, PAIRS);
+	lab_is(&lab, "200 /eu/properties/200", 1, REMEMBERED);
+	assert_int_equal(settle(), 0);
+	lab_is(&lab, "", 1, IS_DELETED);
+	lab_is(&lab, "300 created_twice open", 1, CONFLICTS);
+	APPLY({ .origin = "us", .vector = "{\"us\":2}", .id = 300, .deleted = true, .at = "11:00:00" });
+	assert_int_equal(settle(), 0);
+	lab_is(&lab, "300 created_twice closed", 1, CONFLICTS);
+	lab_is(&lab, "", 1, PAIRS);
+}
+
+static void a_record_that_was_written_since_is_left_to_people(void **state)
+{
+	make_one_here();
+	lab_write(&lab, lab.sql[1], "eu", 200, "6.00", NULL);
+	APPLY(AP);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(settle(), 0);
+	lab_is(&lab, "", 1, IS_DELETED);
+	lab_is(&lab,
+	       "200 created_twice open it was written after it was created; delete one of the two records", 1,
+	       CONFLICTS);
+	// an operator deletes the other one
+	APPLY({ .origin = "ap", .vector = "{\"ap\":2}", .id = 100, .deleted = true, .at = "11:00:00" });
+	assert_int_equal(settle(), 0);
+	lab_is(&lab, "100", 1, IS_DELETED);
+	lab_is(&lab, "t", 1, "SELECT closed_at IS NOT NULL FROM conflicts");
+	lab_is(&lab, "", 1, PAIRS);
+}
+
+static void a_concurrent_write_of_another_region_is_left_to_people(void **state)
+{
+	make_one_here();
+	APPLY({ .origin = "us", .vector = "{\"eu\":1,\"us\":1}", .id = 200, .at = "11:00:00" });
+	APPLY(AP);
+	assert_int_equal(settle(), 0);
+	lab_is(&lab, "", 1, IS_DELETED);
+	lab_is(&lab, "t", 1,
+	       "SELECT closed_at IS NULL AND policy_error LIKE 'it was written%%' FROM conflicts");
+}
+
+static void other_requests_and_other_writes_make_no_pairs(void **state)
+{
+	make_one_here();
+	APPLY({ .origin = "ap",
+	        .vector = "{\"ap\":1}",
+	        .id = 100,
+	        .create = true,
+	        .request = "one",
+	        .fingerprint = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff" });
+	APPLY({ .origin = "us", .vector = "{\"us\":1}", .id = 300, .create = true, .request = "another" });
+	// a handler may update another record here than in the other region: that is
+	// not a create
+	APPLY({ .origin = "ap", .vector = "{\"ap\":1}", .id = 101, .create = true },
+	      { .origin = "ap", .vector = "{\"ap\":2}", .id = 101, ONE });
+	lab_is(&lab, "", 1, PAIRS);
+	assert_int_equal(settle(), 0);
+	lab_is(&lab, "", 1, CONFLICTS);
+}
+
+// Three regions executed it. eu hears of the other executions before or after its own,
+// in one batch or several, and more than once.
+static void every_order_of_arrival_ends_with_the_first_regions_record(void **state)
+{
+	static const struct lab_write events[] = { AP, US, AP, US };
+
+	srand(14);
+	for (int round = 0; round < 40; round++) {
+		int order[4] = { 0, 1, 2, 3 }, own = rand() % 3;
+
+		lab_empty(&lab);
+		for (int i = 3; i > 0; i--) {
+			int j = rand() % (i + 1), other = order[i];
+
+			order[i] = order[j];
+			order[j] = other;
+		}
+		if (own == 0)
+			make_one_here();
+		for (int i = 0, size; i < 4; i += size) {
+			struct lab_write some[4];
+
+			size = 1 + rand() % (4 - i);
+			for (int j = 0; j < size; j++)
+				some[j] = events[order[i + j]];
+			lab_apply(some, size);
+		}
+		for (int i = 0; i < 2; i++)
+			settle();
+		lab_is(&lab, "100 /ap/properties/100", 1, REMEMBERED);
+		lab_is(&lab, own == 0 ? "200" : "", 1, IS_DELETED);
+		lab_is(&lab, "300 of us", 1, "SELECT record_id || ' of ' || origin FROM created_twice");
+		APPLY({ .origin = "us",
+		        .vector = "{\"us\":2}",
+		        .id = 300,
+		        .deleted = true,
+		        .at = "11:00:00" });
+		settle();
+		lab_is(&lab, "", 1, PAIRS);
+		lab_is(&lab,
+		       own == 0 ? "200 created_twice closed; 300 created_twice closed"
+		                : "300 created_twice closed",
+		       1, CONFLICTS);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define t(name) cmocka_unit_test_setup_teardown(name, lab_applier_setup, lab_applier_teardown)
+		t(the_region_that_comes_later_deletes_its_record),
+		t(the_region_that_comes_first_waits_for_the_others_delete),
+		t(a_record_that_was_written_since_is_left_to_people),
+		t(a_concurrent_write_of_another_region_is_left_to_people),
+		t(other_requests_and_other_writes_make_no_pairs),
+		t(every_order_of_arrival_ends_with_the_first_regions_record),
+	};
+
+	return cmocka_run_group_tests(tests, lab_applier_start, lab_applier_stop);
+}
