@@ -100,20 +100,26 @@ BEGIN
 END $$;
 
 -- Keeps what the others said. The latest counts: a region that has lost its database
--- says less than it did.
+-- says less than it did. The incarnation is that of the first database that was heard of
+-- under this generation; it is NULL if only events of the generation are known.
 CREATE OR REPLACE FUNCTION plist.plist_note_words(own TEXT) RETURNS VOID LANGUAGE sql VOLATILE AS $$
     INSERT INTO plist.known_regions AS k (region, incarnation, generation, outbox_id, id_base)
     SELECT h.region, (h.word -> 'identity' ->> 'incarnation')::uuid, (h.word -> 'identity' ->> 'generation')::bigint,
            (h.word -> 'identity' ->> 'high')::bigint, (h.word -> 'identity' ->> 'id_base')::bigint
     FROM plist.region_heartbeats AS h
     WHERE h.region <> own AND h.word -> 'identity' ->> 'state' IN ('settled', 'rebuilding')
-    ON CONFLICT (region) DO UPDATE SET incarnation = excluded.incarnation, generation = excluded.generation,
-        outbox_id = excluded.outbox_id, id_base = coalesce(excluded.id_base, k.id_base)
-    WHERE (excluded.generation, excluded.outbox_id) > (k.generation, k.outbox_id) OR k.id_base IS NULL AND excluded.id_base IS NOT NULL;
+    ON CONFLICT (region) DO UPDATE SET generation = greatest(k.generation, excluded.generation),
+        incarnation = CASE WHEN excluded.generation > k.generation THEN excluded.incarnation
+                           WHEN excluded.generation = k.generation THEN coalesce(k.incarnation, excluded.incarnation) ELSE k.incarnation END,
+        outbox_id = CASE WHEN (excluded.generation, excluded.outbox_id) > (k.generation, k.outbox_id) THEN excluded.outbox_id ELSE k.outbox_id END,
+        id_base = coalesce(excluded.id_base, k.id_base)
+    WHERE (excluded.generation, excluded.outbox_id) > (k.generation, k.outbox_id) OR k.id_base IS NULL AND excluded.id_base IS NOT NULL
+        OR excluded.generation = k.generation AND k.incarnation IS NULL;
     INSERT INTO plist.known_regions AS k (region, generation, outbox_id)
     SELECT DISTINCT ON (origin) origin, generation, outbox_id FROM plist.applied_sequences
     WHERE origin <> own AND generation > 0 ORDER BY origin, generation DESC, outbox_id DESC
-    ON CONFLICT (region) DO UPDATE SET generation = excluded.generation, outbox_id = excluded.outbox_id
+    ON CONFLICT (region) DO UPDATE SET generation = excluded.generation, outbox_id = excluded.outbox_id,
+        incarnation = CASE WHEN excluded.generation = k.generation THEN k.incarnation END
     WHERE (excluded.generation, excluded.outbox_id) > (k.generation, k.outbox_id);
 $$;
 
@@ -127,7 +133,7 @@ CREATE OR REPLACE FUNCTION plist.plist_word(own TEXT) RETURNS JSONB LANGUAGE sql
             'drained', i.drained, 'high', (SELECT coalesce(max(floor_id), 0) FROM plist.outbox_marks), 'id_base', (SELECT id_base FROM plist.id_ranges WHERE region = own)),
         'base', coalesce((SELECT published FROM plist.outbox_marks WHERE deleted ORDER BY id DESC LIMIT 1), '{}'),
         'known', coalesce((SELECT jsonb_object_agg(region, jsonb_strip_nulls(jsonb_build_object('generation', generation,
-            'outbox_id', outbox_id, 'id_base', id_base))) FROM plist.known_regions), '{}'),
+            'outbox_id', outbox_id, 'id_base', id_base, 'incarnation', incarnation))) FROM plist.known_regions), '{}'),
         'asks', coalesce((SELECT jsonb_agg(jsonb_build_object('id', id, 'of', of_region, 'since', written_since) ORDER BY asked_at)
             FROM plist.asks WHERE done_at IS NULL), '[]'),
         'served', coalesce((SELECT jsonb_agg(jsonb_build_object('id', id, 'from', published_from, 'to', published_to, 'records', records,
@@ -171,6 +177,18 @@ CREATE OR REPLACE FUNCTION plist.plist_ask(regions TEXT[], why TEXT, since TIMES
     INSERT INTO plist.asks (id, of_region, purpose, written_since)
     SELECT gen_random_uuid()::text, r, why, since FROM unnest(regions) AS r
     WHERE NOT EXISTS (SELECT FROM plist.asks AS a WHERE a.of_region = r AND a.done_at IS NULL);
+$$;
+
+-- Whether other regions know more of this one than its database does, or know another
+-- database under the same key. The second is how a life is noticed that was so short
+-- that the others had not heard of it when this one asked them.
+CREATE OR REPLACE FUNCTION plist.plist_had_another_life(i plist.identity, others TEXT[]) RETURNS BOOLEAN LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM plist.region_heartbeats AS h, LATERAL (SELECT h.word -> 'known' -> i.region) AS k(known),
+            LATERAL (SELECT coalesce((known ->> 'generation')::bigint, 0), coalesce((known ->> 'outbox_id')::bigint, 0),
+                            (known ->> 'incarnation')::uuid) AS of_it(generation, outbox_id, incarnation)
+        WHERE h.region = ANY (others) AND ((of_it.generation, of_it.outbox_id) > (i.generation, plist.plist_outbox_high())
+            OR of_it.generation = i.generation AND of_it.incarnation <> i.incarnation));
 $$;
 
 -- Claims the database for the region, as what it is known to be. state: 'settled',
@@ -217,7 +235,7 @@ BEGIN
     SELECT count(*) INTO fresh FROM plist.region_heartbeats AS h WHERE h.region = ANY (others) AND h.heard_at > started
         AND h.sent_at > started - interval '2 seconds' AND h.word IS NOT NULL;
     lost := i.generation > 0 AND i.state <> 'new'
-        AND (coalesce((known.generation, known.outbox_id) > (i.generation, high), false) OR i.run IS DISTINCT FROM run_now AND coalesce(sure_high > high, false));
+        AND (plist.plist_had_another_life(i, others) OR i.run IS DISTINCT FROM run_now AND coalesce(sure_high > high, false));
     IF i.place = place_now AND i.state <> 'new' AND NOT lost THEN
         IF i.run IS DISTINCT FROM run_now AND i.state = 'settled' THEN
             IF sure_high IS NULL AND fresh = 0 AND cardinality(others) > 0 AND waited < 3 AND NOT alone THEN
@@ -281,6 +299,9 @@ BEGIN
         WHERE coalesce((h.word -> 'known' -> own ->> 'generation')::bigint, 0) < i.generation;
     IF left_over IS NOT NULL THEN
         RETURN left_over;
+    ELSIF plist.plist_had_another_life(i, ARRAY (SELECT of_region FROM plist.asks)) THEN
+        RETURN format('other regions know writes of %s under the key %s that this database has never made; it gets another key',
+                      own, plist.plist_key(own, i.generation));
     END IF;
     -- Ids that were given out and that nobody has heard of are passed over.
     FOREACH name IN ARRAY sequences LOOP

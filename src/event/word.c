@@ -102,9 +102,13 @@ static int check_known(const struct check *check, const cJSON *known)
 {
 	if (!is_absent(known) && !cJSON_IsObject(known))
 		return fault(check, "known", "an object");
-	for (const cJSON *region = known ? known->child : NULL; region; region = region->next)
-		if (!cJSON_IsObject(region) || !is_place(check, region, "outbox_id"))
+	for (const cJSON *region = known ? known->child : NULL; region; region = region->next) {
+		const cJSON *incarnation = pl_json_get(region, "incarnation");
+
+		if (!cJSON_IsObject(region) || !is_place(check, region, "outbox_id") ||
+		    !(is_absent(incarnation) || is_uuid(incarnation)))
 			return fault(check, "known", "what is known of other regions");
+	}
 	return 0;
 }
 
