@@ -131,13 +131,17 @@ def eu(stack):
 
 
 def pytest_sessionfinish(session):
-    """Writes the counts to a file for ./run. Only the controller does: none of pytest's workers has all of them."""
+    """Writes the counts and the names of failed tests for ./run. Only the controller does: none of pytest's workers
+    has all of them. A test that failed when it was set up, run and cleaned up is one failed test."""
     path = os.environ.get("PLIST_TEST_COUNTS")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if path and reporter and not hasattr(session.config, "workerinput"):
-        count = {name: len(reporter.stats.get(name, [])) for name in ("passed", "failed", "error", "skipped")}
-        with open(path, "w", encoding="ascii") as out:
-            out.write(f"{count['passed']} {count['failed'] + count['error']} {count['skipped']}\n")
+    if not path or not reporter or hasattr(session.config, "workerinput"):
+        return
+    reports = {name: reporter.stats.get(name, []) for name in ("passed", "failed", "error", "skipped")}
+    red = dict.fromkeys(report.nodeid for report in reports["failed"] + reports["error"])
+    green = {report.nodeid for report in reports["passed"]} - set(red)
+    pathlib.Path(path + ".failed").write_text("".join(f"{name}\n" for name in red), encoding="utf-8")
+    pathlib.Path(path).write_text(f"{len(green)} {len(red)} {len(reports['skipped'])}\n", encoding="ascii")
 
 
 @pytest.hookimpl(hookwrapper=True)
