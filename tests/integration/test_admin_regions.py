@@ -209,14 +209,10 @@ def test_watching_looks_again_until_it_is_interrupted(empty, broker):
 # ---- everything up
 
 
-def wait_green(stack):
-    wait_until("status reports no problem", lambda: stack.admin("status", check=False).returncode == YES)
-
-
 def test_status_is_yes_when_all_is_well_and_says_what_runs(stack):
     stack.wait_ready()
     stack.settle()
-    wait_green(stack)
+    stack.wait_green()
     found = data(stack, "status")
     assert {row["daemons"] for row in found["regions"]} == {"1 of 1 ready"}
     assert {row["database"] for row in found["regions"]} == {"up"}
@@ -245,7 +241,7 @@ def test_status_names_a_table_that_is_missing(stack, table):
         assert f"us: the database lacks what its migrations made: table plist.{table}" in ask(stack, "status", status=NO).stderr
     finally:
         database.execute(f"ALTER TABLE plist.renamed RENAME TO {table}")
-    wait_green(stack)
+    stack.wait_green()
 
 
 def test_a_daemon_that_cannot_publish_is_not_ready_and_says_why(stack, us):
@@ -278,7 +274,7 @@ def test_status_warns_of_policies_that_differ_with_both_hashes(stack):
 def test_status_warns_of_records_that_are_not_checked_for_violations(stack):
     """As when the look for violations fails again and again."""
     database = stack.database("eu")
-    wait_green(stack)
+    stack.wait_green()
     with contextlib.closing(database.connect()) as checker:  # the daemon looks after a reload, but not without this lock
         checker.cursor().execute("SELECT pg_advisory_lock(hashtext('plist-integrity'))")
         database.execute("INSERT INTO integrity_checks (resource, record_id, due_at) VALUES ('properties', 1, now() - interval '2 minutes')")
@@ -286,7 +282,7 @@ def test_status_warns_of_records_that_are_not_checked_for_violations(stack):
             assert "eu: 1 record that events have changed has been waiting" in ask(stack, "status", status=NO).stderr
         finally:
             database.execute("DELETE FROM integrity_checks")
-    wait_green(stack)
+    stack.wait_green()
 
 
 def test_status_warns_of_a_daemon_with_another_configuration(stack):

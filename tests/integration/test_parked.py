@@ -114,7 +114,7 @@ def test_thousands_of_parked_events_are_retried_in_one_go(tolerant, us):
     assert re.search(r"eu: (\d+|no) parked events", ask(tolerant, "parked", "retry", "--all").stderr)
     wait_until("all are applied", lambda: parked(tolerant, "eu") == 0)
     assert database.value("SELECT count(*) FROM properties WHERE id BETWEEN %s AND %s", first, first + number - 1) == number
-    wait_until("status is green", lambda: tolerant.admin("status").returncode == YES)
+    tolerant.wait_green()
     tolerant.spoil()
 
 
@@ -204,7 +204,7 @@ def test_the_alarm_of_a_forged_event_names_the_command_that_makes_the_regions_eq
     version = eu.read(record).json["version"]
     assert clean.wait_version("us", record, version)["price"] == Decimal("7.00")
     ask(clean, "dead-letters", "drop", f"eu/{data(clean, 'dead-letters', 'list')['dead_letters'][0]['id']}", "--yes")
-    wait_until("status is green", lambda: clean.admin("status").returncode == YES)
+    clean.wait_green()
     clean.check_consistent()
 
 

@@ -37,11 +37,6 @@ def differing(stack, *arguments, status=NO):
     return {d["id"]: d["difference"] for d in data(stack, "compare", *arguments, status=status)["differences"]}
 
 
-def wait_green(stack):
-    """The daemons' own audit may have met what was planted, and looks again half a minute later."""
-    wait_until("status is green", lambda: ask(stack, "status"))
-
-
 @pytest.fixture
 def records(stack, us):
     """Five records, each written twice in us, that both regions have."""
@@ -89,7 +84,7 @@ def test_repair_shows_its_plan_and_makes_all_kinds_equal(stack, records):
     assert stack.database("eu").property(content)["price"] == Decimal("9.00")
     note = stack.database("us").rows("SELECT taken_from, reason, copies->1->'fields'->'price' FROM plist.repairs WHERE record_id = %s", content)
     assert note == [("us", "the price was mended by hand", 50)]
-    wait_green(stack)
+    stack.wait_green()
     assert ask(stack, "repair").stderr.strip() == "there is nothing to repair"
 
 
@@ -199,7 +194,7 @@ def test_a_region_takes_back_its_own_writes_that_it_has_lost(stack, us, eu, reco
     wait_until("eu's outbox is empty", lambda: stack.database("eu").value("SELECT count(*) FROM outbox") == 0)
     assert stack.plistd["eu"].metrics()["plist_relay_rewinds_total"] == rewinds
     assert stack.database("us").value("SELECT count(*) FROM applied_sequences WHERE chain_to > 0") == 0
-    wait_green(stack)
+    stack.wait_green()
     wait_until("us counts them", lambda: stack.plistd["us"].metrics()["plist_apply_returned_total"] == returned + 5)
     assert database.value("SELECT count(*) FROM dead_letters") == kept
     # The requests have come back as well, including those of earlier writes.
@@ -219,7 +214,7 @@ def test_republishing_everything_changes_nothing(stack, empty, records):  # rows
     stack.check_consistent()
     after = {r: stack.database(r).rows("SELECT id, vector::text, updated_at, price FROM properties ORDER BY id") for r in stack.regions}
     assert after == before
-    wait_green(stack)
+    stack.wait_green()
 
 
 def test_two_requests_with_one_id_are_both_republished(stack, us, eu):
@@ -250,7 +245,7 @@ def test_two_requests_with_one_id_are_both_republished(stack, us, eu):
     assert remembered("eu") == [(fingerprint, dots)]
     for price in prices.values():
         assert put(eu, price).status == 422
-    wait_green(stack)
+    stack.wait_green()
 
 
 def test_republish_takes_the_report_of_compare(stack, records, tmp_path):

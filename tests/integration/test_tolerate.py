@@ -82,10 +82,6 @@ def status(stack):
     return stack.admin("status", check=False)
 
 
-def wait_green(stack):
-    wait_until("status is green", lambda: status(stack).returncode == YES)
-
-
 @contextlib.contextmanager
 def made(stack, kind, *regions):
     """The kind's object in these regions, and what the tests need to know of it."""
@@ -115,7 +111,7 @@ def assert_refused(answer, name):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_may_refuse_events_stops_writes_while_it_is_there_and_loses_none(stack, us, eu, kind):
-    wait_green(stack)
+    stack.wait_green()
     other, record = stack.new_record(price=str(PRICES[kind])), stack.new_record()
     with made(stack, kind, "eu") as guard:
         wait_refusing(stack, "eu")
@@ -137,7 +133,7 @@ def test_what_may_refuse_events_stops_writes_while_it_is_there_and_loses_none(st
         wait_refusing(stack, "eu", refusing=False)
     stack.admin("parked", "retry", "--all")
     stack.check_consistent()
-    wait_green(stack)
+    stack.wait_green()
     assert eu.put(record, price=Decimal("5.00"), version=eu.read(record).json["version"]).status == 200
     stack.check_consistent()
 
@@ -169,12 +165,12 @@ def test_a_name_that_tolerate_lists_stops_nothing_and_a_reload_changes_it(stack,
         assert us.put(record, price=Decimal("2.00"), version=1).status == 200
         stack.wait_version("eu", record, 2)
         assert eu.put(record, price=Decimal("3.00"), version=2).status == 200
-        wait_green(stack)
+        stack.wait_green()
         stack.reload()
         wait_refusing(stack, "us", "eu")
         assert status(stack).returncode == NO
     wait_refusing(stack, "us", "eu", refusing=False)
-    wait_green(stack)
+    stack.wait_green()
     stack.check_consistent()
 
 
@@ -263,7 +259,7 @@ def test_a_rule_cannot_be_tolerated(stack, eu):
         wait_until("the log says so", lambda: "it cannot be tolerated" in stack.plistd["eu"].log_text())
     stack.reload()
     wait_refusing(stack, "eu", refusing=False)
-    wait_green(stack)
+    stack.wait_green()
     stack.check_consistent()
 
 

@@ -87,6 +87,14 @@ class Stack:
 
     # For tests.
 
+    def wait_green(self):
+        """Waits until `status` exits 0; if it does not, the failure says what `status` says."""
+        def green():
+            said = self.admin("status", check=False)
+            assert said.returncode == 0, said.stderr
+            return True
+        wait_until("status is green", green)
+
     def client(self, region) -> Client:
         """A client of one region's own daemon."""
         return self.plistd[region].client
