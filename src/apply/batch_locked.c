@@ -41,9 +41,10 @@ static const struct refusal *locked_for(const struct pl_apply_batch *b, const st
 bool pl_apply_batch_note_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                                 const struct item *item)
 {
-	const struct pl_resource *resource = item->event->resource;
+	const struct pl_resource *resource = item->event ? item->event->resource : NULL;
 
-	if (!item->refusal->lock || b->nlocked == LOCKED_MAX || locked_for(b, resource) ||
+	// A message without an event still moves positions, and may become a dead letter.
+	if (!resource || !item->refusal->lock || b->nlocked == LOCKED_MAX || locked_for(b, resource) ||
 	    !is_locked(tools, resource))
 		return false;
 	b->locked[b->nlocked++] = (struct locked_table){ resource, item->refusal };

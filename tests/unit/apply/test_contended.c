@@ -152,6 +152,45 @@ static void an_event_that_met_a_deadlock_is_retried_within_seconds(void **state)
 	lab_is(&lab, "0", 1, PARKED);
 }
 
+// Whatever waits for whichever table: nothing else is parked in its place, and once the
+// table is free, it is as if it had never been locked.
+static void every_message_survives_a_lock_of_every_table(void **state)
+{
+	const char *list = lab_ask(&lab, 1,
+	                           "SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class AS c WHERE "
+	                           "relkind IN ('r', 'p') AND NOT relispartition AND (relnamespace = "
+	                           "'plist'::regnamespace OR relname = 'properties')");
+	struct pl_message kinds[] = {
+		lab_one(7, "5.00"),
+		lab_message(&lab, &(struct lab_write){ .origin = "eu", .vector = "{\"eu\":1}", .id = 7 }),
+		lab_one(8, "5.00"),
+	};
+	char *tables = pl_arena_strdup(lab.arena, list), *next = NULL;
+
+	kinds[2].value = "{";
+	kinds[2].value_len = 1;
+	pl_session_do(eu.tools.session, "SET lock_timeout = 20", NULL);
+	for (const char *table = strtok_r(tables, " ", &next); table; table = strtok_r(NULL, " ", &next))
+		for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+			PGconn *other = lab_connect(&lab, 1);
+			struct pl_error err = { 0 };
+			int code;
+
+			PQclear(PQexec(other, pl_arena_printf(lab.arena, "BEGIN; LOCK TABLE %s", table)));
+			pl_apply_batch_forget(eu.batch);
+			pl_apply_batch_read(eu.batch, &eu.tools, &kinds[i], 1);
+			code = pl_apply_batch_write(eu.batch, &eu.tools, &eu.counts, &err);
+			PQclear(PQexec(other, "ROLLBACK"));
+			PQfinish(other);
+			if (code < 0 && pl_apply_batch_write(eu.batch, &eu.tools, &eu.counts, &err) < 0)
+				fail_msg("%s: %s", table, err.text);
+			lab_is(&lab, "0", 1, PARKED);
+			lab_is(&lab, i == 2 ? "1" : "0", 1, "SELECT count(*) FROM dead_letters");
+			lab_is(&lab, i == 0 ? "1" : "0", 1, "SELECT count(*) FROM properties");
+			lab_empty(&lab);
+		}
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, lab_applier_setup, lab_applier_teardown)
 
 int main(void)
@@ -164,6 +203,7 @@ int main(void)
 		T(a_locked_table_stops_the_batch_and_parks_nothing),
 		T(a_triggers_error_parks_the_only_event_of_a_batch),
 		T(an_event_that_met_a_deadlock_is_retried_within_seconds),
+		T(every_message_survives_a_lock_of_every_table),
 	};
 
 	return cmocka_run_group_tests(tests, lab_applier_start, lab_applier_stop);
