@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from support import places  # noqa: E402
+from support import places, process  # noqa: E402
 from support.rolling import Rolling  # noqa: E402
 from support.stack import Stack  # noqa: E402
 
@@ -131,24 +131,34 @@ def eu(stack):
 
 
 def pytest_sessionfinish(session):
-    """Writes the counts and the names of failed tests for ./run. Only the controller does: none of pytest's workers
-    has all of them. A test that failed when it was set up, run and cleaned up is one failed test."""
+    """Writes the counts for ./run, and the names of failed tests that may be run again: all in which no server has
+    crashed. Only the controller does: none of pytest's workers has all of them. A test that failed when it was set up,
+    run and cleaned up is one failed test."""
     path = os.environ.get("PLIST_TEST_COUNTS")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if not path or not reporter or hasattr(session.config, "workerinput"):
         return
     reports = {name: reporter.stats.get(name, []) for name in ("passed", "failed", "error", "skipped")}
-    red = dict.fromkeys(report.nodeid for report in reports["failed"] + reports["error"])
+    bad = reports["failed"] + reports["error"]
+    red = dict.fromkeys(report.nodeid for report in bad)
     green = {report.nodeid for report in reports["passed"]} - set(red)
-    pathlib.Path(path + ".failed").write_text("".join(f"{name}\n" for name in red), encoding="utf-8")
+    crashed = {report.nodeid for report in bad if report.user_properties}
+    pathlib.Path(path + ".failed").write_text("".join(f"{name}\n" for name in red if name not in crashed), encoding="utf-8")
     pathlib.Path(path).write_text(f"{len(green)} {len(red)} {len(reports['skipped'])}\n", encoding="ascii")
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Adds the last lines of all logs of the stack to the report of a failed test. The next test gets a new stack."""
+    """A test fails, too, if a server has crashed meanwhile. Adds the last lines of all logs of the stack to the report
+    of a failed test. The next test gets a new stack."""
     outcome = yield
     report = outcome.get_result()
+    ended = process.crashed()
+    if ended and not report.failed:
+        report.outcome, report.longrepr = "failed", "; ".join(ended)
+    if ended:
+        report.user_properties.extend(("crashed", name) for name in ended)
+        report.sections.append(("crashes", "; ".join(ended)))
     if report.failed:
         for stack in item.stash.get(LENT, ()):
             stack.failed = True

@@ -162,6 +162,19 @@ def listening_inodes(port):
     return inodes
 
 
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+_started = []  # the servers' processes that have not been seen to end
+
+
+def crashed():
+    """What servers have crashed since the last call, whoever has started them: "plistd-us ended with SIGSEGV". The
+    watchdog's abort is none; it says so."""
+    ended = [(server, child) for server, child in _started if child.poll() is not None]
+    _started[:] = [pair for pair in _started if pair not in ended]
+    return [f"{server.name} ended with {signal.Signals(-child.returncode).name}" for server, child in ended
+            if -child.returncode in CRASHES and "aborting, because nothing else" not in server.log_tail(5)]
+
+
 class Server:
     """Base of all servers. A subclass defines argv(), is_up(), and prepare() for the first start."""
 
@@ -249,6 +262,7 @@ class Server:
             self._child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=self.environment(),
                 start_new_session=True)
+        _started.append((self, self._child))
         self._pid, self._tick = self._child.pid, started_at(self._child.pid)
         self._record.write_text(json.dumps({"pid": self._pid, "tick": self._tick, "boot": BOOT, "made_of": self.made_of()}))
         return self

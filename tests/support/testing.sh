@@ -2,8 +2,9 @@
 # The steps of `./run test`: the unit tests and the integration tests, and their counts. Sourced by ./run.
 #
 # Tests run beside others, since most of them wait for servers, and on a small machine this can cost one of them
-# its deadline. So a few that fail are run once more, alone and with new servers, and that result counts. The end
-# of the output names them: a test that is named there again and again is wrong, or has found something.
+# its deadline. So a few that fail are run once more, alone and with new servers, and that result counts, unless a
+# server has crashed. The end of the output names them: a test that is named there again and again is wrong, or has
+# found something.
 
 AGAIN_MAX=10     # if more tests fail, the machine was not the reason
 AGAIN_SECONDS=420
@@ -62,26 +63,24 @@ pytest_run() {
   read -r p f s 2>/dev/null <"$STATE/test/counts"
 }
 
-# run_integration ARGUMENT...: the integration tests, or those that are named.
+# run_integration ONCE|AGAIN ARGUMENT...: runs integration tests; with AGAIN, a few that fail are run again.
 run_integration() {
-  local p=0 f=0 s=0 red=() first=()
+  local may=$1 p=0 f=0 s=0 red=() first=()
+  shift
   step "integration tests (broker: $BROKER)"
   if ! pytest_run 2100 "$@" || ((p + f + s == 0)); then
     failed=$((failed + 1)) # pytest ended before it could count
     return
   fi
-  passed=$((passed + p)) skipped=$((skipped + s))
-  if ((f && f <= AGAIN_MAX && ${#red[@]})); then
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  if [[ $may == AGAIN ]] && ((f <= AGAIN_MAX && ${#red[@]})); then
     first=("${red[@]}")
     step "again, alone and with new servers: what failed"
     if pytest_run "$AGAIN_SECONDS" "${first[@]}"; then
       again+=("${first[@]}")
-      passed=$((passed + p))
-    else
-      f=${#first[@]}
+      passed=$((passed + p)) failed=$((failed - p))
     fi
   fi
-  failed=$((failed + f))
 }
 
 # report_counts: the last lines of a run. Fails if a test has.
