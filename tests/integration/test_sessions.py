@@ -32,10 +32,10 @@ SWAPPED = """BEGIN; LOCK TABLE properties; ALTER TABLE properties RENAME TO prop
 CHANGES = {
     "a column is widened": ("ALTER TABLE properties ALTER price TYPE numeric(16,2)", "ALTER TABLE properties ALTER price TYPE numeric(12,2)"),
     "a column has another type": ("ALTER TABLE properties ALTER bedrooms TYPE bigint", "ALTER TABLE properties ALTER bedrooms TYPE integer"),
-    "the tables of plist change": ("ALTER TABLE processed_requests ALTER resource TYPE text; ALTER TABLE outbox ALTER resource TYPE text;"
+    "the tables of plist change": ("ALTER TABLE processed_requests ALTER resource TYPE varchar(63); ALTER TABLE outbox ALTER resource TYPE varchar(63);"
                                    "ALTER TABLE applied_positions ALTER partition TYPE bigint",
-                                   "ALTER TABLE processed_requests ALTER resource TYPE varchar(63); "
-                                   "ALTER TABLE outbox ALTER resource TYPE varchar(63); ALTER TABLE applied_positions ALTER partition TYPE integer"),
+                                   "ALTER TABLE processed_requests ALTER resource TYPE text; "
+                                   "ALTER TABLE outbox ALTER resource TYPE text; ALTER TABLE applied_positions ALTER partition TYPE integer"),
     "a table is replaced": (SWAPPED, None),
     "a table is moved to another schema": (f"CREATE SCHEMA elsewhere AUTHORIZATION plist; {MOVED}", MOVED_BACK),
 }

@@ -1,9 +1,11 @@
 # shellcheck shell=bash
-# The steps of `./run test`: the unit tests and the integration tests, and their counts. Sourced by ./run.
+# The steps of `./run test`: the unit tests and the integration tests, and their counts.
+# Sourced by ./run.
 #
-# Tests run beside others, since most of them wait for servers, and on a small machine this can cost one of them
-# its deadline. So a few that fail are run once more, alone and with new servers, and that result counts, unless a
-# server has crashed. The end of the output names them: a test that is named there again and again is wrong, or has
+# Tests run beside others, since most of them wait for servers, and on a small machine
+# this can cost one of them its deadline. So a few that fail are run once more, alone
+# and with new servers, and that result counts, unless a server has crashed. The end of
+# the output names them: a test that is named there again and again is wrong, or has
 # found something.
 
 AGAIN_MAX=10     # if more tests fail, the machine was not the reason
@@ -11,12 +13,14 @@ AGAIN_SECONDS=420
 
 passed=0 failed=0 skipped=0 again=()
 
-# count_results RESULT: how many tests of the build's last `make check` had it, from automake's own files.
+# count_results RESULT: how many tests of the build's last `make check` had it, from
+# automake's own files.
 count_results() {
   find "$STATE/build-test" -name '*.trs' -exec grep -h "^:test-result: $1" {} + | wc -l
 }
 
-# failed_units: the names of the failed tests, one a line. A name says what the test's behaviour is.
+# failed_units: the names of the failed tests, one a line. A name says what the test's
+# behaviour is.
 failed_units() {
   find "$STATE/build-test" -name '*.trs' -exec grep -hE '^:test-result: (FAIL|ERROR|XPASS)' {} + | cut -d ' ' -f 3-
 }
@@ -42,7 +46,7 @@ make_check() {
     grep -hE '^(not ok|ERROR|FAIL)' "$STATE/build-test/test-suite.log" | head -n 60 || true
     cp "$STATE/build-test/test-suite.log" "$STATE/log/check-failed.log"
     printf '   full log: %s\n' "$STATE/log/check-failed.log"
-    if ((${#red[@]} <= AGAIN_MAX)); then
+    if ((${#red[@]} <= AGAIN_MAX)) && ! grep -qE 'Segmentation fault|Abort(ed)?\b' "$STATE/log/check-failed.log"; then
       step "again, one at a time: what failed"
       if run_make recheck 1 "$STATE/log/recheck.log"; then again+=("${red[@]}"); fi
     fi
@@ -51,8 +55,8 @@ make_check() {
   failed=$((failed + $(failed_units | wc -l)))
 }
 
-# pytest_run LIMIT ARGUMENT...: sets p, f and s, the counts of passed, failed and skipped tests, and `red`, the
-# failed ones.
+# pytest_run LIMIT ARGUMENT...: sets p, f and s, the counts of passed, failed and
+# skipped tests, and `red`, the failed ones.
 pytest_run() {
   local limit=$1
   shift
@@ -63,7 +67,8 @@ pytest_run() {
   read -r p f s 2>/dev/null <"$STATE/test/counts"
 }
 
-# run_integration ONCE|AGAIN ARGUMENT...: runs integration tests; with AGAIN, a few that fail are run again.
+# run_integration ONCE|AGAIN ARGUMENT...: runs integration tests; with AGAIN, a few that
+# fail are run again.
 run_integration() {
   local may=$1 p=0 f=0 s=0 red=() first=()
   shift

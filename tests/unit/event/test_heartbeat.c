@@ -124,7 +124,8 @@ static void values_that_the_database_would_choke_on_are_refused(void **state)
 		HEAD ",\"word\":{\"known\":[1]}}",
 		HEAD ",\"word\":{\"known\":{\"us\":{\"generation\":\"x\"}}}}",
 		HEAD ",\"word\":{\"known\":{\"us\":{\"generation\":1,\"outbox_id\":1,\"id_base\":\"x\"}}}}",
-		HEAD ",\"word\":{\"known\":{\"us\":{\"generation\":1,\"outbox_id\":1,\"incarnation\":\"one\"}}}}",
+		HEAD ",\"word\":{\"known\":{\"us\":{\"generation\":1,\"outbox_id\":1,"
+		     "\"incarnation\":\"one\"}}}}",
 		HEAD ",\"word\":{\"asks\":{}}}",
 		HEAD ",\"word\":{\"asks\":[7]}}",
 		HEAD ",\"word\":{\"asks\":[{\"id\":\"a\",\"of\":\"us\",\"since\":\"yesterday\"}]}}",

@@ -79,7 +79,8 @@ static void all_that_was_asked_for_is_here(int region)
 // NULL if the region is whole.
 static const char *misses(int region)
 {
-	const char *what = lab_ask(&lab, region, "SELECT plist.plist_rebuilt('%s', VARIADIC '{}')", names[region]);
+	const char *what =
+		lab_ask(&lab, region, "SELECT plist.plist_rebuilt('%s', VARIADIC '{}')", names[region]);
 
 	return what[0] ? what : NULL;
 }
