@@ -6,7 +6,8 @@
 // group of servers: a region with the next one as backup, so that an unreachable region
 // is skipped for a while. For writes, each step is a group that tries once; a region with
 // several daemons has one step that uses them in turn and then one per daemon, so that
-// all are tried.
+// all are tried. A daemon on the same machine is reached by a UNIX socket, since NGINX
+// opens one connection per write.
 // Invariant: every value is quoted, and characters that could end an argument or begin a
 // variable are refused.
 // Threads: any.

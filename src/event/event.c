@@ -4,6 +4,10 @@
 // Used at both ends of Kafka: relay/relay encodes, apply/apply decodes. A message may
 // come from anyone, so everything is checked here; an event that passes can be written
 // to the database and passed to a policy without further checks.
+// A delete travels with a null value, Kafka's own mark for it, and with the last record
+// in the header plist-deleted. A consumer that knows only the value never sees a deleted
+// record, and a region that receives the delete first can still create the complete
+// tombstone.
 // Invariants: a decoded event that is not foreign has a dot that its vector contains;
 // its texts are UTF-8 without NUL.
 // Threads: any; nothing is shared.

@@ -1,5 +1,6 @@
 // Heartbeats as JSON. Sent by the relay that publishes for its region, read by every
-// applier, stored in region_heartbeats.
+// applier, stored in region_heartbeats. They have their own topic, so that the topics of
+// records contain only records.
 //
 // Threads: any; nothing is shared.
 #include "event/heartbeat.h"
