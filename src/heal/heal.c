@@ -24,6 +24,10 @@ static void configure(void *arg, struct pl_session *session, const struct pl_con
 	heal->region = region;
 	heal->tables_at_us = 0;
 	heal->republishing = false; // it uses a resource of the former configuration; resumed later
+	// A reload may mean that the connection string leads elsewhere, by another
+	// service file for example: one session finds out, and all others follow
+	// (db/server.h).
+	pl_session_drop(session);
 }
 
 static void note_waiting(struct pl_heal *heal)
@@ -67,7 +71,7 @@ static int look(struct pl_heal *heal, bool *busy_r, struct pl_error *err)
 	}
 	note_waiting(heal);
 	if (pl_mono_us() >= heal->settle_at_us) {
-		if ((code = pl_heal_look_at_rows(heal, err)) < 0)
+		if ((code = pl_heal_look_at_rows(heal, err)) < 0 || heal->missing_since_us > 0)
 			return code;
 		if (pl_mono_us() >= heal->hold_until_us && (code = pl_heal_settle(heal, err)) < 0)
 			return code;
