@@ -98,6 +98,16 @@ def test_port_and_region_come_from_the_environment(apart):
     wait_until("it answers there", lambda: Client(f"http://127.0.0.1:{port}").get("/health").json["region"] == "us")
 
 
+def test_a_log_that_lacks_lines_and_a_control_socket_that_is_not_there_are_told_by_metrics(stack, apart):
+    daemon = apart(lambda c: c["regions"]["us"].update(control_socket="/proc/us.sock"), start=False)
+    argv = daemon.argv()
+    daemon.argv = lambda: ["/bin/sh", "-c", 'exec "$0" "$@" 2>/dev/full', *argv]
+    found, good = daemon.start().metrics(), stack.plistd["us"].metrics()
+    assert found["plist_log_lines_dropped_total"] > 0
+    assert (found["plist_log_incomplete"], found["plist_control_socket_up"]) == (1, 0)
+    assert (good["plist_log_lines_dropped_total"], good["plist_log_incomplete"], good["plist_control_socket_up"]) == (0, 0, 1)
+
+
 # Shutdown.
 
 
