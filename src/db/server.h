@@ -8,6 +8,9 @@
 // session that is not where the newest one is gets replaced, between two statements, at
 // the next of the looks that it takes once a second (db/conn_renew.c, pl_session_look).
 //
+// After each reload the appliers begin new sessions, so an operator who has edited such a
+// file can make all of them follow at once.
+//
 // A server is told apart by when it was started, and a database by its number in it.
 // Both cost nothing: they come with the answer to what every new session asks anyway.
 //

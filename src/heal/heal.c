@@ -24,10 +24,6 @@ static void configure(void *arg, struct pl_session *session, const struct pl_con
 	heal->region = region;
 	heal->tables_at_us = 0;
 	heal->republishing = false; // it uses a resource of the former configuration; resumed later
-	// A reload may mean that the connection string leads elsewhere, by another
-	// service file for example: one session finds out, and all others follow
-	// (db/server.h).
-	pl_session_drop(session);
 }
 
 static void note_waiting(struct pl_heal *heal)

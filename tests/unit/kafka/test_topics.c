@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kafka/topics.h"
@@ -179,7 +180,6 @@ static void partitions_that_no_broker_leads_are_named(void **state)
 	struct pl_resource resource = { .topic = "orders", .index = 0 };
 	rd_kafka_metadata_partition_t some[4], beats[1], all[64], foreign[1];
 	int many[64];
-	int counts[1] = { 0 };
 
 	for (int i = 0; i < 64; i++)
 		many[i] = -1;
@@ -193,13 +193,13 @@ static void partitions_that_no_broker_leads_are_named(void **state)
 	config.resources = &resource;
 	config.nresources = 1;
 	config.kafka.heartbeat_topic = "beats";
-	findings.partitions = counts;
+	findings.partitions = calloc(1, sizeof(findings.partitions[0]));
 	pl_topics_judge_partitions(&metadata, &config, &findings);
 	assert_int_equal(findings.n, 2);
 	assert_int_equal(findings.warnings, 2);
 	assert_non_null(strstr(findings.each[0].text, "topic orders: no broker leads partitions 1, 3, so"));
 	assert_non_null(strstr(findings.each[1].text, "topic beats: no broker leads partition 0, so"));
-	assert_int_equal(counts[0], 4);
+	assert_int_equal(findings.partitions[0], 4);
 	topics[0] = topic_led_by("orders", all, many, 64);
 	pl_topics_judge_partitions(&metadata, &config, &findings);
 	assert_int_equal(findings.n, 4);
@@ -209,7 +209,6 @@ static void partitions_that_no_broker_leads_are_named(void **state)
 	metadata.topic_cnt = 1;
 	pl_topics_judge_partitions(&metadata, &config, &findings);
 	assert_int_equal(findings.n, 4);
-	findings.partitions = NULL;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
