@@ -366,6 +366,7 @@ def test_what_needs_a_restart_waits_for_it(stack, apart):
         keys = ask(path, '{"command":"reload"}')["restart_keys"]
         assert {"regions.us.id_base", "resources.rooms", "resources.properties.fields.garage"} <= set(keys), keys
     assert ask(path, '{"command":"status"}')["config"]["restart_keys"] == keys
+    assert daemon.metrics()["plist_config_restart_keys"] == len(keys)
     second = daemon.client.post(price=1)
     assert second.status == 201 and "garage" not in second.json and second.json["id"] - first < 1000
     assert daemon.client.get("/us/rooms/1").status == 404

@@ -1,5 +1,5 @@
-// An applier on a real database and the embedded broker, where one of three partitions
-// loses its leader.
+// Appliers on a real database and the embedded broker: one of three partitions loses its
+// leader, and policies cannot be loaded.
 #include "lab.h"
 
 #include <stdio.h>
@@ -64,6 +64,19 @@ static int leaderless(void)
 
 	pl_apply_stats(apply, &stats);
 	return stats.leaderless;
+}
+
+static bool policies_are_missing(void)
+{
+	struct pl_apply_stats stats;
+
+	pl_apply_stats(apply, &stats);
+	return stats.policies_missing;
+}
+
+static bool policies_are_there(void)
+{
+	return !policies_are_missing();
 }
 
 static bool says_that_a_partition_has_no_leader(void)
@@ -139,11 +152,34 @@ static void a_partition_without_a_leader_counts_as_behind_and_holds_nothing_else
 	wait_for(is_level, "nothing is behind");
 }
 
+// The configuration has been checked, so only memory that is short would do this.
+static void an_applier_that_cannot_load_its_policies_says_so_until_the_next_configuration(void **state)
+{
+	struct pl_script_source *source;
+	struct pl_error err = { 0 };
+	const char *good;
+
+	(void)state;
+	source = (struct pl_script_source *)(uintptr_t)pl_config_source(lab.config,
+	                                                                lab.config->resources[0].policy);
+	good = source->text;
+	source->text = "x";
+	source->len = 1;
+	apply = pl_apply_start(lab.config, lab_region(&lab, 1), &err);
+	assert_non_null(apply);
+	wait_for(policies_are_missing, "the policies are missing");
+	source->text = good;
+	source->len = strlen(good);
+	pl_apply_reconfigure(apply, lab.config, lab_region(&lab, 1));
+	wait_for(policies_are_there, "the policies are there");
+}
+
 int main(void)
 {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(
-			a_partition_without_a_leader_counts_as_behind_and_holds_nothing_else_up, start, stop),
+		TEST(a_partition_without_a_leader_counts_as_behind_and_holds_nothing_else_up),
+		TEST(an_applier_that_cannot_load_its_policies_says_so_until_the_next_configuration),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
