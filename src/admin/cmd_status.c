@@ -12,6 +12,7 @@
 #include "admin/cell.h"
 #include "admin/certificates_seen.h"
 #include "admin/daemon.h"
+#include "admin/daemon_seen.h"
 #include "admin/lag_facts.h"
 #include "admin/messages.h"
 #include "admin/metrics_text.h"
@@ -105,32 +106,9 @@ static void warning(struct status *status, const char *fmt, ...)
 
 // ---- daemons
 
-static bool is_zero(const char *line)
+static void warn_in_words(void *arg, const char *sentence)
 {
-	size_t len = strcspn(line, "\n");
-	return len > 2 && memcmp(line + len - 2, " 0", 2) == 0;
-}
-
-// Whether the daemon uses what is in its files now: it keeps what it has read before if
-// they cannot be used.
-static void warn_of_files(struct status *status, const struct pl_region *region, const char *address,
-                          const char *text)
-{
-	char use[256];
-	const char *next = text;
-	const char *line = pl_metrics_text_find(text, "plist_config_last_reload_successful", &next);
-	if (line && is_zero(line))
-		warning(status,
-		        "%s: the daemon at %s has refused the last reload, and runs what it had loaded "
-		        "before; its log says why",
-		        region->name, address);
-	next = text;
-	while ((line = pl_metrics_text_find(next, "plist_certificate_expiry_timestamp_seconds", &next)))
-		if (is_zero(line) && pl_metrics_text_label(line, "use", use, sizeof(use)))
-			warning(status,
-			        "%s: the daemon at %s could not read the certificate of %s when it was "
-			        "loaded; its log says why",
-			        region->name, address, use);
+	warning(arg, "%s", sentence);
 }
 
 static void take_metrics(struct status *status, const struct pl_region *region, const char *address,
@@ -154,7 +132,7 @@ static void take_metrics(struct status *status, const struct pl_region *region, 
 		}
 	}
 	pl_policies_seen_in_metrics(&status->seen, region, text);
-	warn_of_files(status, region, address, text);
+	pl_daemon_seen(region, address, text, warn_in_words, status);
 }
 
 // The reasons for not being ready, joined as "a; b".
@@ -261,6 +239,13 @@ static void look_at_inventory(struct status *status, struct pl_region_session *r
 		        "%s: the database lacks what its migrations made: %.700s; restore it from a backup, "
 		        "or set the types with ALTER TABLE",
 		        region_session->region->name, missing.data);
+	else if (pl_inventory_check_rows(region_session->session, &missing, &n, &err))
+		pl_region_sessions_lost(region_session, &err);
+	else if (n > 0)
+		warning(status,
+		        "%s: %.200s %s missing; a daemon of the region makes such rows again, within a few "
+		        "seconds; if none is running, start one",
+		        region_session->region->name, missing.data, n == 1 ? "is" : "are");
 	pl_buf_fini(&missing);
 }
 
@@ -406,11 +391,6 @@ static void look_at_kept(struct status *status, struct pl_region_session *region
 		        region_session->region->name, parked);
 }
 
-static void warn_in_words(void *arg, const char *sentence)
-{
-	warning(arg, "%s", sentence);
-}
-
 // Records that differ between regions, as far as the daemons know.
 static void look_at_audit(struct status *status, struct pl_region_session *region_session)
 {
@@ -550,7 +530,8 @@ const struct pl_command pl_cmd_status = {
 		"differ between regions, if a daemon runs a different "
 		"configuration than the file or has refused a reload, if a daemon does not know a field of a "
 		"resource or knows "
-		"another one, if regions use different policies, or if a certificate cannot be used or "
+		"another one, if regions use different policies, if a partition has no leader, if lines of a "
+		"log were lost in the last ten minutes, or if a certificate cannot be used or "
 		"expires within 14 days.\n\nExit status 0: no problems; 1: everything was reached, and "
 		"there are "
 		"problems; 3: nothing could be reached; 4: some regions could not be reached.",

@@ -523,6 +523,7 @@ static void free_applier(struct pl_applier *applier)
 	pl_heartbeats_fini(&applier->heartbeats);
 	pl_reached_fini(&applier->reached);
 	pl_silence_fini(&applier->silence);
+	pl_leaderless_fini(&applier->leaderless);
 	if (applier->next_config)
 		pl_config_unref(&applier->next_config);
 	pl_config_unref(&applier->config);

@@ -25,7 +25,10 @@ struct pl_applier_stats {
 	_Atomic int64_t parked, dead;        // in the database now; counted by the first applier
 	_Atomic int64_t left_twice;          // pairs of records that one request created, as above
 	_Atomic int partitions;
+	_Atomic int leaderless; // partitions that it should read and that no broker leads
 	atomic_bool assigned, database_up, broker_up;
+	atomic_bool commits_refused;  // offsets, by the broker
+	atomic_bool policies_missing; // they could not be loaded
 	// Re-resolving records with siblings, done by the first applier: the number of
 	// configurations given to it, and of the configuration whose policies all these
 	// records were resolved with; then how many records there are, were resolved,

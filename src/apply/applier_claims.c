@@ -2,6 +2,7 @@
 // gives up those that it should not.
 //
 // Called by apply/applier between two batches. Partitions that stay keep their messages.
+// Those without a leader are given up, too, and begun with again when they have one.
 // Threads: the applier's.
 #include "apply/applier_private.h"
 
@@ -87,18 +88,51 @@ static int begin(struct pl_applier *applier, const rd_kafka_topic_partition_list
 	return 0;
 }
 
+static int64_t leaderless_since(const struct pl_applier *applier, const rd_kafka_topic_partition_t *p)
+{
+	return pl_leaderless_since(&applier->leaderless, p->topic, p->partition);
+}
+
+static bool track_if_leaderless(const struct pl_applier *applier, const rd_kafka_topic_partition_t *p,
+                                struct pl_lag_tracker_partition *tracked_r)
+{
+	*tracked_r = (struct pl_lag_tracker_partition){ .topic = p->topic,
+		                                        .partition = p->partition,
+		                                        .next = -1,
+		                                        .end = -1,
+		                                        .unread_since_us = leaderless_since(applier, p) };
+	return tracked_r->unread_since_us > 0;
+}
+
+// What it should read and can: see leaderless.h.
+static rd_kafka_topic_partition_list_t *readable(const struct pl_applier *applier)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(applier->wanted->cnt);
+
+	for (int i = 0; i < applier->wanted->cnt; i++)
+		if (leaderless_since(applier, &applier->wanted->elems[i]) == 0)
+			rd_kafka_topic_partition_list_add(list, applier->wanted->elems[i].topic,
+			                                  applier->wanted->elems[i].partition);
+	return list;
+}
+
+// Reports what is read now, and what should be and cannot.
 static void tell(struct pl_applier *applier)
 {
 	const struct pl_fetch_buffer *buffer = &applier->buffer;
 	rd_kafka_topic_partition_list_t *now = read_now(applier);
-	struct pl_lag_tracker_partition *tracked =
-		pl_calloc((size_t)buffer->npartitions + 1, sizeof(tracked[0]));
+	int n = buffer->npartitions, most = n + (applier->wanted ? applier->wanted->cnt : 0);
+	struct pl_lag_tracker_partition *tracked = pl_calloc((size_t)most + 1, sizeof(tracked[0]));
 
 	for (int i = 0; i < buffer->npartitions; i++)
-		tracked[i] = (struct pl_lag_tracker_partition){ buffer->partitions[i].topic,
-			                                        buffer->partitions[i].partition,
-			                                        buffer->partitions[i].next, -1, 0 };
-	pl_lag_tracker_assign(applier->tracker, applier->index, tracked, buffer->npartitions);
+		tracked[i] = (struct pl_lag_tracker_partition){ .topic = buffer->partitions[i].topic,
+			                                        .partition = buffer->partitions[i].partition,
+			                                        .next = buffer->partitions[i].next,
+			                                        .end = -1 };
+	for (int i = 0; applier->wanted && i < applier->wanted->cnt; i++)
+		n += track_if_leaderless(applier, &applier->wanted->elems[i], &tracked[n]);
+	pl_lag_tracker_assign(applier->tracker, applier->index, tracked, n);
+	NOTE(applier, leaderless, n - buffer->npartitions);
 	free(tracked);
 	pl_claims_has(applier->claims, applier->index, now);
 	rd_kafka_topic_partition_list_destroy(now);
@@ -107,20 +141,21 @@ static void tell(struct pl_applier *applier)
 
 static int change(struct pl_applier *applier, struct pl_error *err)
 {
-	rd_kafka_topic_partition_list_t *now = read_now(applier),
-					*removed = without(now, applier->wanted, NULL),
-					*added = without(applier->wanted, now, applier->config);
+	rd_kafka_topic_partition_list_t *now = read_now(applier), *readable_now = readable(applier),
+					*removed = without(now, readable_now, NULL),
+					*added = without(readable_now, now, applier->config);
 	int code = 0;
 
 	if (removed->cnt > 0)
 		code = give_up(applier, removed, err);
 	if (code == 0 && added->cnt > 0)
 		code = begin(applier, added, err);
-	if (removed->cnt > 0 || added->cnt > 0) {
+	if (removed->cnt > 0 || added->cnt > 0 || readable_now->cnt < applier->wanted->cnt) {
 		tell(applier);
 		pl_applier_report_progress(applier);
 	}
 	rd_kafka_topic_partition_list_destroy(now);
+	rd_kafka_topic_partition_list_destroy(readable_now);
 	rd_kafka_topic_partition_list_destroy(removed);
 	rd_kafka_topic_partition_list_destroy(added);
 	return code;

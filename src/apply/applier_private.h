@@ -12,6 +12,7 @@
 #include "apply/created_twice.h"
 #include "apply/fetch_buffer.h"
 #include "apply/heartbeats.h"
+#include "apply/leaderless.h"
 #include "apply/parked_retry.h"
 #include "apply/positions.h"
 #include "apply/reached.h"
@@ -78,6 +79,7 @@ struct pl_applier {
 	// of the topics when the consumer was made; 0: not known yet
 	int *partition_counts;
 	struct pl_silence silence; // partitions from which nothing may arrive
+	struct pl_leaderless leaderless;
 	struct pl_linger linger;
 	struct pl_log_limit database_limit, kafka_limit, topics_limit;
 	bool was_up;

@@ -45,6 +45,7 @@ void pl_applier_make_tools(struct pl_applier *applier)
 
 	pl_edge_keep_names(config);
 	applier->vm = load_policies(config);
+	NOTE(applier, policies_missing, applier->vm == NULL);
 	applier->tools.config = config;
 	applier->tools.region = applier->region;
 	applier->tools.sequences = &applier->sequences;

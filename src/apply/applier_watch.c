@@ -53,6 +53,7 @@ static void watch_broker(struct pl_applier *applier)
 
 	pl_lag_tracker_contact(applier->tracker, up, up ? contact_us : 0);
 	NOTE(applier, broker_up, up);
+	NOTE(applier, commits_refused, pl_consumer_commits_refused(applier->consumer));
 	pl_claims_hears(applier->claims, applier->index, up);
 	if (up != applier->was_up) {
 		if (up)
@@ -92,14 +93,18 @@ static void tell_claims(struct pl_applier *applier, int topic)
 
 void pl_applier_note_topics(struct pl_applier *applier)
 {
+	struct pl_consumer_topic topic;
 	struct pl_error err = { 0 };
 
-	for (int i = 0; i < applier->config->nresources; i++)
-		if (pl_consumer_partitions(applier->consumer, topic_at(applier, i), 1000,
-		                           &applier->partition_counts[i], &err) < 0) {
+	for (int i = 0; i < applier->config->nresources; i++) {
+		if (pl_consumer_topic(applier->consumer, topic_at(applier, i), 1000, &topic, &err) < 0) {
 			pl_debug("%s", err.text);
 			break;
 		}
+		applier->partition_counts[i] = topic.partitions;
+		pl_leaderless_note(&applier->leaderless, topic_at(applier, i), topic.leaderless,
+		                   topic.nleaderless, pl_now_us());
+	}
 	for (int i = 0; i < applier->config->nresources; i++)
 		tell_claims(applier, i);
 	applier->partition_counts[applier->config->nresources] =
@@ -111,12 +116,16 @@ static bool topic_is_the_same(struct pl_applier *applier, int i)
 {
 	int *known = &applier->partition_counts[i], now;
 	const char *topic = topic_at(applier, i);
+	struct pl_consumer_topic seen;
 	struct pl_error err = { 0 };
 
-	if (pl_consumer_partitions(applier->consumer, topic, 1000, &now, &err) < 0) {
+	if (pl_consumer_topic(applier->consumer, topic, 1000, &seen, &err) < 0) {
 		pl_debug("%s", err.text);
 		return true;
 	}
+	now = seen.partitions;
+	if (pl_leaderless_note(&applier->leaderless, topic, seen.leaderless, seen.nleaderless, pl_now_us()))
+		applier->follows = false; // it reads others now
 	// Deleted. It is created again with the configured settings, unless the broker
 	// does so first.
 	if (now == 0) {
@@ -188,6 +197,21 @@ static int64_t position_at(const struct pl_applier *applier, int i, const struct
 	                                                       : position;
 }
 
+// The partitions that are read and whose end somebody knows. Returns how many.
+static int list_looks(const struct pl_applier *applier, struct pl_silence_look *looks)
+{
+	int all = nread(applier), n = 0;
+
+	for (int i = 0; i < all; i++) {
+		struct pl_silence_look *look = &looks[n];
+
+		look->topic = partition_at(applier, i, &look->partition);
+		look->position = position_at(applier, i, look);
+		n += pl_leaderless_since(&applier->leaderless, look->topic, look->partition) == 0;
+	}
+	return n;
+}
+
 // Asks for the ends of all partitions in one request. 0 or a code.
 static int look_at_all(struct pl_applier *applier, struct pl_silence_look *looks, int n, struct pl_error *err)
 {
@@ -196,8 +220,6 @@ static int look_at_all(struct pl_applier *applier, struct pl_silence_look *looks
 	int code;
 
 	for (int i = 0; i < n; i++) {
-		looks[i].topic = partition_at(applier, i, &looks[i].partition);
-		looks[i].position = position_at(applier, i, &looks[i]);
 		unread |= looks[i].position < 0;
 		rd_kafka_topic_partition_list_add(ends, looks[i].topic, looks[i].partition);
 	}
@@ -226,6 +248,7 @@ static void watch_silence(struct pl_applier *applier)
 	    applier->try_at_us > pl_mono_us())
 		return; // the consumer is waiting for what is buffered
 	looks = pl_calloc((size_t)n, sizeof(*looks));
+	n = list_looks(applier, looks);
 	if (look_at_all(applier, looks, n, &err) < 0) {
 		pl_debug("%s", err.text);
 	} else if ((silent = pl_silence_note(&applier->silence, looks, n)) >= 0) {

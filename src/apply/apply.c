@@ -120,6 +120,9 @@ void pl_apply_stats(struct pl_apply *apply, struct pl_apply_stats *stats_r)
 		stats_r->heartbeats_refused += s->heartbeats_refused;
 		stats_r->returned += s->returned;
 		stats_r->partitions += s->partitions;
+		stats_r->leaderless += s->leaderless;
+		stats_r->commits_refused |= s->commits_refused;
+		stats_r->policies_missing |= s->policies_missing;
 		stats_r->consumers_replaced += s->consumers_replaced;
 		stats_r->gaps_total += s->gaps_total;
 		add_trouble(apply->appliers[i], stats_r);

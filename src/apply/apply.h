@@ -20,8 +20,11 @@ struct pl_apply_stats {
 	int64_t parked, dead; // parked events and dead letters in the database now
 	int64_t left_twice;   // pairs of records that one request created; created_twice.h
 	int partitions;       // assigned now
+	int leaderless;       // not read, although this daemon should, since no broker leads them
 	bool assigned;        // has had an assignment since start and has one now
 	bool database_up, broker_up;
+	bool commits_refused;  // offsets, since the consumer group has members
+	bool policies_missing; // at least one applier could not load them: the last writer wins
 	uint64_t consumers_replaced;
 	uint64_t gaps_total; // partitions in which another region's events were missing
 	// how long applying has failed; the maximum of all appliers

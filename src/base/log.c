@@ -4,6 +4,7 @@
 // Invariants: a line is written by one write(2) and has at most LINE_MAX_BYTES (PIPE_BUF,
 // so that a pipe does not split it); control characters in the message are escaped, so
 // that a client cannot forge a line; a reader that stands still costs lines, not threads.
+// Lines that are lost are counted: the log itself cannot tell.
 // Threads: any. Level and format are atomic; the region is copied under a lock; the
 // thread name and the count of suppressed lines belong to the thread.
 #define _GNU_SOURCE // pthread_setname_np, gettid
@@ -26,12 +27,15 @@
 #define LINE_MAX_BYTES 4096
 #define MESSAGE_MAX    3000
 #define NAME_MAX_BYTES 48
-#define STALLED_MS     100 // a reader that takes nothing for so long stands still
+#define STALLED_MS     100                      // a reader that takes nothing for so long stands still
+#define REMEMBERED_US  (600 * INT64_C(1000000)) // how long a log that lacks lines is called incomplete
 
 static _Atomic int log_level = PL_LOG_INFO;
 static _Atomic int log_format = PL_LOG_TEXT;
 static pthread_mutex_t region_lock = PTHREAD_MUTEX_INITIALIZER, write_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long dropped; // lines since the reader stood still; guarded by write_lock
+static unsigned long long dropped_total;
+static int64_t whole_again_us; // when lines could be written again, pl_mono_us; 0: none was dropped
 static char region[NAME_MAX_BYTES];
 static _Thread_local char thread_name[NAME_MAX_BYTES];
 static _Thread_local const struct pl_log_request *in_request;
@@ -195,7 +199,8 @@ static bool takes_more(int wait_ms)
 	return poll(&pfd, 1, wait_ms) != 0;
 }
 
-static void write_all(const struct line *line)
+// False: the reader is gone, the disk is full, or the like.
+static bool write_all(const struct line *line)
 {
 	size_t done = 0;
 	while (done < line->len) {
@@ -203,8 +208,9 @@ static void write_all(const struct line *line)
 		if (n > 0)
 			done += (size_t)n;
 		else if (n == 0 || (errno != EINTR && (errno != EAGAIN || !takes_more(STALLED_MS))))
-			return;
+			return false;
 	}
+	return true;
 }
 
 // What reads standard error may be stopped, and a pipe holds 64 KiB: after that, write(2)
@@ -215,15 +221,25 @@ static unsigned long write_line(const struct line *line)
 {
 	unsigned long lost = 0;
 	pthread_mutex_lock(&write_lock);
-	if (!takes_more(dropped > 0 ? 0 : STALLED_MS)) {
+	if (!takes_more(dropped > 0 ? 0 : STALLED_MS) || !write_all(line)) {
 		dropped++;
-	} else {
+		dropped_total++;
+	} else if (dropped > 0) {
 		lost = dropped;
 		dropped = 0;
-		write_all(line);
+		whole_again_us = pl_mono_us();
 	}
 	pthread_mutex_unlock(&write_lock);
 	return lost;
+}
+
+unsigned long long pl_log_dropped(long long now_us, bool *incomplete_r)
+{
+	pthread_mutex_lock(&write_lock);
+	unsigned long long total = dropped_total;
+	*incomplete_r = dropped > 0 || (whole_again_us > 0 && now_us - whole_again_us < REMEMBERED_US);
+	pthread_mutex_unlock(&write_lock);
+	return total;
 }
 
 void pl_log(enum pl_log_level level, const char *fmt, ...)
@@ -259,7 +275,9 @@ void pl_log(enum pl_log_level level, const char *fmt, ...)
 	line.data[line.len++] = '\n';
 	unsigned long lost = write_line(&line);
 	if (lost > 0)
-		pl_warning("log: %lu lines before the last one were dropped, since nothing read them", lost);
+		pl_warning("log: %lu lines before the last one were dropped, since nothing read them or they "
+		           "could not be written",
+		           lost);
 	errno = saved;
 }
 

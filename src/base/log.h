@@ -27,6 +27,10 @@ struct pl_log_request {
 };
 const struct pl_log_request *pl_log_set_request(const struct pl_log_request *request);
 bool pl_log_enabled(enum pl_log_level level);
+// How many lines could not be written so far, because nothing read standard error, or it
+// was closed, or a disk was full. *incomplete_r: lines are being lost, or were until less
+// than ten minutes before now_us (pl_mono_us).
+unsigned long long pl_log_dropped(long long now_us, bool *incomplete_r);
 
 // The message is one sentence: what happened, to what, and the consequence ("kafka: the
 // broker is unavailable; 12 events wait").

@@ -252,7 +252,7 @@ static void on_dialled(void *arg, uint32_t events)
 
 	(void)events;
 	pl_loop_watch_free(&conn->watch);
-	conn->pg = pl_dial_finish(&conn->dial, &err);
+	conn->pg = pl_dial_finish(&conn->dial, &conn->server, &err);
 	enter(conn);
 	if (conn->pg)
 		greet(conn);

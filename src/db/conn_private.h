@@ -10,6 +10,7 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "db/conn.h"
+#include "db/server.h"
 
 enum pl_conn_state { PL_CONN_DOWN, PL_CONN_DIALLING, PL_CONN_GREETING, PL_CONN_UP };
 
@@ -65,9 +66,10 @@ struct pl_conn {
 	char settings[33];    // fingerprint of the settings for new sessions, when last read
 	bool unsure;          // the settings changed while this session began
 	int64_t up_at_us;
-	bool broken;   // libpq gave it up while sending; the timer, which is due at once, ends it
-	bool renewing; // nothing more is sent; once all results are in, the session is replaced
-	bool looking;  // a check of the session is in progress
+	struct pl_server server; // which one it is on
+	bool broken;             // libpq gave it up while sending; the timer, which is due at once, ends it
+	bool renewing;           // nothing more is sent; once all results are in, the session is replaced
+	bool looking;            // a check of the session is in progress
 	bool tells_superuser;
 	struct pl_timer *look;
 	struct pl_backoff renew_backoff; // for sessions that cannot prepare a statement

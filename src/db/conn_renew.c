@@ -13,7 +13,8 @@
 // Once a second each session is looked at, too, so that readiness does not depend on who
 // asks for what: whether the prepared statements still hold (Describe makes PostgreSQL
 // check them, without executing anything), whether the server takes writes, whether the
-// settings for new sessions have changed. The look does not wait for locks. A session is
+// settings for new sessions have changed, whether new sessions reach another server
+// (db/server.h). The look does not wait for locks. A session is
 // known to have the settings that were seen before it began if they are still the same
 // after; else they changed while it began, and another one is needed.
 //
@@ -203,6 +204,10 @@ static void look(struct pl_conn *conn)
 {
 	struct pl_error why;
 
+	if (pl_server_is_former(&conn->server, conn->up_at_us)) {
+		pl_conn_renew(conn, PL_SERVER_MOVED);
+		return;
+	}
 	if (!pl_conn_prepared(conn, &why) && pl_mono_us() >= conn->renew_at_us) {
 		pl_conn_renew(conn, why.text);
 		return;

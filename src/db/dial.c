@@ -22,6 +22,7 @@
 #include "config/dsn.h"
 #include "db/conn.h"
 #include "db/hosts.h"
+#include "db/server.h"
 
 #define ADDRESSES_MAX 8       // per name
 #define NO_LIMIT_US   5000000 // for a host that is not the last one, if connecting has no time limit
@@ -37,13 +38,14 @@ struct pl_dial {
 	struct pl_wake *rung; // rung when it is done
 	int64_t deadline_us;  // 0: none
 	char *dsn, *name;
-	char *dsn_file;      // or NULL
-	char *user;          // replaces the user of the string; or NULL
-	bool silent;         // the server tried last did not respond
-	char *session;       // settings common to all connections
-	char **setup;        // NULL-ended
-	PGconn *pg;          // the outcome: this
-	struct pl_error err; // or this
+	char *dsn_file;          // or NULL
+	char *user;              // replaces the user of the string; or NULL
+	bool silent;             // the server tried last did not respond
+	char *session;           // settings common to all connections
+	char **setup;            // NULL-ended
+	struct pl_server server; // where it has connected
+	PGconn *pg;              // the outcome: this
+	struct pl_error err;     // or this
 };
 
 static void dial_unref(struct pl_dial *dial)
@@ -170,7 +172,7 @@ static int establish(struct pl_dial *dial, PGconn *pg, int64_t by_us)
 }
 
 // Receives the answer to a statement; if wanted, returns the first cell of its first
-// result as a number.
+// result as a number. A second cell names the server.
 static int receive(struct pl_dial *dial, PGconn *pg, int64_t by_us, int *number_r)
 {
 	PGresult *result;
@@ -190,6 +192,9 @@ static int receive(struct pl_dial *dial, PGconn *pg, int64_t by_us, int *number_
 			code = pl_error_prefix(&dial->err, "setting up");
 		} else if (code == 0 && number_r && PQntuples(result) == 1) {
 			*number_r = atoi(PQgetvalue(result, 0, 0));
+			if (PQnfields(result) > 1)
+				snprintf(dial->server.name, sizeof(dial->server.name), "%s",
+				         PQgetvalue(result, 0, 1));
 		}
 		PQclear(result);
 	}
@@ -210,6 +215,15 @@ static int run(struct pl_dial *dial, const char *sql)
 // ---- poolers
 
 #define PID "SELECT pg_backend_pid()"
+
+// Without the right to know when the server was started, a session does without.
+static int ask_who(struct pl_dial *dial, int *pid_r)
+{
+	if (ask(dial, dial->pg, PID ", " PL_SERVER_SQL, dial->deadline_us, pid_r) == 0)
+		return 0;
+	return strcmp(dial->err.sqlstate, "42501") == 0 ? ask(dial, dial->pg, PID, dial->deadline_us, pid_r)
+	                                                : -1;
+}
 
 static int64_t soon(const struct pl_dial *dial, int64_t us)
 {
@@ -273,7 +287,7 @@ static int refuse_shared_sessions(struct pl_dial *dial, const struct target *tar
 	bool shared = false, waits = false;
 	int pid = 0;
 
-	if (ask(dial, dial->pg, PID, dial->deadline_us, &pid) < 0)
+	if (ask_who(dial, &pid) < 0)
 		return -1;
 	if (pid == PQbackendPID(dial->pg)) // not a pooler: a pooler makes up its own numbers
 		return 0;
@@ -421,6 +435,7 @@ static void *attempt(void *arg)
 		dial->pg = NULL;
 	} else {
 		PQsetnonblocking(dial->pg, 1);
+		pl_server_note(&dial->server);
 	}
 	ended(dial);
 	return NULL;
@@ -521,6 +536,7 @@ struct pl_dial *pl_dial_start(const struct pl_dial_options *options)
 	dial->name = pl_strdup(options->application_name ? options->application_name : "plist");
 	dial->dsn_file = options->dsn_file ? pl_strdup(options->dsn_file) : NULL;
 	dial->user = options->user ? pl_strdup(options->user) : NULL;
+	pl_server_init(&dial->server, options->dsn, options->dsn_file);
 	dial->session = session_settings(options);
 	dial->setup = pl_dial_texts_copy(options->setup);
 	sigfillset(&all); // signals are handled by the main thread
@@ -550,10 +566,11 @@ void pl_dial_cancel(struct pl_dial **dial_p)
 	*dial_p = NULL;
 }
 
-PGconn *pl_dial_finish(struct pl_dial **dial_p, struct pl_error *err)
+PGconn *pl_dial_finish(struct pl_dial **dial_p, struct pl_server *server_r, struct pl_error *err)
 {
 	PGconn *pg;
 
+	*server_r = (*dial_p)->server;
 	if (!atomic_load(&(*dial_p)->done)) { // called too early: a bug of the caller, and no reason to block
 		pl_dial_cancel(dial_p);
 		pl_error_set(err, PL_EINTERNAL, "the connection attempt has not ended");

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "db/server.h"
 
 struct pl_dial;
 
@@ -34,10 +35,10 @@ struct pl_dial_options {
 struct pl_dial *pl_dial_start(const struct pl_dial_options *options);
 // Readable once the attempt has ended.
 int pl_dial_fd(const struct pl_dial *dial);
-// Ends the dial after its descriptor became readable. Returns the connection, set up,
-// or NULL with err (PL_EUNAVAIL, or PL_EINVAL for a connection string or setup
-// statement that cannot work).
-PGconn *pl_dial_finish(struct pl_dial **dial_p, struct pl_error *err);
+// Ends the dial after its descriptor became readable. Returns the connection, set up, and
+// which server it is to, or NULL with err (PL_EUNAVAIL, or PL_EINVAL for a connection
+// string or setup statement that cannot work).
+PGconn *pl_dial_finish(struct pl_dial **dial_p, struct pl_server *server_r, struct pl_error *err);
 // A statement that gives a session the settings of `options` again after DISCARD ALL.
 // Allocated with malloc.
 char *pl_dial_settings(const struct pl_dial_options *options);

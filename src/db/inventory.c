@@ -57,6 +57,16 @@ static const char lines[] =
 	"UNION ALL SELECT 2, format('FUNCTION(\"%s\")', proname) FROM pg_proc WHERE proname ~ '^plist_' "
 	"AND pg_function_is_visible(oid) AND prorettype <> 'trigger'::regtype) AS l";
 
+// Rows that a migration makes, one in each database. A daemon makes them again if they
+// are missing: see heal/heal_rows.c.
+static const char rows[] =
+	"SELECT what FROM (VALUES (1, 'the row of plist.identity', EXISTS (SELECT FROM plist.identity)), "
+	"(2, 'the row of plist.outbox_sequence', EXISTS (SELECT FROM plist.outbox_sequence)), "
+	"(3, 'the row ''relay'' of plist.plist_leaders', EXISTS (SELECT FROM plist.plist_leaders "
+	"WHERE name = 'relay')), "
+	"(4, 'the row ''housekeeping'' of plist.plist_leaders', EXISTS (SELECT FROM plist.plist_leaders "
+	"WHERE name = 'housekeeping'))) AS r(rank, what, found) WHERE NOT found ORDER BY rank";
+
 // Adds an element of an array literal; names of the inventory need no escapes.
 static void add_element(struct pl_buf *array, const char *text)
 {
@@ -65,6 +75,18 @@ static void add_element(struct pl_buf *array, const char *text)
 		pl_buf_printf(array, "\"%s\"", text);
 	else
 		pl_buf_adds(array, "NULL");
+}
+
+// Takes over the result.
+static int list(PGresult *result, struct pl_buf *missing, int *n_r, const struct pl_error *err)
+{
+	if (!result)
+		return err->code;
+	*n_r = PQntuples(result);
+	for (int i = 0; i < *n_r; i++)
+		pl_buf_printf(missing, "%s%s", i ? ", " : "", PQgetvalue(result, i, 0));
+	PQclear(result);
+	return 0;
 }
 
 int pl_inventory_check(struct pl_session *session, struct pl_buf *missing, int *n_r, struct pl_error *err)
@@ -86,13 +108,13 @@ int pl_inventory_check(struct pl_session *session, struct pl_buf *missing, int *
 	result = pl_session_exec(session, check, 4, params, err);
 	for (int i = 0; i < 4; i++)
 		pl_buf_fini(&arrays[i]);
-	if (!result)
-		return err->code;
-	*n_r = PQntuples(result);
-	for (int i = 0; i < *n_r; i++)
-		pl_buf_printf(missing, "%s%s", i ? ", " : "", PQgetvalue(result, i, 0));
-	PQclear(result);
-	return 0;
+	return list(result, missing, n_r, err);
+}
+
+int pl_inventory_check_rows(struct pl_session *session, struct pl_buf *missing, int *n_r,
+                            struct pl_error *err)
+{
+	return list(pl_session_exec(session, rows, 0, NULL, err), missing, n_r, err);
 }
 
 char *pl_inventory_lines(struct pl_session *session, struct pl_error *err)

@@ -10,6 +10,10 @@
 // applied. Returns 0 or the session's codes.
 int pl_inventory_check(struct pl_session *session, struct pl_buf *missing, int *n_r, struct pl_error *err);
 
+// The same for rows that each database of plist has, if no table is missing.
+int pl_inventory_check_rows(struct pl_session *session, struct pl_buf *missing, int *n_r,
+                            struct pl_error *err);
+
 // The lines of src/db/inventory.inc that describe this database. NULL with err; free()
 // it.
 char *pl_inventory_lines(struct pl_session *session, struct pl_error *err);

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "db/conn.h"
 #include "db/dial.h"
+#include "db/server.h"
 
 #define DIAL_GRACE_US 250000 // time for a dial to report why it failed
 
@@ -24,7 +25,9 @@ struct pl_session {
 	char **setup;                       // NULL-ended
 	int64_t connect_timeout_us, statement_timeout_us, lock_timeout_us;
 	int stop_fd;
-	PGconn *pg;        // NULL: not connected
+	PGconn *pg;              // NULL: not connected
+	struct pl_server server; // which one it is on, since when
+	int64_t connected_us;
 	bool prepared;     // the last command was a prepared statement
 	char settings[33]; // of the role and database, when last read; possibly before this session began
 };
@@ -108,7 +111,8 @@ int pl_session_connect(struct pl_session *session, struct pl_error *err)
 	              session->connect_timeout_us ? pl_mono_us() + session->connect_timeout_us + DIAL_GRACE_US
 	                                          : 0)) {
 	case 0:
-		session->pg = pl_dial_finish(&dial, err);
+		session->pg = pl_dial_finish(&dial, &session->server, err);
+		session->connected_us = pl_mono_us();
 		return session->pg ? 0 : err ? err->code : PL_EUNAVAIL;
 	case PL_ESTOPPED:
 		pl_dial_cancel(&dial);
@@ -133,6 +137,8 @@ bool pl_session_stands(struct pl_session *session)
 	// Twice: the first call may only read the server's last message, and the second
 	// one finds the end.
 	if (session->pg && (!PQconsumeInput(session->pg) || !PQconsumeInput(session->pg)))
+		pl_session_drop(session);
+	if (session->pg && pl_server_is_former(&session->server, session->connected_us))
 		pl_session_drop(session);
 	return session->pg != NULL;
 }
@@ -436,6 +442,10 @@ int pl_session_look(struct pl_session *session, struct pl_error *err)
 
 	if (!usable(session, err))
 		return PL_EUNAVAIL;
+	if (pl_server_is_former(&session->server, session->connected_us)) {
+		pl_session_drop(session);
+		return pl_error_set(err, PL_EUNAVAIL, PL_SERVER_MOVED "; connecting again");
+	}
 	code = look(session, err);
 	if (session->pg)
 		pl_session_do(session, "ROLLBACK", &ignored);

@@ -35,14 +35,16 @@ void pl_session_free(struct pl_session **session_p);
 int pl_session_connect(struct pl_session *session, struct pl_error *err);
 bool pl_session_connected(const struct pl_session *session);
 // The same, but first reads what has arrived, so that an end announced by the server is
-// noticed without a query. Drops a connection that has ended.
+// noticed without a query. Drops a connection that has ended, and one that is on another
+// server than the newest session of the process: see server.h.
 bool pl_session_stands(struct pl_session *session);
 void pl_session_drop(struct pl_session *session);
 // Takes effect at the next connect: another password, for example.
 void pl_session_set_dsn(struct pl_session *session, const char *dsn, const char *dsn_file);
-// Checks the session: its prepared statements are valid, and the settings of its role
-// and database are those with which it began. Returns 0, or a code with err; a session
-// that should be replaced has been dropped. Waits for no lock. See db/conn_renew.c.
+// Checks the session: its prepared statements are valid, the settings of its role and
+// database are those with which it began, and new sessions reach the same server.
+// Returns 0, or a code with err; a session that should be replaced has been dropped.
+// Waits for no lock. See db/conn_renew.c.
 int pl_session_look(struct pl_session *session, struct pl_error *err);
 // The number of the process that serves it, asked of the server, since a pooler tells its
 // clients other numbers. 0: the session has failed.

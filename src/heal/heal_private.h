@@ -37,8 +37,10 @@ struct pl_heal {
 	bool elsewhere;               // at the last look, the database was a restored or moved one
 	int64_t row_next;             // of plist.outbox_sequence, and the row's version; "": not seen yet
 	char row_version[16];
+	char id_base[24];         // of this region's row in plist.id_ranges; "": not seen yet
+	int64_t missing_since_us; // a row that says what this database is; 0: none is missing
 	int64_t tables_at_us, settle_at_us, rebuilt_at_us, asks_at_us;
-	struct pl_log_limit limit;
+	struct pl_log_limit limit, rows_limit;
 	char last_detail[PL_ERROR_TEXT_MAX];
 	// What is being published for another region: see heal_asks.c.
 	char serving[80], serving_region[PL_REGION_MAX + 1], serving_since[40];
@@ -60,7 +62,8 @@ void pl_heal_set_gate(struct pl_heal *heal, enum pl_heal_gate gate, const char *
 // heal_settle.c: notes the database's time, unless it is known. Only heartbeats heard
 // after it count.
 int pl_heal_ask_clock(struct pl_heal *heal, struct pl_error *err);
-// heal_rows.c: checks whether the rows were replaced by a copy. 0 or a code.
+// heal_rows.c: checks whether the rows were replaced by a copy, and makes those again
+// that are missing. 0 or a code.
 int pl_heal_look_at_rows(struct pl_heal *heal, struct pl_error *err);
 
 // heal_tables.c: 0 or a code.

@@ -159,12 +159,15 @@ static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_p
 
 	if (code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID || code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
 	    code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS) {
+		consumer->commits_refused = true;
 		if (pl_log_limit_ok(&consumer->commit_limit, 60 * 1000000))
 			pl_warning("kafka: offsets are not committed while the consumer group has members "
 			           "(%s): an older plistd of this region, or another program; what they do "
 			           "not commit is read again after a restart",
 			           rd_kafka_err2name(code));
-	} else if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__NO_OFFSET) {
+	} else if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+		consumer->commits_refused = false;
+	} else if (code != RD_KAFKA_RESP_ERR__NO_OFFSET) {
 		pl_debug("kafka: committing offsets: %s", rd_kafka_err2str(code));
 	}
 }
@@ -318,8 +321,18 @@ void pl_consumer_free(struct pl_consumer **consumer_p, int64_t wait_us)
 			"kafka: librdkafka has not destroyed the consumer within 5 s; going on without it");
 }
 
-int pl_consumer_partitions(struct pl_consumer *consumer, const char *name, int timeout_ms, int *n_r,
-                           struct pl_error *err)
+static void take_topic(const struct rd_kafka_metadata_topic *from, struct pl_consumer_topic *topic_r)
+{
+	const int room = sizeof(topic_r->leaderless) / sizeof(topic_r->leaderless[0]);
+
+	topic_r->partitions = from->partition_cnt;
+	for (int i = 0; i < from->partition_cnt && topic_r->nleaderless < room; i++)
+		if (from->partitions[i].leader < 0)
+			topic_r->leaderless[topic_r->nleaderless++] = from->partitions[i].id;
+}
+
+int pl_consumer_topic(struct pl_consumer *consumer, const char *name, int timeout_ms,
+                      struct pl_consumer_topic *topic_r, struct pl_error *err)
 {
 	rd_kafka_topic_t *topic = rd_kafka_topic_new(consumer->rk, name, NULL);
 	const struct rd_kafka_metadata *metadata;
@@ -328,9 +341,9 @@ int pl_consumer_partitions(struct pl_consumer *consumer, const char *name, int t
 	rd_kafka_topic_destroy(topic);
 	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return pl_error_set(err, PL_EUNAVAIL, "kafka: %s", rd_kafka_err2str(code));
-	*n_r = metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR
-	               ? metadata->topics[0].partition_cnt
-	               : 0;
+	*topic_r = (struct pl_consumer_topic){ 0 };
+	if (metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		take_topic(&metadata->topics[0], topic_r);
 	rd_kafka_metadata_destroy(metadata);
 	return 0;
 }
@@ -338,13 +351,14 @@ int pl_consumer_partitions(struct pl_consumer *consumer, const char *name, int t
 // One partition if plist created the topic; any number if the broker did.
 static int look_at_heartbeats(struct pl_consumer *consumer, int64_t timeout_us, struct pl_error *err)
 {
-	int n, code = pl_consumer_partitions(consumer, consumer->heartbeat_topic, (int)(timeout_us / 1000),
-	                                     &n, err);
+	struct pl_consumer_topic topic;
+	int code =
+		pl_consumer_topic(consumer, consumer->heartbeat_topic, (int)(timeout_us / 1000), &topic, err);
 
 	if (code < 0)
 		return code;
-	if (n > 0)
-		consumer->heartbeat_partitions = n;
+	if (topic.partitions > 0)
+		consumer->heartbeat_partitions = topic.partitions;
 	if (consumer->heartbeat_partitions == 0)
 		return pl_error_set(err, PL_EUNAVAIL, "kafka: topic %s does not exist yet",
 		                    consumer->heartbeat_topic);
@@ -535,6 +549,11 @@ const char *pl_consumer_refusal(const struct pl_consumer *consumer)
 {
 	return consumer->refused_us && pl_mono_us() - consumer->refused_us < REFUSAL_US ? consumer->refusal
 	                                                                                : NULL;
+}
+
+bool pl_consumer_commits_refused(const struct pl_consumer *consumer)
+{
+	return consumer->commits_refused;
 }
 
 int pl_consumer_heartbeat_partitions(const struct pl_consumer *consumer)

@@ -68,9 +68,13 @@ int pl_consumer_place(struct pl_consumer *consumer, rd_kafka_topic_partition_lis
 // The offset after the last message polled of a partition since it was assigned; -1: none
 // was.
 int64_t pl_consumer_position(struct pl_consumer *consumer, const char *topic, int32_t partition);
-// The number of a topic's partitions; 0: it does not exist.
-int pl_consumer_partitions(struct pl_consumer *consumer, const char *topic, int timeout_ms, int *n_r,
-                           struct pl_error *err);
+struct pl_consumer_topic {
+	int partitions; // 0: it does not exist
+	int nleaderless;
+	int32_t leaderless[64]; // those of them that no broker leads, as far as there is room
+};
+int pl_consumer_topic(struct pl_consumer *consumer, const char *name, int timeout_ms,
+                      struct pl_consumer_topic *topic_r, struct pl_error *err);
 // The number of partitions of the heartbeats' topic, all of which are read.
 int pl_consumer_heartbeat_partitions(const struct pl_consumer *consumer);
 // While held, it brings no messages but heartbeats.
@@ -84,6 +88,9 @@ int64_t pl_consumer_contact(const struct pl_consumer *consumer, bool *up_r);
 // How often all brokers were lost. What comes next may be another broker's, or of one
 // that has lost its disk.
 uint64_t pl_consumer_losses(const struct pl_consumer *consumer);
+
+// Whether the broker has refused the last offsets, because the group has members.
+bool pl_consumer_commits_refused(const struct pl_consumer *consumer);
 
 // Whether the consumer has failed permanently and must be replaced, with the reason.
 bool pl_consumer_failed(const struct pl_consumer *consumer, struct pl_error *err);

@@ -245,16 +245,42 @@ static void read_partitions(const struct rd_kafka_metadata *metadata, struct pl_
 	}
 }
 
-// Also of topics whose settings this client may not ask for.
-static void note_partitions(const struct rd_kafka_metadata *metadata, const struct pl_config *config,
-                            struct pl_topic_findings *findings)
+static void judge_leaders(const struct rd_kafka_metadata_topic *topic, struct pl_topic_findings *findings)
 {
-	for (int i = 0; metadata && i < metadata->topic_cnt; i++) {
+	char list[128];
+	int n = 0, len = 0;
+
+	for (int p = 0; p < topic->partition_cnt; p++) {
+		if (topic->partitions[p].leader >= 0)
+			continue;
+		if (len < (int)sizeof(list) - 24)
+			len += snprintf(list + len, sizeof(list) - (size_t)len, "%s%d", n ? ", " : "",
+			                (int)topic->partitions[p].id);
+		else if (list[len - 1] != '.')
+			len += snprintf(list + len, sizeof(list) - (size_t)len, ", ...");
+		n++;
+	}
+	if (n > 0)
+		add(findings, PL_TOPIC_WARNING,
+		    "topic %s: no broker leads partition%s %s, so nothing is published to %s or read from "
+		    "%s; start a broker that has a current copy (kafka-topics.sh --describe "
+		    "--unavailable-partitions lists their replicas)",
+		    topic->topic, n == 1 ? "" : "s", list, n == 1 ? "it" : "them", n == 1 ? "it" : "them");
+}
+
+void pl_topics_judge_partitions(const struct rd_kafka_metadata *metadata, const struct pl_config *config,
+                                struct pl_topic_findings *findings)
+{
+	for (int i = 0; i < metadata->topic_cnt; i++) {
 		const struct rd_kafka_metadata_topic *topic = &metadata->topics[i];
 		const struct pl_resource *of = pl_config_resource_of_topic(config, topic->topic);
 
-		if (of && topic->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		if (topic->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			continue;
+		if (of)
 			findings->partitions[of->index] = topic->partition_cnt;
+		if (of || strcmp(topic->topic, config->kafka.heartbeat_topic) == 0)
+			judge_leaders(topic, findings);
 	}
 }
 
@@ -305,7 +331,8 @@ bool pl_topics_answered(struct pl_topics_question *question, const struct pl_con
 	findings_init(findings_r, config);
 	if (rd_kafka_metadata(question->rk, 1, NULL, &metadata, 1000) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		metadata = NULL;
-	note_partitions(metadata, config, findings_r);
+	if (metadata)
+		pl_topics_judge_partitions(metadata, config, findings_r);
 	if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
 		judge_all(event, metadata, config, findings_r);
 	else

@@ -47,6 +47,11 @@ void pl_topics_findings_fini(struct pl_topic_findings *findings);
 void pl_topics_judge(const struct pl_topic_facts *facts, const struct pl_config *config,
                      struct pl_topic_findings *findings);
 
+// Notes how many partitions the resources' topics have, also of those whose settings this
+// client may not ask for, and appends a finding for those that no broker leads.
+void pl_topics_judge_partitions(const struct rd_kafka_metadata *metadata, const struct pl_config *config,
+                                struct pl_topic_findings *findings);
+
 // Asks the broker without waiting. Pass the question to pl_topics_forget, before `rk` is
 // destroyed.
 struct pl_topics_question;

@@ -21,10 +21,12 @@
 //   heartbeat are the origin's, so clocks need not agree. While heartbeats arrive, the
 //   age that they report is correct; when they stop, it keeps growing.
 //
-// None of this is known about a silent origin. An origin without heartbeats for three
-// intervals is behind for at least that long. An origin that a daemon which has just
-// started has not heard from yet is unknown, which is not 0. Events that an origin says
-// it has published, and that did not arrive, are a gap: see apply/applier_sequences.c.
+// None of this is known about a partition that no broker leads: as long as it has no
+// leader, it is behind for at least that long. Nor about a silent origin: one without
+// heartbeats for three intervals is behind for at least that long. An origin that a
+// daemon which has just started has not heard from yet is unknown, which is not 0.
+// Events that an origin says it has published, and that did not arrive, are a gap: see
+// apply/applier_sequences.c.
 //
 // While the broker is unavailable, nothing is known about new events, so lag counts
 // from the last contact at which this region was up to date.
@@ -49,6 +51,7 @@ struct partition {
 	int32_t number;
 	int64_t next, end, buffer;
 	int64_t mark_end, mark_us; // 0: up to date
+	int64_t unread_since_us;
 };
 
 struct origin {
@@ -178,6 +181,7 @@ void pl_lag_tracker_assign(struct pl_lag_tracker *tracker, int applier,
 			.number = partitions[i].partition,
 			.next = partitions[i].next,
 			.end = -1,
+			.unread_since_us = partitions[i].unread_since_us,
 		};
 	for (int i = 0; i < tracker->norigins; i++)
 		tracker->origins[i].buffer[applier] = tracker->origins[i].oldest_us[applier] = 0;
@@ -458,16 +462,16 @@ static double read_partitions(const struct pl_lag_tracker *tracker, struct pl_la
 		int64_t behind = is_behind(p) ? p->end - p->next : 0;
 		double seconds = behind ? larger(age(p->mark_us, now_us),
 		                                 age(oldest_held(tracker, p->applier), now_us))
-		                        : 0;
+		                        : age(p->unread_since_us, now_us);
 
 		lag->partitions[lag->npartitions++] =
 			(struct pl_lag_partition){ p->topic, p->number, p->next, p->end, seconds };
 		lag->events_behind += behind;
 		lag->seconds = larger(lag->seconds, seconds);
-		if (behind > p->buffer) {
+		if (behind > p->buffer)
 			*unfetched_r += behind - p->buffer;
+		if (behind > p->buffer || p->unread_since_us)
 			unfetched_seconds = larger(unfetched_seconds, seconds);
-		}
 	}
 	return unfetched_seconds;
 }

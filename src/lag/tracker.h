@@ -27,11 +27,14 @@ struct pl_lag_tracker_partition {
 	int32_t partition;
 	int64_t next, end;
 	int buffer;
+	int64_t unread_since_us; // it cannot be read since then, nor its end be asked; 0: it can
 };
+// Those that cannot be read come last.
 void pl_lag_tracker_assign(struct pl_lag_tracker *tracker, int applier,
                            const struct pl_lag_tracker_partition *partitions, int n);
 // The present state of the applier's partitions: position, end, and how many messages
-// it holds that are not applied. In the order of pl_lag_tracker_assign.
+// it holds that are not applied. In the order of pl_lag_tracker_assign, without those
+// that cannot be read.
 void pl_lag_tracker_progress(struct pl_lag_tracker *tracker, int applier,
                              const struct pl_lag_tracker_partition *partitions, int n, int64_t now_us);
 // The events that the applier holds and has not applied: for each origin, their number

@@ -177,6 +177,7 @@ struct pl_control *pl_commands_listen(struct pl_daemon *daemon)
 		bool others = config->control.noperators + config->control.nviewers > 0;
 		control =
 			pl_control_start(region->control_socket, others ? 0666 : 0600, answer, daemon, &err);
+		atomic_store(&daemon->control_up, control != NULL);
 		if (!control)
 			pl_warning(
 				"control: cannot listen: %s; plist-admin cannot send commands to this daemon",

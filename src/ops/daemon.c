@@ -259,6 +259,7 @@ struct pl_daemon *pl_daemon_start(struct pl_loaded *loaded, const char *region, 
 	daemon->started_us = daemon->loaded_us = pl_now_us();
 	daemon->loaded = loaded;
 	daemon->last_reload_ok = true;
+	atomic_init(&daemon->control_up, -1);
 	daemon->stats = pl_stats_new();
 	daemon->limits = pl_limits_new();
 	daemon->tables = pl_table_gate_new();

@@ -16,7 +16,9 @@
 #include "apply/apply.h"
 #include "audit/audit.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "config.h"
+#include "db/server.h"
 #include "heal/heal.h"
 #include "integrity/integrity.h"
 #include "ops/certificates.h"
@@ -72,6 +74,7 @@ static void add_store(struct pl_store_stats *sum, const struct pl_store_stats *o
 	sum->write_queue += one->write_queue;
 	sum->read_queue += one->read_queue;
 	sum->in_flight += one->in_flight;
+	sum->queries_down += one->queries_down;
 }
 
 static void add_samples(struct pl_stats_sample *sum, const struct pl_stats_sample *one)
@@ -201,6 +204,12 @@ static void print_store(struct pl_buf *buf, const struct pl_store_stats *s)
 	                 s->read_queue);
 	pl_metrics_gauge(buf, "plist_store_in_flight", "Writes and reads running in the database.",
 	                 s->in_flight);
+	pl_metrics_gauge(buf, "plist_store_query_connections_down",
+	                 "Connections for db.query that cannot be made.", s->queries_down);
+	pl_metrics_gauge(
+		buf, "plist_database_alternates",
+		"Whether connections have reached now one server, now another, in the last ten minutes.",
+		pl_server_alternates());
 }
 
 static void print_workers(struct pl_buf *buf, struct pl_daemon *daemon)
@@ -329,6 +338,9 @@ static void print_config(struct pl_buf *buf, struct pl_daemon *daemon)
 	pl_metrics_gauge(buf, "plist_config_last_reload_successful",
 	                 "Whether the last reload of the configuration, or the start, succeeded.",
 	                 daemon->last_reload_ok);
+	pl_metrics_gauge(buf, "plist_config_restart_keys",
+	                 "Keys of which the file has new values that take effect only after a restart.",
+	                 loaded->nheld);
 	pl_metrics_family(buf, "plist_policy_info", "gauge", "The conflict policies in force.");
 	for (int i = 0; i < loaded->npolicies; i++) {
 		const struct pl_policy_facts *p = &loaded->policies[i];
@@ -457,6 +469,25 @@ static int open_descriptors(void)
 	return n > 3 ? n - 3 : 0; // ".", "..", and the directory itself
 }
 
+static void print_control(struct pl_buf *buf, struct pl_daemon *daemon)
+{
+	int up = atomic_load(&daemon->control_up);
+	if (up >= 0)
+		pl_metrics_gauge(buf, "plist_control_socket_up", "Whether the daemon has its control socket.",
+		                 up);
+}
+
+static void print_log(struct pl_buf *buf)
+{
+	bool incomplete;
+	unsigned long long dropped = pl_log_dropped(pl_mono_us(), &incomplete);
+	pl_metrics_counter(buf, "plist_log_lines_dropped_total",
+	                   "Lines of the log that could not be written.", dropped);
+	pl_metrics_gauge(buf, "plist_log_incomplete",
+	                 "Whether lines of the log are being lost, or were in the last ten minutes.",
+	                 incomplete);
+}
+
 static void print_process(struct pl_buf *buf, const struct pl_daemon *daemon)
 {
 	struct rusage usage;
@@ -490,5 +521,7 @@ void pl_metrics_print(struct pl_buf *buf, struct pl_daemon *daemon)
 	print_housekeep(buf, daemon);
 	pl_certificates_print_metrics(buf, daemon);
 	pl_keys_print_metrics(buf, daemon);
+	print_log(buf);
+	print_control(buf, daemon);
 	print_process(buf, daemon);
 }

@@ -80,6 +80,11 @@ static void print_kept(struct pl_buf *buf, struct pl_daemon *daemon, const struc
 	for (int i = 0; i < n; i++)
 		pl_metrics_labelled(buf, "plist_outbox_region_lost", "region", regions[i].name,
 		                    regions[i].lost);
+	pl_metrics_family(buf, "plist_outbox_region_disbelieved", "gauge",
+	                  "Whether a region reports to have received events that were never published.");
+	for (int i = 0; i < n; i++)
+		pl_metrics_labelled(buf, "plist_outbox_region_disbelieved", "region", regions[i].name,
+		                    regions[i].disbelieved);
 }
 
 // What waits in the database, most of it for an operator.
@@ -141,6 +146,18 @@ static void print_apply(struct pl_buf *buf, const struct pl_apply_stats *s)
 	                 "For how long events could not be applied; 0: they are.",
 	                 (double)s->failing_us / 1e6);
 	pl_metrics_gauge(buf, "plist_apply_partitions", "Partitions assigned to this daemon.", s->partitions);
+}
+
+static void print_apply_faults(struct pl_buf *buf, const struct pl_apply_stats *s)
+{
+	pl_metrics_gauge(buf, "plist_apply_leaderless_partitions",
+	                 "Partitions that this daemon should read and that no broker leads.", s->leaderless);
+	pl_metrics_gauge(buf, "plist_apply_commits_refused",
+	                 "Whether the broker refuses offsets, because the consumer group has members.",
+	                 s->commits_refused);
+	pl_metrics_gauge(buf, "plist_apply_policies_missing",
+	                 "Whether policies could not be loaded, so that the last writer wins.",
+	                 s->policies_missing);
 }
 
 static void print_decisions(struct pl_buf *buf, const struct pl_apply_stats *s)
@@ -231,6 +248,7 @@ void pl_metrics_replication(struct pl_buf *buf, struct pl_daemon *daemon)
 	print_relay(buf, &relay);
 	print_kept(buf, daemon, &relay);
 	print_apply(buf, &apply);
+	print_apply_faults(buf, &apply);
 	print_decisions(buf, &apply);
 	print_up(buf, daemon, &relay, &apply);
 	print_lag(buf, daemon);

@@ -37,6 +37,7 @@ struct pl_daemon {
 	struct pl_worker **workers;
 	struct pl_admin_listener *admin_listener;
 	atomic_bool draining;
+	atomic_int control_up;     // whether the control socket is there; -1: none is configured
 	pthread_mutex_t reloading; // held for a whole reload or activation: one at a time
 	pthread_mutex_t lock;
 	struct pl_loaded *loaded;

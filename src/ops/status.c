@@ -10,6 +10,8 @@
 
 #include "apply/apply.h"
 #include "audit/audit.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "config.h"
 #include "heal/heal.h"
 #include "integrity/integrity.h"
@@ -196,6 +198,13 @@ static void print_audit(struct pl_buf *buf, struct pl_daemon *daemon)
 	pl_buf_addc(buf, '}');
 }
 
+static void print_log(struct pl_buf *buf)
+{
+	bool incomplete;
+	unsigned long long dropped = pl_log_dropped(pl_mono_us(), &incomplete);
+	pl_buf_printf(buf, ",\"log\":{\"lines_dropped\":%llu,\"incomplete\":%s}", dropped, truth(incomplete));
+}
+
 void pl_status_policies(struct pl_buf *members, struct pl_daemon *daemon)
 {
 	pl_buf_adds(members, ",\"policies\":[");
@@ -231,6 +240,7 @@ void pl_status_print(struct pl_buf *members, struct pl_daemon *daemon)
 	print_integrity(members, daemon);
 	print_audit(members, daemon);
 	print_housekeeping(members, daemon);
+	print_log(members);
 	pl_certificates_print_status(members, daemon);
 	pl_keys_print_status(members, daemon);
 	pl_status_policies(members, daemon);

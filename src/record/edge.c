@@ -47,6 +47,22 @@ const char *pl_edge_vector_fault(struct pl_arena *arena, const struct pl_config 
 	return NULL;
 }
 
+const char *pl_edge_until(struct pl_arena *arena, const struct pl_resource *resource,
+                          const struct pl_record *record, int64_t now_us)
+{
+	int64_t from_us = record->updated_at_us - PL_AHEAD_US;
+	char at[PL_TIME_TEXT_MAX];
+
+	if (from_us <= now_us)
+		return pl_arena_printf(arena, "until an operator has run plist-admin record reset %s/%lld",
+		                       resource->name, (long long)record->id);
+	return pl_arena_printf(arena,
+	                       "until %s, or until an operator has run plist-admin record reset %s/%lld; the "
+	                       "clock of region %s, or of whatever else wrote the record, is or was wrong",
+	                       pl_clock_format_time(from_us, at), resource->name, (long long)record->id,
+	                       record->region_origin);
+}
+
 const char *pl_edge_fault(struct pl_arena *arena, const struct pl_config *config,
                           const struct pl_record *record, const char *region, int64_t now_us)
 {

@@ -28,6 +28,10 @@ void pl_edge_keep_names(const struct pl_config *config);
 // `arena`; NULL if it can.
 const char *pl_edge_fault(struct pl_arena *arena, const struct pl_config *config,
                           const struct pl_record *record, const char *region, int64_t now_us);
+// How long it cannot be written: "until …", the rest of that sentence, in `arena`. A time
+// that is ahead comes nearer by itself.
+const char *pl_edge_until(struct pl_arena *arena, const struct pl_resource *resource,
+                          const struct pl_record *record, int64_t now_us);
 // The same for an event's vector, whichever region wrote it. `config` NULL: any names.
 const char *pl_edge_vector_fault(struct pl_arena *arena, const struct pl_config *config,
                                  const struct pl_vector *vector);

@@ -19,6 +19,7 @@ struct pl_mark {
 struct pl_mark_region {
 	char name[PL_REGION_MAX + 1];
 	bool heard;        // it reports how far it has received them
+	bool disbelieved;  // its report cannot be true, and does not count
 	int64_t silent_us; // since its last heartbeat; -1: it never sent one
 	bool counts;       // rows are kept for it
 	bool lost;         // it lacks rows that were deleted

@@ -394,6 +394,7 @@ static void publish_regions(struct pl_relay *relay)
 		seen->unapplied = region->unapplied;
 		seen->kept_for = region->counts;
 		seen->lost = region->lost || !region->counts;
+		seen->disbelieved = region->disbelieved;
 	}
 	pthread_mutex_unlock(&relay->mutex);
 }
@@ -403,7 +404,8 @@ static void publish_regions(struct pl_relay *relay)
 // would delete rows that no region has.
 static void disbelieve(struct pl_relay *relay, struct pl_mark_region *region)
 {
-	if (!region->heard || pl_marks_possible(region, relay->streams.end))
+	region->disbelieved = region->heard && !pl_marks_possible(region, relay->streams.end);
+	if (!region->disbelieved)
 		return;
 	region->heard = false;
 	if (pl_log_limit_ok(&relay->report_limit, 60 * SECOND))

@@ -7,7 +7,9 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "record/edge.h"
 #include "store/table_gate.h"
 
 #define RETRY_S 1 // Retry-After of a failure that may pass in a moment
@@ -244,12 +246,10 @@ static const struct pl_problem *of_lock(struct pl_arena *arena, const struct pl_
 // The record cannot hold another write: see record/edge.h.
 static const struct pl_problem *of_edge(struct pl_arena *arena, const struct pl_write *write)
 {
-	const char *name = write->resource->name, *what = write->resource->title;
-	const char *detail =
-		pl_arena_printf(arena,
-	                        "The record has reached a limit: %s. It can be read, but not "
-	                        "written until an operator has run plist-admin record reset %s/%lld.",
-	                        write->err.text, name, (long long)write->record->id);
+	const char *what = write->resource->title;
+	const char *detail = pl_arena_printf(
+		arena, "The record has reached a limit: %s. It can be read, but not written %s.",
+		write->err.text, pl_edge_until(arena, write->resource, write->record, pl_now_us()));
 
 	return lock_problem(arena, write, 409, pl_arena_printf(arena, "%s cannot be written", what), detail);
 }

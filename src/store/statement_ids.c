@@ -57,12 +57,37 @@ static void claim_fields(struct pl_buf *buf, const struct pl_config *config)
 	pl_buf_adds(buf, "END IF; ");
 }
 
+// Where this region's ids begin is kept in a row, which somebody may have deleted. Then
+// the other regions know it; and the order of the regions in the YAML, from which a first
+// start takes it, may lead to the range of one of them.
+static void find_lost_range(struct pl_buf *buf, const struct pl_region *own)
+{
+	static const char sql[] =
+		"IF NOT EXISTS (SELECT FROM plist.id_ranges WHERE region = '%s') THEN "
+		"IF EXISTS (SELECT FROM plist.region_heartbeats WHERE word -> 'known' -> '%s' ? 'id_base') "
+		"THEN INSERT INTO plist.id_ranges (region, id_base) "
+		"SELECT '%s', (word -> 'known' -> '%s' ->> 'id_base')::bigint FROM plist.region_heartbeats "
+		"WHERE word -> 'known' -> '%s' ? 'id_base' ORDER BY heard_at DESC LIMIT 1 "
+		"ON CONFLICT DO NOTHING; "
+		"ELSIF EXISTS (SELECT FROM plist.known_regions WHERE region <> '%s' AND id_base = %lld) THEN "
+		"RAISE EXCEPTION 'plist.id_ranges has no row for region %s, and the range of ids from %lld "
+		"on is another region''s: give regions.%s.id_base the number after which its ids begin'; "
+		"END IF; END IF; ";
+	const char *name = own->name;
+
+	pl_buf_printf(buf, sql, name, name, name, name, name, name, (long long)own->id_base, name,
+	              (long long)own->id_base, name);
+}
+
 void pl_statement_claim_ids(struct pl_buf *buf, const struct pl_config *config, const struct pl_region *own)
 {
 	pl_buf_adds(buf, "DO $plist$ BEGIN IF to_regclass('plist.id_ranges') IS NULL OR "
 	                 "to_regclass('plist.resource_fields') IS NULL THEN "
 	                 "RAISE EXCEPTION 'the database has no plist tables or older ones: run plist-admin "
-	                 "migrate'; END IF; PERFORM plist_claim_ids(");
+	                 "migrate'; END IF; ");
+	if (!own->id_base_given)
+		find_lost_range(buf, own);
+	pl_buf_adds(buf, "PERFORM plist_claim_ids(");
 	pl_quote_literal(buf, own->name);
 	pl_buf_printf(buf, ", %lld, %s, %lld", (long long)own->id_base, own->id_base_given ? "true" : "false",
 	              id_room(own));

@@ -148,4 +148,5 @@ void pl_store_stats(const struct pl_store *store, struct pl_store_stats *stats_r
 	stats_r->queries = store->stats.queries;
 	stats_r->read_queue = store->nreads + store->nlookups + store->nqueries;
 	stats_r->reconnects += pl_database_reconnects(&store->db);
+	stats_r->queries_down = store->query_conn && pl_conn_refused(store->query_conn);
 }

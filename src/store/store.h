@@ -241,5 +241,6 @@ struct pl_store_stats {
 	uint64_t batches, writes, single, stacked, retried, deadlocks, unknown, settled, reads, read_batches,
 		queries, reconnects;
 	int write_queue, read_queue, in_flight;
+	int queries_down; // connections for db.query that cannot be made: 0 or 1 for each worker
 };
 void pl_store_stats(const struct pl_store *store, struct pl_store_stats *stats_r);

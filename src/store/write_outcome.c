@@ -184,10 +184,9 @@ static void say_edge(struct pl_write_task *task)
 	pl_error_set(&write->err, PL_ECONFLICT, "%s",
 	             fault ? fault : "it has a number that is NaN or infinite, which an event cannot carry");
 	if (pl_log_limit_ok(&edge_limit, 10000000))
-		pl_warning("store: %s %lld cannot be written: %s; "
-		           "plist-admin record reset %s/%lld repairs it",
+		pl_warning("store: %s %lld cannot be written: %s; it can be read, but not written %s",
 		           write->resource->name, (long long)write->record->id, write->err.text,
-		           write->resource->name, (long long)write->record->id);
+		           pl_edge_until(write->arena, write->resource, write->record, pl_now_us()));
 }
 
 static void take_answer(struct pl_write_task *task, const PGresult *result, int row)

@@ -124,8 +124,11 @@ def test_a_claim_to_have_received_what_was_never_published_deletes_nothing(stack
         for _ in range(3):
             forge(stack, "eu", applied={"us": {"property-updates": ",".join([str(ahead)] * 8)}})
         wait_until("us does not believe it", lambda: "that this region has never published" in stack.plistd["us"].log_text())
+        disbelieved = 'plist_outbox_region_disbelieved{region="eu"}'
+        assert stack.plistd["us"].metrics()[disbelieved] == 1
         assert database.value(mine) == 4
     stack.check_consistent()
+    wait_until("eu is believed again", lambda: stack.plistd["us"].metrics()[disbelieved] == 0)
 
 
 def test_numbers_of_made_up_regions_are_not_kept(stack, us):

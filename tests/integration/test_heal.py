@@ -259,6 +259,37 @@ def test_a_database_of_another_region_is_refused_in_words(stack):
         stack.write_config()
 
 
+@pytest.mark.parametrize("table", ["identity", "outbox_sequence"])
+def test_a_deleted_row_that_says_what_the_database_is_is_named_and_made_again_under_a_new_key(stack, table):
+    record = stack.new_record("us")
+    request = write(stack, "eu", record)[0]
+    stack.settle()
+    database, generation = stack.database("eu"), identity(stack, "eu")[1]
+    following = database.value("SELECT next FROM plist.outbox_sequence")
+    database.execute(f"DELETE FROM plist.{table}")
+    stack.plistd["eu"].wait_unready(f"the row of plist.{table} is missing")
+    wait_until("eu is whole under a new key", lambda: database.rows("SELECT FROM plist.identity WHERE state = 'settled' AND generation > %s", generation))
+    stack.plistd["eu"].wait_ready()
+    assert database.value("SELECT next FROM plist.outbox_sequence") >= following
+    check_whole(stack, [request])
+    vector = write(stack, "eu", record)[1]
+    assert vector[f"eu.{identity(stack, 'eu')[1]}"] == 1
+    stack.check_consistent()
+
+
+def test_deleted_rows_with_which_nothing_is_lost_are_made_again(stack):
+    database = stack.database("eu")
+    base = wait_until("eu has a range of ids", lambda: database.value("SELECT id_base FROM id_ranges WHERE region = 'eu'"))
+    generation = identity(stack, "eu")[1]
+    database.execute("DELETE FROM plist.plist_leaders")
+    wait_until("the leaders' rows are there again", lambda: database.value("SELECT count(*) FROM plist.plist_leaders") == 2)
+    database.execute("DELETE FROM plist.id_ranges")  # where the ids begin has been seen at the latest by the same look
+    wait_until("eu's range is there again", lambda: database.value("SELECT id_base FROM id_ranges WHERE region = 'eu'") == base)
+    created = stack.client("eu").post(price=Decimal("1.00"))
+    assert created.status == 201 and base < created.json["id"] < base + 10**12
+    assert identity(stack, "eu") == ("eu", generation, "settled")
+
+
 def test_two_databases_of_one_region_are_refused_in_words(stack):
     postgres = stack.postgres["eu"]
     url = f"postgresql://plist@127.0.0.1:{postgres.port}/copy"

@@ -240,6 +240,7 @@ def test_a_record_at_the_edge_is_shown_refused_with_a_reason_and_reset(clean, us
     assert us.get(f"/us/properties?after={record - 1}&limit=5").status == 200
     refused = us.put(record, price=Decimal("3.00"), version=shown.json["version"])
     assert refused.status == 409 and f"plist-admin record reset properties/{record}" in refused.json["detail"]
+    assert ("not written until 9999-12-30T23:59:59.999999Z, or until an operator" in refused.json["detail"]) == ("updated_at" in spoilt)
     assert us.delete(record, version=shown.json["version"]).status == 409
     ask(clean, "record", "reset", f"properties/{record}", "--yes")
     version = us.read(record).json["version"]

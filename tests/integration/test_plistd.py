@@ -14,6 +14,7 @@ from support import places
 from support.client import Client, new_id
 from support.plistd import Plistd
 from support.process import free_port, wait_until
+from test_heal import superuser
 
 
 def plistd(*arguments, environment=None, timeout=60):
@@ -96,6 +97,52 @@ def test_port_and_region_come_from_the_environment(apart):
     daemon.port = port
     daemon.launch()
     wait_until("it answers there", lambda: Client(f"http://127.0.0.1:{port}").get("/health").json["region"] == "us")
+
+
+def test_a_log_that_lacks_lines_and_a_control_socket_that_is_not_there_are_told_by_metrics(stack, apart):
+    daemon = apart(lambda c: c["regions"]["us"].update(control_socket="/proc/us.sock"), start=False)
+    argv = daemon.argv()
+    daemon.argv = lambda: ["/bin/sh", "-c", 'exec "$0" "$@" 2>/dev/full', *argv]
+    found, good = daemon.start().metrics(), stack.plistd["us"].metrics()
+    assert found["plist_log_lines_dropped_total"] > 0
+    assert (found["plist_log_incomplete"], found["plist_control_socket_up"]) == (1, 0)
+    assert (good["plist_log_lines_dropped_total"], good["plist_log_incomplete"], good["plist_control_socket_up"]) == (0, 0, 1)
+
+
+# Another server.
+
+
+def test_all_sessions_follow_a_changed_service_file_after_a_reload(stack, apart, tmp_path):
+    """Another database stands for another server; there is no broker, so that nobody else hears of the copy."""
+    postgres, services = stack.postgres["us"], tmp_path / "services"
+
+    def lead_to(database):
+        services.write_text(f"[plist]\nhost=127.0.0.1\nport={postgres.port}\nuser=plist\ndbname={database}\n")
+
+    def sessions(database):
+        return stack.database("us").value(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name ~ '^plistd? us '", database)
+
+    def change(config):
+        config["regions"]["us"]["database"] = "service=plist"
+        config["kafka"]["brokers"] = f"127.0.0.1:{free_port()}"
+
+    superuser(postgres, "CREATE DATABASE elsewhere OWNER plist")
+    stack.plistd["us"].stop()
+    try:
+        dump = subprocess.run(["pg_dump", "-d", postgres.superuser_url], check=True, capture_output=True).stdout
+        subprocess.run(["psql", "-q", "-d", f"postgresql://postgres@127.0.0.1:{postgres.port}/elsewhere"], input=dump, check=True, capture_output=True)
+        lead_to("plist")
+        daemon = apart(change, environment={"PGSERVICEFILE": str(services)})
+        wait_until("its threads have sessions", lambda: sessions("plist") >= 7)
+        lead_to("elsewhere")
+        daemon.hangup()
+        wait_until("all are on the other server", lambda: sessions("plist") == 0 and sessions("elsewhere") >= 5)
+        assert daemon.log_contains("connections reach another server or database now")
+        daemon.kill()
+    finally:
+        stack.plistd["us"].start()
+        superuser(postgres, "DROP DATABASE elsewhere WITH (FORCE)")
 
 
 # Shutdown.
@@ -319,6 +366,7 @@ def test_what_needs_a_restart_waits_for_it(stack, apart):
         keys = ask(path, '{"command":"reload"}')["restart_keys"]
         assert {"regions.us.id_base", "resources.rooms", "resources.properties.fields.garage"} <= set(keys), keys
     assert ask(path, '{"command":"status"}')["config"]["restart_keys"] == keys
+    assert daemon.metrics()["plist_config_restart_keys"] == len(keys)
     second = daemon.client.post(price=1)
     assert second.status == 201 and "garage" not in second.json and second.json["id"] - first < 1000
     assert daemon.client.get("/us/rooms/1").status == 404

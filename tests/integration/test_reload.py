@@ -134,6 +134,34 @@ def test_a_lua_file_that_does_not_compile_is_refused_whole(stack, us, tmp_path):
     assert us.read(record).status == 200
 
 
+def test_a_worker_that_does_not_take_a_reload_over_is_counted_logged_and_red(stack, us, tmp_path):
+    """A file whose main part fails now and then may pass the check and then fail in a worker."""
+    root = own_lua(stack, tmp_path)
+    daemon = stack.plistd["us"]
+    record = stack.new_record()
+    handler = root / "handlers" / "property_get.lua"
+    good = handler.read_text()
+    handler.write_text(f'assert(math.random() < 0.7, "by chance")\n{good}')
+    mark = daemon.log_mark()
+
+    def is_taken_in_part():
+        taken, refused = daemon.reloads()
+        daemon.hangup()
+        wait_until("the reload has ended", lambda: daemon.reloads() != (taken, refused))
+        return daemon.reloads()[0] > taken and daemon.metrics()["plist_config_last_reload_successful"] == 0
+    assert any(is_taken_in_part() for _ in range(60))
+    wait_until("it is logged", lambda: "workers keep the former configuration, the log says why; reload again" in daemon.log_text(mark))
+    assert "passed its check but cannot be loaded; the old one stays in force" in daemon.log_text(mark)
+    assert "workers keep the former configuration" in daemon.status()["config"]["reload_error"]
+    told = stack.admin("status", check=False)
+    assert told.returncode == 1 and "has refused the last reload, or one of its workers has" in told.stderr
+    assert all(us.read(record).status == 200 for _ in range(20))
+    handler.write_text(good)
+    daemon.reload()
+    assert daemon.metrics()["plist_config_last_reload_successful"] == 1
+    assert "reload_error" not in daemon.status()["config"]
+
+
 def test_a_changed_handler_is_taken_by_a_reload(stack, us, tmp_path):
     root = own_lua(stack, tmp_path)
     record = stack.new_record()

@@ -515,6 +515,21 @@ def test_nothing_of_a_query_is_left_in_its_session(stack, query):
             assert [(r["z"], r["t"], r.get("x") or "", r["r"]) for r in rows] == [("UTC", "5s", "", "on")]
 
 
+def test_a_metric_tells_that_queries_cannot_be_executed(stack, query):
+    def down():
+        return stack.plistd["us"].metrics()["plist_store_query_connections_down"]
+
+    assert query("SELECT 1 AS one").status == 200 and down() == 0
+    run_as_superuser(stack.postgres["us"], "ALTER ROLE plist_query NOLOGIN")
+    try:
+        run_as_superuser(stack.postgres["us"], "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'plist_query'")
+        wait_until("it is above 0", lambda: down() > 0)
+    finally:
+        run_as_superuser(stack.postgres["us"], "ALTER ROLE plist_query LOGIN")
+    wait_until("it is 0 again", lambda: down() == 0)
+    assert query("SELECT 1 AS one").status == 200
+
+
 def test_a_query_cannot_keep_the_relay_from_working_by_any_lock(stack, query, us):
     """A query holds the lock that relays used in earlier versions; the relay loses its session and becomes leader again."""
     holder = threading.Thread(target=lambda: query("SELECT pg_advisory_lock(hashtext('plist-relay')), pg_advisory_lock(hashtext('plist-housekeeping')), "

@@ -206,7 +206,7 @@ def test_claims_do_not_depend_on_what_the_tables_say(stack, us, records):
 def committed(stack):
     """How far the group of eu has committed each partition: a list of numbers."""
     lag = json.loads(stack.admin("lag", "--region", "eu", "-o", "json").stdout)
-    return [partition["committed"] for partition in find(lag, "committed")]
+    return [partition["committed"] or 0 for partition in find(lag, "committed")]  # null: none yet
 
 
 def find(value, key):
@@ -225,8 +225,10 @@ def test_a_member_of_the_group_delays_only_the_offsets(stack, us, records):
         write_all(us, records, 1)
         settled(stack, records, 2)
         wait_until("the log says it", lambda: "offsets are not committed while the consumer group has members" in daemon.log_text())
+        wait_until("the metrics say it, too", lambda: daemon.metrics()["plist_apply_commits_refused"] == 1)
     before = committed(stack)
     write_all(us, records, 2)
     settled(stack, records, 3)
     wait_until("offsets are committed again", lambda: sum(committed(stack)) > sum(before))
+    wait_until("the metrics say it, too", lambda: daemon.metrics()["plist_apply_commits_refused"] == 0)
     stack.check_consistent()

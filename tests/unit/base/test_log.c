@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -272,6 +273,9 @@ static void a_reader_that_stands_still_costs_lines_and_no_thread(void **state)
 {
 	const int all = 2000;
 	struct pl_buf text = { 0 };
+	const long long an_hour_us = 3600000000;
+	bool losing;
+	unsigned long long lost, lost_before = pl_log_dropped(pl_mono_us(), &losing);
 	int ends[2], read_lines, last_lines;
 	char filling[200];
 	assert_int_equal(pipe(ends), 0);
@@ -284,6 +288,7 @@ static void a_reader_that_stands_still_costs_lines_and_no_thread(void **state)
 	for (int i = 0; i < all; i++)
 		pl_info("%s", filling);
 	alarm(0);
+	lost = pl_log_dropped(pl_mono_us() + an_hour_us, &losing);
 	read_lines = drain(ends[0], &text);
 	pl_info("the reader goes on");
 	last_lines = drain(ends[0], &text);
@@ -297,6 +302,42 @@ static void a_reader_that_stands_still_costs_lines_and_no_thread(void **state)
 	char *number = strstr(text.data, "log: ");
 	assert_non_null(number);
 	assert_int_equal(strtol(number + strlen("log: "), NULL, 10), all - read_lines);
+	assert_int_equal(lost - lost_before, all - read_lines);
+	assert_true(losing);
+	assert_int_equal(pl_log_dropped(pl_mono_us(), &losing), lost);
+	assert_true(losing);
+	assert_int_equal(pl_log_dropped(pl_mono_us() + an_hour_us / 6 - 1000000, &losing), lost);
+	assert_true(losing);
+	assert_int_equal(pl_log_dropped(pl_mono_us() + an_hour_us / 6, &losing), lost);
+	assert_false(losing);
+	pl_buf_fini(&text);
+}
+
+static void a_line_that_cannot_be_written_is_counted_whatever_the_reason(void **state)
+{
+	struct pl_buf text = { 0 };
+	int ends[2], full = open("/dev/full", O_WRONLY);
+	bool losing;
+	unsigned long long before = pl_log_dropped(pl_mono_us(), &losing);
+	assert_true(full >= 0);
+	assert_int_equal(pipe(ends), 0);
+	fcntl(ends[0], F_SETFL, O_NONBLOCK);
+	saved_stderr = dup(STDERR_FILENO);
+	dup2(full, STDERR_FILENO);
+	pl_info("the disk is full");
+	pl_info("and stays so");
+	dup2(ends[1], STDERR_FILENO);
+	pl_info("there is room");
+	int lines = drain(ends[0], &text);
+	dup2(saved_stderr, STDERR_FILENO);
+	close(saved_stderr);
+	close(full);
+	close(ends[0]);
+	close(ends[1]);
+	assert_int_equal(pl_log_dropped(pl_mono_us(), &losing) - before, 2);
+	assert_true(losing);
+	assert_int_equal(lines, 2);
+	assert_non_null(strstr(text.data, "log: 2 lines before the last one were dropped"));
 	pl_buf_fini(&text);
 }
 
@@ -355,6 +396,7 @@ int main(void)
 		cmocka_unit_test_setup(a_rate_limited_place_says_how_many_lines_it_suppressed, plain),
 		cmocka_unit_test_setup(lines_of_threads_do_not_mix, plain),
 		cmocka_unit_test_setup(a_reader_that_stands_still_costs_lines_and_no_thread, plain),
+		cmocka_unit_test_setup(a_line_that_cannot_be_written_is_counted_whatever_the_reason, plain),
 		cmocka_unit_test_setup(passwords_of_connection_strings_are_hidden, plain),
 		cmocka_unit_test_setup(redaction_fits_into_a_buffer_of_any_size, plain),
 	};

@@ -2,6 +2,10 @@
 // executes what it could not.
 #include "conn_fixture.h"
 
+#include <unistd.h>
+
+#include "db/session.h"
+
 static void answer_again(struct fixture *f, const char *statement, struct answer *answer)
 {
 	struct pl_error err;
@@ -150,6 +154,124 @@ static void a_discard_leaves_nothing_of_a_command(void **state)
 	assert_string_equal(b.value, "0 UTC 5s");
 }
 
+// ---- another server
+
+static char service_file[] = "/tmp/plist-test-service-XXXXXX";
+
+// Another database stands for another server: sessions tell both apart.
+static void service_leads_to(const char *database)
+{
+	PGconn *pg = PQconnectdb(getenv("DATABASE_URL"));
+	FILE *f = fopen(service_file, "w");
+
+	assert_non_null(f);
+	fprintf(f, "[moving]\nhost=%s\nport=%s\nuser=%s\ndbname=%s\n", PQhost(pg), PQport(pg), PQuser(pg),
+	        database);
+	fclose(f);
+	PQfinish(pg);
+}
+
+static int make_service(void **state)
+{
+	int fd = mkstemp(service_file);
+
+	assert_true(fd >= 0);
+	close(fd);
+	setenv("PGSERVICEFILE", service_file, 1);
+	service_leads_to("postgres");
+	other_session("CREATE DATABASE moved");
+	return setup(state);
+}
+
+static int drop_service(void **state)
+{
+	int code = teardown(state);
+
+	other_session("DROP DATABASE moved WITH (FORCE)");
+	unsetenv("PGSERVICEFILE");
+	unlink(service_file);
+	return code;
+}
+
+static struct pl_session *session_of_service(void)
+{
+	struct pl_error err;
+	struct pl_session *session =
+		pl_session_new(&(struct pl_session_options){ .dsn = "service=moving password=one",
+	                                                     .connect_timeout_us = 3000000,
+	                                                     .statement_timeout_us = 5000000,
+	                                                     .stop_fd = -1 });
+
+	assert_int_equal(pl_session_connect(session, &err), 0);
+	return session;
+}
+
+static void session_is_on(struct pl_session *session, const char *database)
+{
+	struct pl_error err;
+	PGresult *result = pl_session_exec(session, "SELECT current_database()", 0, NULL, &err);
+
+	assert_non_null(result);
+	assert_string_equal(PQgetvalue(result, 0, 0), database);
+	PQclear(result);
+}
+
+static bool has_a_new_session(void *arg)
+{
+	struct fixture *f = arg;
+
+	return pl_conn_reconnects(f->conn) > 0 && pl_conn_up(f->conn);
+}
+
+static void conn_is_on(struct fixture *f, const char *database)
+{
+	struct answer a = { 0 };
+
+	await_until(f->loop, is_up, f);
+	send_sql(f, "SELECT current_database()", &a);
+	await_until(f->loop, is_answered, &a);
+	assert_int_equal(a.code, 0);
+	assert_string_equal(a.value, database);
+}
+
+// Also with another password in the string, as after a reload.
+static void all_sessions_follow_to_the_server_that_a_new_one_reaches(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_session *looks = session_of_service(), *stands = session_of_service(), *fresh;
+	struct pl_error err = { 0 };
+	struct answer a = { 0 };
+
+	pl_conn_free(&f->conn);
+	f->conn = pl_conn_new(&(struct pl_conn_options){ .loop = f->loop,
+	                                                 .dsn = "service=moving password=another",
+	                                                 .connect_timeout_us = 3000000,
+	                                                 .statement_timeout_us = 5000000,
+	                                                 .changed = changed,
+	                                                 .arg = f });
+	conn_is_on(f, "postgres");
+	service_leads_to("moved");
+	conn_is_on(f, "postgres");
+	assert_int_equal(pl_session_look(looks, &err), 0);
+	assert_true(pl_session_stands(stands));
+	fresh = session_of_service();
+	session_is_on(fresh, "moved");
+	send_sql(f, "SELECT pg_sleep(3), 1", &a); // is waited for
+	await_until(f->loop, has_a_new_session, f);
+	assert_int_equal(a.calls, 1);
+	assert_int_equal(a.code, 0);
+	conn_is_on(f, "moved");
+	assert_true(pl_session_look(looks, &err) < 0);
+	assert_non_null(strstr(err.text, "another server"));
+	assert_int_equal(pl_session_connect(looks, &err), 0);
+	session_is_on(looks, "moved");
+	assert_false(pl_session_stands(stands));
+	assert_true(pl_session_stands(fresh));
+	pl_session_free(&looks);
+	pl_session_free(&stands);
+	pl_session_free(&fresh);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -160,6 +282,8 @@ int main(void)
 		t(an_error_that_a_new_session_does_not_cure_is_passed_on),
 		t(it_takes_the_settings_that_an_operator_gives_to_new_sessions),
 		t(a_discard_leaves_nothing_of_a_command),
+		cmocka_unit_test_setup_teardown(all_sessions_follow_to_the_server_that_a_new_one_reaches,
+		                                make_service, drop_service),
 	};
 
 	pl_log_init(PL_LOG_ERROR, PL_LOG_TEXT);

@@ -95,7 +95,8 @@ static void everything_that_the_migrations_create_is_listed(void **state)
 }
 
 // In a transaction that is rolled back.
-static void lacks(const char *sql, const char *expected)
+static void lacks_by(int (*check)(struct pl_session *, struct pl_buf *, int *, struct pl_error *),
+                     const char *sql, const char *expected)
 {
 	struct pl_buf missing = { 0 };
 	struct pl_error err;
@@ -103,12 +104,61 @@ static void lacks(const char *sql, const char *expected)
 
 	execute("BEGIN");
 	execute(sql);
-	if (pl_inventory_check(session, &missing, &n, &err))
+	if (check(session, &missing, &n, &err))
 		fail_msg("%s", err.text);
 	execute("ROLLBACK");
 	assert_string_equal(missing.data ? missing.data : "", expected);
 	assert_true((n > 0) == (expected[0] != '\0'));
 	pl_buf_fini(&missing);
+}
+
+static void lacks(const char *sql, const char *expected)
+{
+	lacks_by(pl_inventory_check, sql, expected);
+}
+
+static void missing_rows_are_named(void **state)
+{
+	lacks_by(pl_inventory_check_rows, "SELECT", "");
+	lacks_by(pl_inventory_check_rows, "DELETE FROM plist.identity", "the row of plist.identity");
+	lacks_by(pl_inventory_check_rows, "DELETE FROM plist.outbox_sequence",
+	         "the row of plist.outbox_sequence");
+	lacks_by(pl_inventory_check_rows, "DELETE FROM plist.plist_leaders",
+	         "the row 'relay' of plist.plist_leaders, the row 'housekeeping' of plist.plist_leaders");
+	(void)state;
+}
+
+// A table that a migration fills with a row of its own is in that list.
+static void no_row_that_a_migration_makes_goes_unnoticed(void **state)
+{
+	struct pl_error err;
+	PGresult *tables =
+		pl_session_exec(session,
+	                        "SELECT relname FROM pg_class AS c WHERE relnamespace = "
+	                        "'plist'::regnamespace AND relkind IN ('r', 'p') AND NOT "
+	                        "relispartition AND relname <> 'migrations' AND (xpath('/row/n/text()', "
+	                        "query_to_xml(format('SELECT count(*) AS n FROM plist.%I', relname), "
+	                        "false, true, '')))[1]::text <> '0'",
+	                        0, NULL, &err);
+
+	assert_non_null(tables);
+	assert_true(PQntuples(tables) >= 3);
+	for (int i = 0; i < PQntuples(tables); i++) {
+		struct pl_buf missing = { 0 };
+		char sql[200];
+		int n = 0;
+
+		snprintf(sql, sizeof(sql), "DELETE FROM plist.%s", PQgetvalue(tables, i, 0));
+		execute("BEGIN");
+		execute(sql);
+		assert_int_equal(pl_inventory_check_rows(session, &missing, &n, &err), 0);
+		execute("ROLLBACK");
+		if (n == 0)
+			fail_msg("nothing is missing after %s", sql);
+		pl_buf_fini(&missing);
+	}
+	PQclear(tables);
+	(void)state;
 }
 
 static void missing_objects_are_named(void **state)
@@ -162,6 +212,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everything_that_the_migrations_create_is_listed),
 		cmocka_unit_test(missing_objects_are_named),
+		cmocka_unit_test(missing_rows_are_named),
+		cmocka_unit_test(no_row_that_a_migration_makes_goes_unnoticed),
 		cmocka_unit_test(no_missing_table_goes_unnoticed),
 		cmocka_unit_test(additional_objects_do_not_matter),
 	};

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kafka/topics.h"
@@ -162,6 +163,54 @@ static void another_number_of_partitions_is_warned_about(void **state)
 	finds(&facts, PL_TOPIC_NOTICE, "has 2 partitions, fewer than kafka.apply_connections (4)", "");
 }
 
+// ---- leaders
+
+static rd_kafka_metadata_topic_t topic_led_by(const char *name, rd_kafka_metadata_partition_t *partitions,
+                                              const int *leaders, int n)
+{
+	for (int i = 0; i < n; i++)
+		partitions[i] = (rd_kafka_metadata_partition_t){ .id = i, .leader = leaders[i] };
+	return (rd_kafka_metadata_topic_t){ .topic = (char *)(uintptr_t)name,
+		                            .partition_cnt = n,
+		                            .partitions = partitions };
+}
+
+static void partitions_that_no_broker_leads_are_named(void **state)
+{
+	struct pl_resource resource = { .topic = "orders", .index = 0 };
+	rd_kafka_metadata_partition_t some[4], beats[1], all[64], foreign[1];
+	int many[64];
+
+	for (int i = 0; i < 64; i++)
+		many[i] = -1;
+	rd_kafka_metadata_topic_t topics[] = {
+		topic_led_by("orders", some, (const int[]){ 1, -1, 2, -1 }, 4),
+		topic_led_by("beats", beats, (const int[]){ -1 }, 1),
+		topic_led_by("foreign", foreign, (const int[]){ -1 }, 1),
+	};
+	rd_kafka_metadata_t metadata = { .topic_cnt = 3, .topics = topics };
+
+	config.resources = &resource;
+	config.nresources = 1;
+	config.kafka.heartbeat_topic = "beats";
+	findings.partitions = calloc(1, sizeof(findings.partitions[0]));
+	pl_topics_judge_partitions(&metadata, &config, &findings);
+	assert_int_equal(findings.n, 2);
+	assert_int_equal(findings.warnings, 2);
+	assert_non_null(strstr(findings.each[0].text, "topic orders: no broker leads partitions 1, 3, so"));
+	assert_non_null(strstr(findings.each[1].text, "topic beats: no broker leads partition 0, so"));
+	assert_int_equal(findings.partitions[0], 4);
+	topics[0] = topic_led_by("orders", all, many, 64);
+	pl_topics_judge_partitions(&metadata, &config, &findings);
+	assert_int_equal(findings.n, 4);
+	assert_non_null(strstr(findings.each[2].text, "0, 1, 2, 3, "));
+	assert_non_null(strstr(findings.each[2].text, ", ..., so"));
+	topics[0] = topic_led_by("orders", some, (const int[]){ 1, 1, 2, 1 }, 4);
+	metadata.topic_cnt = 1;
+	pl_topics_judge_partitions(&metadata, &config, &findings);
+	assert_int_equal(findings.n, 4);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -173,6 +222,7 @@ int main(void)
 		TEST(there_must_be_enough_replicas_for_a_durable_acknowledgement),
 		TEST(a_topic_must_accept_the_largest_body),
 		TEST(another_number_of_partitions_is_warned_about),
+		TEST(partitions_that_no_broker_leads_are_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

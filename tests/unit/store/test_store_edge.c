@@ -75,6 +75,28 @@ static void a_row_beyond_the_edge_is_shown_and_its_writes_say_why(void **state)
 	ask_is(f, "32", "SELECT count(*) FROM outbox");
 }
 
+// As an event does that was written by a clock which is ahead, and that receivers take
+// for a minute longer than writers do.
+static void a_refusal_says_until_when_and_what_an_operator_can_do(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *write;
+	const char *until;
+
+	outcome_is(f, create(f, 1, "1.00"), PL_OUTCOME_DONE);
+	ask(f, "UPDATE properties SET region_origin = 'eu', updated_at = '2090-01-02 00:00:30+00'");
+	outcome_is(f, write = update(f, 1, "2.00"), PL_OUTCOME_EDGE);
+	until = pl_edge_until(f->arena, write->resource, write->record, pl_now_us());
+	assert_string_equal(until,
+	                    "until 2090-01-01T00:00:30.000000Z, or until an operator has run plist-admin "
+	                    "record reset properties/1; the clock of region eu, or of whatever else "
+	                    "wrote the record, is or was wrong");
+	ask(f, "UPDATE properties SET version = 77, updated_at = now()");
+	outcome_is(f, write = update(f, 1, "2.00"), PL_OUTCOME_EDGE);
+	until = pl_edge_until(f->arena, write->resource, write->record, pl_now_us());
+	assert_string_equal(until, "until an operator has run plist-admin record reset properties/1");
+}
+
 // Just inside each limit: the last possible write succeeds, and other regions can apply
 // its event.
 static void a_row_is_written_up_to_the_edge(void **state)
@@ -113,6 +135,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define t(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 		t(a_row_beyond_the_edge_is_shown_and_its_writes_say_why),
+		t(a_refusal_says_until_when_and_what_an_operator_can_do),
 		t(a_row_is_written_up_to_the_edge),
 	};
 

@@ -117,6 +117,41 @@ static void a_range_with_another_regions_records_is_not_used(void **state)
 	assert_true(turn_until(f, fixture_is_ready, f));
 }
 
+// As if a region that precedes this one had been removed from the YAML, and the row that
+// keeps where the ids begin had been deleted while no daemon ran.
+static void a_lost_range_is_taken_from_what_the_others_know(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_write *write;
+
+	f->config->regions[0].id_base = 5 * BASE;
+	ask(f, "DELETE FROM id_ranges");
+	ask(f,
+	    "INSERT INTO region_heartbeats (region, sent_at, word) VALUES ('ap', now(), '{\"known\": {}}'), "
+	    "('eu', now(), '{\"known\": {\"us\": {\"id_base\": 1000000000000}}}')");
+	start_again(f);
+	outcome_is(f, write = create(f, 0, "1.00"), PL_OUTCOME_DONE);
+	assert_true(write->record->id == BASE + 1);
+	ask_is(f, "1000000000000", "SELECT id_base FROM id_ranges WHERE region = 'us'");
+	ask(f, "DELETE FROM region_heartbeats");
+}
+
+static void a_lost_range_is_not_replaced_by_that_of_another_region(void **state)
+{
+	struct fixture *f = *state;
+	const char *why;
+
+	f->config->regions[0].id_base = 5 * BASE;
+	ask(f, "DELETE FROM id_ranges");
+	ask(f, "INSERT INTO known_regions (region, id_base) VALUES ('eu', 5000000000000)");
+	why = start_in_vain(f);
+	if (!strstr(why, "plist.id_ranges has no row for region us") || !strstr(why, "regions.us.id_base"))
+		fail_msg("%s", why);
+	ask(f, "INSERT INTO id_ranges (region, id_base) VALUES ('us', 1000000000000)");
+	assert_true(turn_until(f, fixture_is_ready, f));
+	ask(f, "DELETE FROM known_regions");
+}
+
 static void a_database_before_its_migration_says_so_and_is_noticed_afterwards(void **state)
 {
 	struct fixture *f = *state;
@@ -251,6 +286,8 @@ int main(void)
 		t(an_id_near_the_end_does_not_use_up_the_range),
 		t(the_range_of_the_first_start_stays),
 		t(a_range_with_another_regions_records_is_not_used),
+		t(a_lost_range_is_taken_from_what_the_others_know),
+		t(a_lost_range_is_not_replaced_by_that_of_another_region),
 		t(a_database_before_its_migration_says_so_and_is_noticed_afterwards),
 		t(a_write_that_a_trigger_discards_is_refused_with_a_reason),
 		t(a_write_whose_plist_columns_a_trigger_changes_is_refused_with_a_reason),

@@ -1,0 +1,186 @@
+// Appliers on a real database and the embedded broker: one of three partitions loses its
+// leader, and policies cannot be loaded.
+#include "lab.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "apply/apply.h"
+#include "base/clock.h"
+#include "kafka/dev_broker.h"
+#include "relay/relay.h"
+
+#define RECORDS 60
+#define TOPIC   "property-updates"
+
+static struct lab lab;
+static struct pl_dev_broker *broker;
+static struct pl_relay *relay; // of us
+static struct pl_apply *apply; // of eu
+
+static int start(void **state)
+{
+	static const char *const topics[] = { TOPIC, "plist-heartbeats", NULL };
+	struct pl_error err = { 0 };
+
+	(void)state;
+	broker = pl_dev_broker_start(&(struct pl_dev_broker_options){ .partitions = 3, .topics = topics },
+	                             &err);
+	assert_non_null(broker);
+	lab_start(&lab, &(struct lab_options){ .regions = 2,
+	                                       .policy = "highest_price",
+	                                       .brokers = pl_dev_broker_address(broker),
+	                                       .more = "  partitions: 3\n" });
+	relay = pl_relay_start(lab.config, lab_region(&lab, 0), &err);
+	assert_non_null(relay);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	pl_relay_stop(&relay, 0);
+	pl_apply_stop(&apply);
+	lab_stop(&lab);
+	pl_dev_broker_stop(&broker);
+	return 0;
+}
+
+static void wait_for(bool (*condition)(void), const char *what)
+{
+	int64_t deadline_us = pl_mono_us() + 40000000;
+
+	while (!condition()) {
+		if (pl_mono_us() > deadline_us)
+			fail_msg("timed out waiting until %s", what);
+		usleep(10000);
+	}
+}
+
+static int leaderless(void)
+{
+	struct pl_apply_stats stats;
+
+	pl_apply_stats(apply, &stats);
+	return stats.leaderless;
+}
+
+static bool policies_are_missing(void)
+{
+	struct pl_apply_stats stats;
+
+	pl_apply_stats(apply, &stats);
+	return stats.policies_missing;
+}
+
+static bool policies_are_there(void)
+{
+	return !policies_are_missing();
+}
+
+static bool says_that_a_partition_has_no_leader(void)
+{
+	struct pl_lag lag;
+
+	pl_apply_lag(apply, &lag);
+	return leaderless() == 1 && lag.seconds > 1 && lag.origins[0].state == PL_LAG_ORIGIN_BEHIND;
+}
+
+static bool is_level(void)
+{
+	struct pl_lag lag;
+
+	pl_apply_lag(apply, &lag);
+	return leaderless() == 0 && lag.seconds == 0 && lag.npartitions == 3;
+}
+
+static void lead_partition_1(int leader)
+{
+	assert_int_equal(rd_kafka_mock_partition_set_leader(pl_dev_broker_cluster(broker), TOPIC, 1, leader),
+	                 RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+// How many of the records are in partition 1.
+static int in_partition_1(void)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	int64_t first, end;
+	rd_kafka_t *rk;
+	char why[256];
+
+	rd_kafka_conf_set(conf, "bootstrap.servers", pl_dev_broker_address(broker), why, sizeof(why));
+	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
+	assert_int_equal(rd_kafka_query_watermark_offsets(rk, TOPIC, 1, &first, &end, 5000),
+	                 RD_KAFKA_RESP_ERR_NO_ERROR);
+	rd_kafka_destroy(rk);
+	assert_in_range(end, 1, RECORDS - 1);
+	return (int)end;
+}
+
+// eu starts while one of three partitions has no leader: it applies the others' events
+// and says that it is behind. Later, that partition loses its leader again.
+static void a_partition_without_a_leader_counts_as_behind_and_holds_nothing_else_up(void **state)
+{
+	const char *const all = "SELECT count(*) FROM properties";
+	struct pl_error err = { 0 };
+	struct pl_lag lag;
+	char others[24];
+
+	(void)state;
+	for (int i = 0; i < RECORDS; i++)
+		assert_true(lab_write(&lab, lab.sql[0], "us", 1 + i, "100.00", NULL));
+	pl_relay_wake(relay);
+	lab_until(&lab, "0", 0, "SELECT plist.plist_outbox_unpublished()");
+	snprintf(others, sizeof(others), "%d", RECORDS - in_partition_1());
+	lead_partition_1(-1);
+	apply = pl_apply_start(lab.config, lab_region(&lab, 1), &err);
+	assert_non_null(apply);
+	lab_until(&lab, others, 1, all);
+	wait_for(says_that_a_partition_has_no_leader, "eu says that a partition has no leader");
+	lab_is(&lab, others, 1, all);
+	lead_partition_1(1);
+	lab_until(&lab, "60", 1, all);
+	wait_for(is_level, "nothing is behind");
+	lead_partition_1(-1);
+	wait_for(says_that_a_partition_has_no_leader, "eu says it again");
+	pl_apply_lag(apply, &lag);
+	assert_string_equal(lag.partitions[2].topic, TOPIC);
+	assert_int_equal(lag.partitions[2].partition, 1);
+	assert_true(lag.partitions[2].seconds > 1 && lag.partitions[0].seconds == 0);
+	lead_partition_1(1);
+	wait_for(is_level, "nothing is behind");
+}
+
+// The configuration has been checked, so only memory that is short would do this.
+static void an_applier_that_cannot_load_its_policies_says_so_until_the_next_configuration(void **state)
+{
+	struct pl_script_source *source;
+	struct pl_error err = { 0 };
+	const char *good;
+
+	(void)state;
+	source = (struct pl_script_source *)(uintptr_t)pl_config_source(lab.config,
+	                                                                lab.config->resources[0].policy);
+	good = source->text;
+	source->text = "x";
+	source->len = 1;
+	apply = pl_apply_start(lab.config, lab_region(&lab, 1), &err);
+	assert_non_null(apply);
+	wait_for(policies_are_missing, "the policies are missing");
+	source->text = good;
+	source->len = strlen(good);
+	pl_apply_reconfigure(apply, lab.config, lab_region(&lab, 1));
+	wait_for(policies_are_there, "the policies are there");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+	const struct CMUnitTest tests[] = {
+		TEST(a_partition_without_a_leader_counts_as_behind_and_holds_nothing_else_up),
+		TEST(an_applier_that_cannot_load_its_policies_says_so_until_the_next_configuration),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
