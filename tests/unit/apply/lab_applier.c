@@ -20,7 +20,7 @@ void lab_applier_open(struct lab_applier *a, int region)
 		print_message("%s\n", diagnostics.lines[i].text);
 	pl_diagnostics_fini(&diagnostics);
 	assert_non_null(a->vm);
-	a->policies[0] = pl_policy_find(a->vm, resource->policy);
+	a->policies[0] = a->policies[1] = pl_policy_find(a->vm, resource->policy);
 	assert_non_null(a->policies[0]);
 	a->tools = (struct pl_apply_tools){ .config = lab.config,
 		                            .region = lab_region(&lab, region),
