@@ -67,9 +67,14 @@ int lab_applier_setup(void **state)
 	return 0;
 }
 
+// A test that has failed may have left a transaction open, for which the next one would
+// wait.
 int lab_applier_teardown(void **state)
 {
 	lab_applier_close(&eu);
+	lab_ask(&lab, 1,
+	        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state LIKE 'idle in "
+	        "transaction%%' AND pid <> pg_backend_pid()");
 	return 0;
 }
 

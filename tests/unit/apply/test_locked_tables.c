@@ -17,8 +17,6 @@
 			.origin = "us", .vector = "{\"us\":1}", .id = (n), .create = true, .cabin = true })
 #define ROWS "SELECT (SELECT count(*) FROM properties) || ' ' || (SELECT count(*) FROM cabins)"
 
-static PGconn *others[2]; // also of a test that has failed
-
 // Another session of eu that has done this in a transaction.
 static PGconn *holding(const char *sql)
 {
@@ -28,19 +26,7 @@ static PGconn *holding(const char *sql)
 	if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
 		fail_msg("%s: %s", sql, PQerrorMessage(other));
 	PQclear(result);
-	for (int i = 0; i < 2; i++)
-		if (!others[i])
-			return others[i] = other;
-	fail();
-	return NULL;
-}
-
-static void let_go(PGconn *other)
-{
-	for (int i = 0; i < 2; i++)
-		if (others[i] == other)
-			others[i] = NULL;
-	PQfinish(other);
+	return other;
 }
 
 static void lock_timeout(const char *value)
@@ -113,7 +99,7 @@ static void a_locked_table_holds_up_other_resources_for_seconds_at_most(void **s
 	lock_timeout("2s");
 	took_us = insist(more, 4, 0);
 	assert_in_range(took_us, 0, 1500000);
-	let_go(other);
+	PQfinish(other);
 	lab_is(&lab, "0 2", 1, ROWS);
 	lab_is(&lab, "5 55P03", 1, "SELECT count(*) || ' ' || min(sqlstate) FROM parked_events");
 	// and as soon as it is free, later events find it so
@@ -143,7 +129,7 @@ static void a_lock_of_one_partition_is_a_lock_of_the_table(void **state)
 	lock_timeout("50ms");
 	if (pl_parked_retry_look(&r, &eu.tools, &err) < 0)
 		fail_msg("%s", err.text);
-	let_go(other);
+	PQfinish(other);
 	lab_is(&lab, "1 0", 1, ROWS);
 	all_are_due();
 	retry_due(30);
@@ -164,7 +150,7 @@ static void events_that_wait_for_a_table_are_not_in_the_way_of_other_parked_ones
 	assert_true(insist(messages, PL_RETRY_MAX, 4000000) >= 0);
 	assert_true(insist(cabin, 1, 0) >= 0);
 	lab_is(&lab, "257", 1, PARKED);
-	let_go(row);
+	PQfinish(row);
 	lab_ask(&lab, 1,
 	        "UPDATE parked_events SET retry_at = now() - CASE resource WHEN 'properties' THEN interval "
 	        "'1 hour' ELSE '0' END");
@@ -173,7 +159,7 @@ static void events_that_wait_for_a_table_are_not_in_the_way_of_other_parked_ones
 	lab_is(&lab, "1", 1, "SELECT count(*) FROM cabins");
 	retry_due(0);
 	lab_is(&lab, "255", 1, PARKED " WHERE tries = 1");
-	let_go(other);
+	PQfinish(other);
 	all_are_due();
 	retry_due(PL_RETRY_MAX);
 	lab_is(&lab, "256 1", 1, ROWS);
@@ -189,7 +175,7 @@ static void events_are_not_parked_for_a_locked_table_of_plist(void **state)
 	lock_timeout("50ms");
 	assert_true(insist(messages, 2, 1800000) < 0);
 	lab_is(&lab, "0", 1, PARKED);
-	let_go(other);
+	PQfinish(other);
 	assert_true(insist(messages, 2, 0) >= 0);
 	lab_is(&lab, "1 1", 1, ROWS);
 }
@@ -206,7 +192,7 @@ static void the_moments_of_several_locks_do_not_add_up(void **state)
 		messages[0] = PROPERTIES(1 + i);
 		assert_true(write_batch(messages, 1) < 0);
 		usleep(600000);
-		let_go(other);
+		PQfinish(other);
 		assert_true(insist(messages, 1, 0) >= 0);
 	}
 	lab_is(&lab, "3 0", 1, ROWS);
@@ -226,15 +212,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	for (int i = 0; i < 2; i++)
-		if (others[i])
-			let_go(others[i]);
-	return lab_applier_teardown(state);
-}
-
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, lab_applier_teardown)
 
 int main(void)
 {
