@@ -291,7 +291,7 @@ static struct pair read_pair(const struct pl_apply_tools *tools, const PGresult 
 	return pair;
 }
 
-// A pair that fails, for example because its row is locked, is put off.
+// A pair that fails, for example because its table is locked, is put off.
 static int settle_or_put_off(const struct pl_apply_tools *tools, const struct pair *pair, int *deleted,
                              struct pl_error *err)
 {

@@ -159,6 +159,36 @@ static void sessions_that_queue_for_another_row_do_not_lock_the_table(void **sta
 	lab_is(&lab, "7 55P03", 1, "SELECT format('%%s %%s', record_id, sqlstate) FROM parked_events");
 }
 
+static enum pl_table_lock table_lock(void)
+{
+	enum pl_table_lock lock;
+	struct pl_error err = { 0 };
+
+	if (pl_apply_rows_table_lock(eu.tools.session, lab_properties(&lab), &lock, &err) < 0)
+		fail_msg("%s", err.text);
+	return lock;
+}
+
+// An operator waits for a client's transaction to end; an event would wait behind him.
+// But if he waits for the one that asks, that one has the lock that it needs.
+static void who_waits_for_a_table_keeps_out_those_who_have_not_locked_it(void **state)
+{
+	PGconn *client = lab_connect(&lab, 1), *waiting = lab_connect(&lab, 1);
+
+	PQclear(PQexec(client, "BEGIN; LOCK TABLE properties IN ROW EXCLUSIVE MODE"));
+	assert_int_equal(table_lock(), PL_TABLE_FREE);
+	assert_int_equal(
+		pl_session_do(eu.tools.session, "BEGIN; LOCK TABLE properties IN ROW EXCLUSIVE MODE", NULL),
+		0);
+	assert_int_equal(PQsendQuery(waiting, "BEGIN; LOCK TABLE properties IN ACCESS EXCLUSIVE MODE"), 1);
+	lab_until(&lab, "1", 1, "SELECT count(*) FROM pg_locks WHERE NOT granted");
+	assert_int_equal(table_lock(), PL_TABLE_FREE);
+	assert_int_equal(pl_session_do(eu.tools.session, "ROLLBACK", NULL), 0);
+	assert_int_equal(table_lock(), PL_TABLE_LOCKED);
+	PQfinish(client);
+	PQfinish(waiting);
+}
+
 // Each event of another lot would wait for the foreign key's check.
 static void a_locked_table_of_a_foreign_key_holds_up_only_what_refers_to_it(void **state)
 {
@@ -233,6 +263,7 @@ int main(void)
 		T(a_locked_table_stops_the_batch_and_parks_nothing),
 		T(a_locked_table_of_the_only_resource_parks_nothing_however_long),
 		T(sessions_that_queue_for_another_row_do_not_lock_the_table),
+		T(who_waits_for_a_table_keeps_out_those_who_have_not_locked_it),
 		T(a_locked_table_of_a_foreign_key_holds_up_only_what_refers_to_it),
 		T(a_triggers_error_parks_the_only_event_of_a_batch),
 		T(an_event_that_met_a_deadlock_is_retried_within_seconds),

@@ -112,10 +112,9 @@ static void a_concurrent_write_of_another_region_is_left_to_people(void **state)
 	       "SELECT closed_at IS NULL AND policy_error LIKE 'it was written%%' FROM conflicts");
 }
 
-// The row of one is locked, and its pair is the first that is due.
+// A trigger refuses the delete of one, and its pair is the first that is due.
 static void a_pair_that_cannot_be_settled_does_not_hold_up_others(void **state)
 {
-	PGconn *other = lab_connect(&lab, 1);
 	const char *two = lab_ask(&lab, 1, "SELECT encode(sha256('two'), 'hex')");
 
 	make_one_here();
@@ -128,14 +127,17 @@ static void a_pair_that_cannot_be_settled_does_not_hold_up_others(void **state)
 	        .request = "two",
 	        .fingerprint = two });
 	lab_is(&lab, "2", 1, "SELECT count(*) FROM created_twice");
-	PQclear(PQexec(other, "BEGIN; SELECT FROM properties WHERE id = 200 FOR UPDATE"));
+	lab_ask(&lab, 1,
+	        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'; "
+	        "CREATE TRIGGER refuse BEFORE UPDATE ON properties FOR EACH ROW WHEN (NEW.id = 200) EXECUTE "
+	        "FUNCTION refuse()");
 	for (int i = 0; i < 2; i++) { // not made due again
 		settling.next_us = 0;
 		pl_created_twice_run(&settling, &eu.tools);
 	}
 	lab_is(&lab, "201", 1, IS_DELETED);
 	lab_is(&lab, "t", 1, "SELECT retry_at > now() FROM created_twice WHERE record_id = 200");
-	PQfinish(other);
+	lab_ask(&lab, 1, "DROP FUNCTION refuse CASCADE");
 	assert_int_equal(settle(), 1);
 	lab_is(&lab, "200 201", 1, IS_DELETED);
 }
