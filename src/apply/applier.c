@@ -15,7 +15,9 @@
 //   the database   the batch is kept, the consumer pauses and keeps its partitions, and
 //                  the batch is retried until it is written. Heartbeats are read on, and
 //                  written when the database takes them.
-//   a table        that another session has locked: the same, see apply/batch_locked.c.
+//   a table        that another session has locked: the same for a moment; then its
+//                  events are parked if there are other resources. See
+//                  apply/batch_locked.c.
 //   a partition    is given up for another daemon (apply/claims) while its messages are
 //                  buffered: they are dropped, and the other daemon reads them.
 //   offsets        that Kafka no longer has: reading starts at the earliest message.

@@ -93,6 +93,7 @@ void pl_apply_batch_free(struct pl_apply_batch **batch_p)
 	free_reading(&batch->ahead);
 	free_reading(&batch->parked_again);
 	pl_arena_free(&batch->arena);
+	pl_apply_batch_forget_tables(batch);
 	free(batch);
 	*batch_p = NULL;
 }
@@ -120,6 +121,7 @@ void pl_apply_batch_forget(struct pl_apply_batch *batch)
 	forget_attempt(batch); // it points into the reading
 	forget(&batch->now);
 	forget(&batch->ahead);
+	pl_apply_batch_forget_tables(batch); // the configuration may be another one
 }
 
 void pl_apply_batch_advance(struct pl_apply_batch *batch)
@@ -422,8 +424,10 @@ static bool again(struct pl_apply_batch *b, int code, const struct pl_error *err
 static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
                        int n, struct pl_apply_counts *counts, struct pl_error *err)
 {
-	int code, tries = 0;
+	int code = pl_apply_batch_look_shunned(b, tools, items, n, err), tries = 0;
 
+	if (code < 0)
+		return code;
 	do {
 		b->skip_locked = pl_apply_batch_has_stuck(b);
 		code = pl_apply_batch_transaction(b, tools, items, n, err);
@@ -451,8 +455,10 @@ int pl_apply_batch_write(struct pl_apply_batch *batch, const struct pl_apply_too
 	                   ? write_items(batch, tools, batch->now.items, batch->now.nitems, counts, err)
 	                   : 0;
 
-	if (code == 0)
+	if (code == 0) {
 		counts->own += (uint64_t)batch->now.nown;
+		batch->barred_since_us = 0;
+	}
 	return code;
 }
 

@@ -75,6 +75,7 @@ struct pl_retry {
 	int groups;        // how many times some were tried together, or one alone
 	int64_t wasted_us; // how long the others took
 	bool more;         // more may be due
+	bool left_out;     // those whose tables are locked were not looked at
 };
 int pl_apply_batch_retry(struct pl_apply_batch *batch, const struct pl_apply_tools *tools, enum pl_kept kept,
                          struct pl_apply_counts *counts, struct pl_retry *retry, struct pl_error *err);

@@ -63,12 +63,11 @@ struct null_column {
 	const struct refusal *refusal;
 };
 
-#define LOCKED_MAX 8
-
-// A table that another session has locked.
-struct locked_table {
-	const struct pl_resource *resource;
-	const struct refusal *refusal;
+// What is known of a resource's table: see batch_locked.c.
+struct table_state {
+	enum pl_table_lock lock; // as the batch has found that is being written
+	bool shunned;            // its events are parked untried
+	bool unretried;          // its parked events are not retried
 };
 
 struct pl_apply_batch {
@@ -98,8 +97,9 @@ struct pl_apply_batch {
 	int64_t crowded_until_us;            // there were more of them
 	struct null_column nulls[NULLS_MAX]; // of the batch that is being sorted out
 	int nnulls;
-	struct locked_table locked[LOCKED_MAX]; // the same
-	int nlocked;
+	struct table_state *tables; // by the resources' indexes; NULL: nothing is known
+	int ntables;
+	int64_t barred_since_us; // since when batches fail for locked tables; 0: they do not
 	// for how many transactions rows and requests are still expected to exist
 	int upsert;
 	int together; // how many parked events are tried at once
@@ -111,6 +111,8 @@ struct pass {
 	struct pl_apply_counts counts;
 	int refused, unclear;  // events that failed; of these, whose error may concern all
 	int contended, raised; // of these, which met another session, or a trigger's error
+	int barred;            // whose table another session had locked
+	bool barred_all;       // another session had locked a table of plist's
 	bool wrote;
 	struct pl_error first; // the first unclear error
 };
@@ -144,6 +146,8 @@ void pl_apply_batch_roll_back(const struct pl_apply_tools *tools);
 // batch_refused.c: whether the failure may concern single events, and how to continue
 // in that case.
 bool pl_apply_batch_is_refusal(const struct pl_apply_tools *tools, int code, const struct pl_error *err);
+// Whether the event met another session: it waited too long, or there was a deadlock.
+bool pl_apply_batch_is_contention(const struct pl_error *err);
 int pl_apply_batch_sort_out(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
                             int n, struct pl_apply_counts *counts, struct pl_error *err);
 // Tries these events together, after PL_BEGIN_PASS and PL_SAVEPOINT_PASS. 0: written, or
@@ -162,9 +166,26 @@ bool pl_apply_batch_has_stuck(struct pl_apply_batch *b);
 bool pl_apply_batch_note_null(struct pl_apply_batch *b, const struct item *item, const struct pl_error *err);
 int pl_apply_batch_foresee(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
                            int n, struct pl_error *err);
-// batch_locked.c: notes that this event waited in vain for a locked table; false: for
-// another lock, or it is known. Then gives the events that need the table the same
-// refusal, without trying them.
-bool pl_apply_batch_note_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
-                                const struct item *item);
+// batch_locked.c: forgets what is known of tables; or only what the last batch found.
+void pl_apply_batch_forget_tables(struct pl_apply_batch *b);
+void pl_apply_batch_begin_tables(struct pl_apply_batch *b);
+// Asks what is locked, since this event met another session. Then refuses the events that
+// need it, without trying them.
+int pl_apply_batch_ask_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                              const struct item *item, struct pass *pass, struct pl_error *err);
 void pl_apply_batch_spare_locked(const struct pl_apply_batch *b, struct item *items, int n);
+// Whether the events of a pass that could write nothing are parked though their tables
+// are locked; and that from then on those of later batches are.
+bool pl_apply_batch_parks_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                                 const struct pass *pass);
+void pl_apply_batch_shun_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools);
+// Before a batch is written: refuses its events for tables that are still locked.
+int pl_apply_batch_look_shunned(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                                struct item *items, int n, struct pl_error *err);
+// The same for parked events that are retried: one has met another session; and before
+// others are read, `except` gets the resources that are left out, as an array of
+// PostgreSQL. Returns their number, or a code.
+int pl_apply_batch_ask_unretried(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                                 const struct item *item, struct pass *pass, struct pl_error *err);
+int pl_apply_batch_look_unretried(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                                  struct pl_buf *except, struct pl_error *err);

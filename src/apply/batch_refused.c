@@ -16,9 +16,10 @@
 // Some errors may concern one event or all of them: a lock timeout, a deadlock, a missing
 // function. They are attributed to the event if another event of the same pass was
 // written, if a trigger raised the error, or if the event waited for another session that
-// has locked no table of ours. An event that is alone in its batch needs this: nothing is
+// has not locked its table. An event that is alone in its batch needs this: nothing is
 // fetched until a failed batch is written, so no other event would come to its help. In
-// all other cases the batch is retried as for any failure of the database.
+// all other cases the batch is retried as for any failure of the database; for a table
+// that stays locked, see apply/batch_locked.
 //
 // After an event has waited for a lock in vain, the others of its pass wait only briefly.
 // They are parked sooner, and tried again soon.
@@ -145,8 +146,7 @@ static bool is_of_event(int code, const struct pl_error *err)
 	return code == PL_EINVAL || (code == PL_ECONFLICT && err->sqlstate[0] == '\0');
 }
 
-// Whether the event met another session: it waited too long, or there was a deadlock.
-static bool is_contention(const struct pl_error *err)
+bool pl_apply_batch_is_contention(const struct pl_error *err)
 {
 	return strcmp(err->sqlstate, "55P03") == 0 || strcmp(err->sqlstate, "40P01") == 0;
 }
@@ -155,7 +155,7 @@ static void note_unclear(struct pass *pass, const struct pl_error *err)
 {
 	if (pass->unclear++ == 0)
 		pass->first = *err;
-	if (is_contention(err))
+	if (pl_apply_batch_is_contention(err))
 		pass->contended++;
 	else if (err->nested) // by a trigger
 		pass->raised++;
@@ -205,6 +205,24 @@ int pl_apply_batch_try(struct pl_apply_batch *b, const struct pl_apply_tools *to
 	return code;
 }
 
+// An event was refused; others may be for the same reason. Those are not tried.
+static int spare_others(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
+                        int n, struct pass *pass, struct pl_error *err)
+{
+	int code = 0;
+
+	if (pl_apply_batch_is_contention(err)) {
+		struct pl_error asking = { 0 };
+
+		if ((code = pl_apply_batch_ask_locked(b, tools, items, pass, &asking)) < 0)
+			*err = asking;
+		pl_apply_batch_spare_locked(b, items + 1, n - 1);
+	} else if (pl_apply_batch_note_null(b, items, err)) {
+		code = pl_apply_batch_foresee(b, tools, items + 1, n - 1, err);
+	}
+	return code;
+}
+
 static int pass_of(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items, int n,
                    struct pass *pass, struct pl_error *err)
 {
@@ -225,10 +243,7 @@ static int pass_of(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
 		items[i].refusal = pl_apply_batch_refusal(pass->arena, code, err);
 		if (!is_of_event(code, err))
 			note_unclear(pass, err);
-		if (pl_apply_batch_note_locked(b, tools, &items[i]))
-			pl_apply_batch_spare_locked(b, items + i + 1, n - i - 1);
-		if (pl_apply_batch_note_null(b, &items[i], err) &&
-		    (code = pl_apply_batch_foresee(b, tools, items + i + 1, n - i - 1, err)) < 0)
+		if ((code = spare_others(b, tools, items + i, n - i, pass, err)) < 0)
 			return code;
 	}
 	return 0;
@@ -265,20 +280,15 @@ static int write_positions(struct pl_apply_batch *b, const struct pl_apply_tools
 	                               err);
 }
 
-// Whether the unclear failures are the events' own. 0: they concern all events.
-static int are_of_events(const struct pl_apply_tools *tools, const struct pass *pass, struct pl_error *err)
+// Whether the unclear failures are the events' own. Else they concern all events.
+static bool are_of_events(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                          const struct pass *pass)
 {
-	bool locked = false;
-	int code;
-
 	if (pass->wrote || pass->unclear == 0)
-		return 1;
+		return true;
 	if (pass->contended + pass->raised < pass->unclear)
-		return 0;
-	if (pass->contended > 0 &&
-	    (code = pl_apply_rows_tables_locked(tools->sql, tools->session, &locked, err)) < 0)
-		return code;
-	return !locked;
+		return false;
+	return (pass->barred == 0 && !pass->barred_all) || pl_apply_batch_parks_locked(b, tools, pass);
 }
 
 static int alone_in_transaction(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
@@ -289,10 +299,10 @@ static int alone_in_transaction(struct pl_apply_batch *b, const struct pl_apply_
 	if ((code = pl_session_do(tools->session, PL_BEGIN_PASS "; " PL_SAVEPOINT_PASS, err)) < 0 ||
 	    (code = pass_of(b, tools, items, n, pass, err)) < 0)
 		return code;
-	if ((code = are_of_events(tools, pass, err)) == 0)
+	if (!are_of_events(b, tools, pass)) {
 		*err = pass->first;
-	if (code <= 0)
 		return err->code;
+	}
 	if (pass->refused > 0 && (code = pl_apply_batch_park(b, tools, items, n, pass, err)) < 0)
 		return code;
 	return write_positions(b, tools, items, n, err);
@@ -314,6 +324,7 @@ static int one_by_one(struct pl_apply_batch *b, const struct pl_apply_tools *too
 		pl_apply_batch_positions_written(b);
 		pl_apply_batch_add_counts(counts, &pass.counts);
 		pl_apply_batch_log_returned(&pass.counts);
+		pl_apply_batch_shun_locked(b, tools);
 		return 0;
 	}
 	pl_apply_batch_roll_back(tools);
@@ -355,7 +366,7 @@ int pl_apply_batch_sort_out(struct pl_apply_batch *b, const struct pl_apply_tool
 
 	counts->retries++;
 	b->skip_locked = true;
-	b->nnulls = b->nlocked = 0;
+	b->nnulls = 0;
 	for (int m; from < n && code == 0; from += code == 0 ? m : 0) {
 		pl_apply_batch_spare_locked(b, items + from, n - from);
 		m = chunk_of(items + from, n - from);

@@ -13,7 +13,8 @@
 // An event is put off for 1 s, then 2, 4, … up to 5 minutes, less up to 30 %, so that
 // those that were refused together are not all due together; one that met another
 // session (a lock, a deadlock) for at most 4 s, since that ends without notice. Locks
-// are hardly waited for, so trying is cheap.
+// are hardly waited for, so trying is cheap. Events whose table is locked are left out
+// until it is free, so that thousands of them are not in the way of others.
 #include "apply/batch_private.h"
 
 static void read_again(struct pl_apply_batch *b, const struct pl_apply_tools *tools, enum pl_kept kept,
@@ -83,6 +84,9 @@ static int try_group(struct pl_apply_batch *b, const struct pl_apply_tools *tool
 		return 0;
 	items[0].refusal = pl_apply_batch_refusal(pass->arena, code, err);
 	pass->refused++;
+	if (pl_apply_batch_is_contention(err) &&
+	    (code = pl_apply_batch_ask_unretried(b, tools, items, pass, err)) < 0)
+		return code;
 	return 1;
 }
 
@@ -98,13 +102,14 @@ static void note_time(struct pl_retry *retry, const struct item *items, int n, i
 	retry->wasted_us += n > 0 ? us * put_off / n : us;
 }
 
-// Tries what is due, in groups, for as long as there is time, but at least one.
+// Tries what is due, in groups, for as long as there is time, but at least one; and not
+// after a locked table was found, which the next retry leaves out.
 static int try_groups(struct pl_apply_batch *b, const struct pl_apply_tools *tools, int n, struct pass *pass,
                       struct pl_retry *retry, struct pl_error *err)
 {
 	int64_t begun_us = pl_mono_us(), now_us = begun_us;
 
-	while (retry->tried < n &&
+	while (retry->tried < n && pass->barred == 0 &&
 	       (retry->tried == 0 || retry->budget_us == 0 || now_us - begun_us < retry->budget_us)) {
 		struct item *items = b->parked_again.items + retry->tried;
 		int64_t from_us = now_us;
@@ -128,22 +133,28 @@ static int retry_due(struct pl_apply_batch *b, const struct pl_apply_tools *tool
                      struct pass *pass, struct pl_retry *retry, struct pl_error *err)
 {
 	struct reading *r = &b->parked_again;
-	struct pl_message *messages;
-	int code, n, ndone = 0;
+	struct pl_buf except = { 0 };
+	struct pl_messages due;
+	int code, ndone = 0;
 
-	if ((code = pl_apply_rows_due(kept, tools->session, r->arena, &messages, &n, err)) < 0 || n == 0)
+	if ((code = pl_apply_batch_look_unretried(b, tools, &except, err)) >= 0) {
+		retry->left_out = code > 0;
+		code = pl_apply_rows_due(kept, tools->session, r->arena, except.data, &due, err);
+	}
+	pl_buf_fini(&except);
+	if (code < 0 || due.n == 0)
 		return code;
-	read_again(b, tools, kept, messages, n);
+	read_again(b, tools, kept, due.items, due.n);
 	// not before: going back to it would release the locks of what is due
 	if ((code = pl_session_do(tools->session, PL_SAVEPOINT_PASS, err)) < 0 ||
-	    (code = try_groups(b, tools, n, pass, retry, err)) < 0 ||
+	    (code = try_groups(b, tools, due.n, pass, retry, err)) < 0 ||
 	    (code = pl_apply_batch_park(b, tools, r->items, retry->tried, pass, err)) < 0)
 		return code;
-	retry->more = retry->tried < n || n == PL_RETRY_MAX;
+	retry->more = retry->tried < due.n || due.n == PL_RETRY_MAX;
 	for (int i = 0; i < retry->tried; i++)
 		if (kept == PL_KEPT_LETTERS || (!r->items[i].refusal && !r->items[i].put_off))
-			messages[ndone++] = messages[i];
-	return pl_apply_rows_done(kept, tools->session, messages, ndone, err);
+			due.items[ndone++] = due.items[i];
+	return pl_apply_rows_done(kept, tools->session, due.items, ndone, err);
 }
 
 int pl_apply_batch_retry(struct pl_apply_batch *b, const struct pl_apply_tools *tools, enum pl_kept kept,
@@ -154,7 +165,7 @@ int pl_apply_batch_retry(struct pl_apply_batch *b, const struct pl_apply_tools *
 
 	retry->tried = retry->done = retry->groups = 0;
 	retry->wasted_us = 0;
-	retry->more = false;
+	retry->more = retry->left_out = false;
 	b->retrying = b->skip_locked = b->no_positions = true;
 	b->upsert = UPSERT_TRANSACTIONS;
 	if ((code = pl_session_do(tools->session, PL_BEGIN_PASS "; " PL_SHORT_WAIT, err)) == 0 &&

@@ -221,22 +221,27 @@ static int delete_record(const struct pl_apply_tools *tools, const struct pair *
 enum state { UNTOUCHED, WRITTEN, DELETED, UNKNOWN };
 
 // How this database has the record that goes. If the other one is deleted and this one
-// was written, this one stays.
+// was written, this one stays, unless there is a third.
 static int state_of(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
 {
-	const char *params[] = { pair->record_id, pair->kept_id, pair->origin };
+	const char *params[] = { pair->record_id,  pair->kept_id,   pair->origin,
+		                 pair->request_id, pair->principal, pair->resource_name };
 	struct pl_buf sql = { 0 };
 	PGresult *result;
 	int state = UNKNOWN;
 
 	pl_buf_adds(&sql, "SELECT CASE WHEN p.deleted_at IS NOT NULL THEN 'd' WHEN NOT p.has_siblings AND "
 	                  "p.vector = jsonb_build_object($3::text, 1) THEN 'u' WHEN k.deleted_at IS NOT NULL "
-	                  "THEN 'd' ELSE 'w' END FROM ");
+	                  "AND NOT EXISTS (SELECT FROM plist.created_twice AS c JOIN ");
+	pl_statement_table(&sql, pair->resource);
+	pl_buf_adds(&sql, " AS o ON o.id = c.record_id WHERE c.request_id = $4 AND c.principal = $5 AND "
+	                  "c.resource = $6 AND c.record_id <> p.id AND o.deleted_at IS NULL) THEN 'd' ELSE "
+	                  "'w' END FROM ");
 	pl_statement_table(&sql, pair->resource);
 	pl_buf_adds(&sql, " AS p LEFT JOIN ");
 	pl_statement_table(&sql, pair->resource);
 	pl_buf_adds(&sql, " AS k ON k.id = $2::bigint WHERE p.id = $1::bigint");
-	result = ask(tools, sql.data, 3, params, err);
+	result = ask(tools, sql.data, 6, params, err);
 	pl_buf_fini(&sql);
 	if (!result)
 		return err->code;
@@ -286,6 +291,24 @@ static struct pair read_pair(const struct pl_apply_tools *tools, const PGresult 
 	return pair;
 }
 
+// A pair that fails, for example because its table is locked, is put off.
+static int settle_or_put_off(const struct pl_apply_tools *tools, const struct pair *pair, int *deleted,
+                             struct pl_error *err)
+{
+	struct pl_error ignored = { 0 };
+	int code;
+
+	if (!pair->resource)
+		return look_again_later(tools, pair, err);
+	if ((code = pl_session_do(tools->session, "SAVEPOINT pair", err)) < 0 ||
+	    (code = settle(tools, pair, deleted, err)) >= 0)
+		return code;
+	if (pl_session_connected(tools->session) &&
+	    pl_session_do(tools->session, "ROLLBACK TO pair", &ignored) == 0)
+		look_again_later(tools, pair, &ignored);
+	return code;
+}
+
 // The next pair that is due, in its own transaction. Returns whether there was one.
 static int settle_next(const struct pl_apply_tools *tools, int *deleted, struct pl_error *err)
 {
@@ -303,24 +326,26 @@ static int settle_next(const struct pl_apply_tools *tools, int *deleted, struct 
 	n = PQntuples(result);
 	if (n > 0) {
 		pair = read_pair(tools, result);
-		code = pair.resource ? settle(tools, &pair, deleted, err)
-		                     : look_again_later(tools, &pair, err);
+		code = settle_or_put_off(tools, &pair, deleted, err);
 	}
 	PQclear(result);
 	return code < 0 ? code : n;
 }
 
+// Until one fails, for which the applier may have waited.
 static int settle_all(const struct pl_apply_tools *tools, int *deleted, struct pl_error *err)
 {
 	int code = 1;
 
 	for (int i = 0; i < AT_ONCE && code > 0; i++) {
-		if ((code = pl_session_do(tools->session, "BEGIN ISOLATION LEVEL READ COMMITTED", err)) < 0)
+		if ((code = pl_session_do(tools->session,
+		                          "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 50",
+		                          err)) < 0)
 			return code;
 		code = settle_next(tools, deleted, err);
 		if (code < 0 && pl_session_connected(tools->session))
-			pl_session_do(tools->session, "ROLLBACK", NULL);
-		if (code >= 0 && pl_session_do(tools->session, "COMMIT", err) < 0)
+			pl_session_do(tools->session, "COMMIT", NULL); // what was put off
+		else if (code >= 0 && pl_session_do(tools->session, "COMMIT", err) < 0)
 			code = err->code;
 	}
 	return code;

@@ -58,6 +58,7 @@ static int retry(struct pl_apply_batch *batch, const struct pl_apply_tools *tool
 	sum->done += one.done;
 	sum->wasted_us += one.wasted_us;
 	sum->more |= one.more;
+	sum->left_out |= one.left_out;
 	return code;
 }
 
@@ -76,7 +77,8 @@ int pl_parked_retry_run(struct pl_parked_retry *r, struct pl_apply_batch *batch,
 		code = retry(batch, tools, PL_KEPT_LETTERS, counts, &sum, err);
 	if (sum.done == 0)
 		sum.wasted_us = pl_mono_us() - begun_us;
-	pause_us = busy && sum.tried > 0 ? BUSY_PAUSE * sum.wasted_us : 0;
+	// Finding others among thousands that are left out takes time, too.
+	pause_us = (busy && sum.tried > 0) || sum.left_out ? BUSY_PAUSE * sum.wasted_us : 0;
 	r->more = code == 0 && sum.more;
 	if (!r->more && pause_us < INTERVAL_US)
 		pause_us = INTERVAL_US;

@@ -101,11 +101,15 @@ int pl_apply_rows_positions(struct pl_apply_rows *sql, struct pl_session *sessio
 enum pl_kept { PL_KEPT_PARKED, PL_KEPT_LETTERS };
 
 // Up to PL_RETRY_MAX (apply/batch.h) that are due, locked until the transaction ends, as
-// messages in `arena`; and removes those that are done. A dead letter that was written
+// messages in `arena`; of parked events, none of the resources `except`, an array of
+// PostgreSQL ("{}"). And removes those that are done. A dead letter that was written
 // again meanwhile stays.
-struct pl_message;
+struct pl_messages {
+	struct pl_message *items;
+	int n;
+};
 int pl_apply_rows_due(enum pl_kept kept, struct pl_session *session, struct pl_arena *arena,
-                      struct pl_message **messages_r, int *n_r, struct pl_error *err);
+                      const char *except, struct pl_messages *due_r, struct pl_error *err);
 int pl_apply_rows_done(enum pl_kept kept, struct pl_session *session, const struct pl_message *messages,
                        int n, struct pl_error *err);
 // Makes parked events due now: some of those whose id is above *id, which then is the
@@ -117,10 +121,16 @@ int pl_apply_rows_parked_hurry(struct pl_session *session, int64_t *id, struct p
 #define PL_DEFINITIONS_MAX 24
 int pl_apply_rows_definitions(struct pl_apply_rows *sql, struct pl_session *session,
                               char digest_r[PL_DEFINITIONS_MAX], struct pl_error *err);
-// Whether another session has locked a table, a resource's or plist's, so that nothing
-// can be written to it, or waits to.
-int pl_apply_rows_tables_locked(struct pl_apply_rows *sql, struct pl_session *session, bool *locked_r,
-                                struct pl_error *err);
+// What another session has locked, or waits to lock, so that events of a resource would
+// wait for it.
+enum pl_table_lock {
+	PL_TABLE_FREE,
+	PL_TABLE_LINKED,   // a table that a foreign key links with the resource's: some events
+	PL_TABLE_LOCKED,   // the resource's table or a part of it: all its events
+	PL_TABLE_OF_PLIST, // a table of plist's: all events
+};
+int pl_apply_rows_table_lock(struct pl_session *session, const struct pl_resource *resource,
+                             enum pl_table_lock *lock_r, struct pl_error *err);
 // Counts parked events and dead letters, up to 100,000 of each. *due_r: whether dead
 // letters are to be retried.
 int pl_apply_rows_count_kept(struct pl_session *session, int64_t *parked_r, int64_t *dead_r, bool *due_r,

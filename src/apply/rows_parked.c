@@ -14,11 +14,12 @@
 #define COUNTED_MAX "100000"
 #define HURRIED_MAX "2000" // at once: one statement must not take long
 
-// The resources' tables, with their partitions; $1: their names.
-#define PARTS                                                                                           \
-	"WITH t AS (SELECT to_regclass(name)::oid AS oid FROM jsonb_array_elements_text($1::jsonb) AS " \
-	"n(name)), part AS (SELECT oid FROM t WHERE oid IS NOT NULL UNION SELECT p.relid FROM t, "      \
-	"pg_partition_tree(t.oid) AS p) "
+// Tables with their partitions and heirs; $1: their names. Unlike pg_partition_tree(),
+// this waits for no lock.
+#define PARTS                                                                                        \
+	"WITH RECURSIVE part (oid) AS (SELECT to_regclass(name)::oid FROM "                          \
+	"jsonb_array_elements_text($1::jsonb) AS n(name) WHERE to_regclass(name) IS NOT NULL UNION " \
+	"SELECT i.inhrelid FROM part JOIN pg_inherits AS i ON i.inhparent = part.oid) "
 
 static const char *cell(const PGresult *result, int row, int column)
 {
@@ -41,21 +42,22 @@ static void read_message(struct pl_arena *arena, const PGresult *result, int i, 
 }
 
 int pl_apply_rows_due(enum pl_kept kept, struct pl_session *session, struct pl_arena *arena,
-                      struct pl_message **messages_r, int *n_r, struct pl_error *err)
+                      const char *except, struct pl_messages *due_r, struct pl_error *err)
 {
 	char most[12];
-	const char *params[] = { most };
+	const char *params[] = { most, except };
+	bool parked = kept == PL_KEPT_PARKED;
 	PGresult *result;
 
 	snprintf(most, sizeof(most), "%d", PL_RETRY_MAX);
-	result = pl_session_exec_prepared(
-		session, kept == PL_KEPT_PARKED ? "apply_parked_due" : "apply_letters_due", 1, params, err);
+	result = pl_session_exec_prepared(session, parked ? "apply_parked_due" : "apply_letters_due",
+	                                  parked ? 2 : 1, params, err);
 	if (!result)
 		return err->code;
-	*n_r = PQntuples(result);
-	*messages_r = pl_arena_alloc(arena, sizeof(**messages_r) * (size_t)*n_r + 1);
-	for (int i = 0; i < *n_r; i++)
-		read_message(arena, result, i, &(*messages_r)[i]);
+	due_r->n = PQntuples(result);
+	due_r->items = pl_arena_alloc(arena, sizeof(due_r->items[0]) * (size_t)due_r->n + 1);
+	for (int i = 0; i < due_r->n; i++)
+		read_message(arena, result, i, &due_r->items[i]);
 	PQclear(result);
 	return 0;
 }
@@ -103,14 +105,14 @@ int pl_apply_rows_parked_hurry(struct pl_session *session, int64_t *id, struct p
 	return 0;
 }
 
-// The first value of a query about the resources' tables.
-static PGresult *ask_of_tables(const struct pl_apply_rows *sql, struct pl_session *session, const char *text,
-                               struct pl_error *err)
+// The first value of a query about the tables of some resources.
+static PGresult *ask_of_tables(struct pl_session *session, const char *text,
+                               const struct pl_resource *resources, int n, struct pl_error *err)
 {
 	struct pl_buf tables = { 0 };
 	PGresult *result;
 
-	pl_table_guards_tables(&tables, sql->config->resources, sql->config->nresources);
+	pl_table_guards_tables(&tables, resources, n);
 	result = pl_session_exec(session, text, 1, (const char *const[]){ tables.data }, err);
 	pl_buf_fini(&tables);
 	return result;
@@ -123,7 +125,7 @@ int pl_apply_rows_definitions(struct pl_apply_rows *sql, struct pl_session *sess
                               char digest_r[PL_DEFINITIONS_MAX], struct pl_error *err)
 {
 	PGresult *result = ask_of_tables(
-		sql, session,
+		session,
 		PARTS
 		"SELECT hashtextextended(string_agg(concat_ws(' ', kind, oid, n, xmin), ',' ORDER BY "
 		"kind, oid, n, xmin), 0) FROM (SELECT 'table' AS kind, c.oid, 0 AS n, c.xmin::text FROM "
@@ -140,7 +142,7 @@ int pl_apply_rows_definitions(struct pl_apply_rows *sql, struct pl_session *sess
 		"JOIN part ON polrelid = part.oid UNION ALL SELECT 'rule', r.oid, 0, r.xmin::text FROM "
 		"pg_rewrite AS r JOIN part ON ev_class = part.oid UNION ALL SELECT 'daemon', 0, 0, member "
 		"FROM plist.apply_members) AS d",
-		err);
+		sql->config->resources, sql->config->nresources, err);
 
 	if (!result)
 		return err->code;
@@ -149,22 +151,34 @@ int pl_apply_rows_definitions(struct pl_apply_rows *sql, struct pl_session *sess
 	return 0;
 }
 
-int pl_apply_rows_tables_locked(struct pl_apply_rows *sql, struct pl_session *session, bool *locked_r,
-                                struct pl_error *err)
+// Of plist's tables those that events write to; the others have statements of their own.
+// A foreign key's check locks rows of the other table, which keeps out fewer locks. Who
+// waits for such a lock keeps us waiting, too, unless he waits for one that we hold.
+int pl_apply_rows_table_lock(struct pl_session *session, const struct pl_resource *resource,
+                             enum pl_table_lock *lock_r, struct pl_error *err)
 {
 	PGresult *result = ask_of_tables(
-		sql, session,
+		session,
 		PARTS
-		"SELECT EXISTS (SELECT FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation WHERE "
-		"l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.mode "
-		"IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') AND "
-		"l.pid IS DISTINCT FROM pg_backend_pid() AND (c.relnamespace = "
-		"to_regnamespace('plist')::oid OR c.oid IN (SELECT oid FROM part)))",
-		err);
+		", fk AS (SELECT conrelid, confrelid, confupdtype FROM pg_constraint WHERE contype = 'f' AND "
+		"(conrelid IN (SELECT oid FROM part) OR confrelid IN (SELECT oid FROM part))), need (oid, "
+		"lock, writes) AS (SELECT oid, 3, true FROM pg_class WHERE relnamespace = "
+		"to_regnamespace('plist')::oid AND relname IN ('processed_requests', 'record_siblings', "
+		"'conflicts', 'created_twice', 'integrity_checks') UNION ALL SELECT oid, 2, true FROM part "
+		"UNION ALL SELECT confrelid, 1, false FROM fk UNION ALL SELECT conrelid, 1, confupdtype NOT "
+		"IN ('a', 'r') FROM fk), l AS MATERIALIZED (SELECT relation, mode, granted, pid IS NOT "
+		"DISTINCT FROM pg_backend_pid() AS ours FROM pg_locks WHERE locktype = 'relation' AND "
+		"database = (SELECT oid FROM pg_database WHERE datname = current_database())) SELECT "
+		"coalesce(max(lock), 0) FROM need JOIN l ON l.relation = need.oid WHERE NOT l.ours AND "
+		"(l.mode IN ('ExclusiveLock', 'AccessExclusiveLock') OR (writes AND l.mode IN ('ShareLock', "
+		"'ShareRowExclusiveLock'))) AND (l.granted OR NOT EXISTS (SELECT FROM l AS o WHERE o.ours "
+		"AND o.relation = l.relation AND (o.mode = 'RowExclusiveLock' OR (NOT writes AND o.mode = "
+		"'RowShareLock'))))",
+		resource, 1, err);
 
 	if (!result)
 		return err->code;
-	*locked_r = PQgetvalue(result, 0, 0)[0] == 't';
+	*lock_r = (enum pl_table_lock)atoi(PQgetvalue(result, 0, 0));
 	PQclear(result);
 	return 0;
 }

@@ -12,8 +12,8 @@ struct pl_apply_rows {
 	// Encoded by pl_apply_rows_ready: the rows by resource; records that had
 	// siblings, those of them that have none any more; …
 	struct pl_columns **rows, *replaced, *settled, *siblings, *conflicts, *reresolve, *dead, *parked,
-		*clear, *own, *created, *notes;
-	// the resource whose statement also writes positions and requests
+		*clear, *own, *created, *notes, *returned;
+	// the resource whose statement also writes positions and requests; -1: none
 	int first;
 	struct pl_columns *copy; // of requests, in COPY format
 	struct pl_buf text;      // scratch

@@ -134,6 +134,7 @@ struct pl_apply_rows *pl_apply_rows_new(const struct pl_config *config)
 	sql->own = COLUMNS(own_types);
 	sql->created = COLUMNS(created_types);
 	sql->notes = COLUMNS(pair_types);
+	sql->returned = COLUMNS(pair_types);
 	sql->requests = COLUMNS(request_types);
 	sql->copy = COLUMNS(request_types);
 	sql->copy->by_row = true;
@@ -164,6 +165,7 @@ void pl_apply_rows_free(struct pl_apply_rows **rows_p)
 	pl_columns_free(&sql->own);
 	pl_columns_free(&sql->created);
 	pl_columns_free(&sql->notes);
+	pl_columns_free(&sql->returned);
 	pl_columns_free(&sql->requests);
 	pl_columns_free(&sql->positions);
 	pl_columns_free(&sql->copy);
@@ -290,6 +292,7 @@ static void read_row(struct pl_arena *arena, const PGresult *result, int i, stru
 		                 &row->unknown);
 	row->principal = "";
 	touched->exists = true;
+	touched->was_deleted = row->deleted;
 	touched->flagged = pl_apply_rows_cell(result, i, at + 5)[0] == 't';
 	touched->state.known = true;
 	touched->state.vector = row->vector;

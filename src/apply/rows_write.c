@@ -215,25 +215,37 @@ static int rows_written(struct pl_session *session, int nrows, struct pl_error *
 
 // One statement for each resource; the first one also writes the positions and the
 // requests.
+static void positions_ready(struct pl_apply_rows *sql, const struct pl_apply_outcome *outcome,
+                            struct pl_columns *columns, int at)
+{
+	for (int i = 0; i < outcome->npositions; i++)
+		add_position(columns, at, &outcome->positions[i]);
+	for (int i = 0; i < outcome->nnumbers; i++)
+		add_numbers(columns, at + PL_POSITION_COLUMNS, &outcome->numbers[i]);
+}
+
 static void rows_ready(struct pl_apply_rows *sql, const struct pl_apply_outcome *outcome)
 {
 	struct pl_columns *with_first;
 	int at;
 
+	pl_columns_reset(sql->positions);
+	sql->first = -1; // without a record there is no request, and no table is needed
 	for (int i = 0; i < sql->config->nresources; i++)
 		pl_columns_reset(sql->rows[i]);
 	for (int i = 0; i < outcome->ntouched; i++)
 		if (outcome->touched_rows[i]->changed)
 			add_row(sql, sql->rows[outcome->touched_rows[i]->key.resource],
 			        outcome->touched_rows[i]);
-	sql->first = outcome->ntouched > 0 ? outcome->touched_rows[0]->key.resource : 0;
+	if (outcome->ntouched == 0) {
+		positions_ready(sql, outcome, sql->positions, 0);
+		return;
+	}
+	sql->first = outcome->touched_rows[0]->key.resource;
 	with_first = sql->rows[sql->first];
 	at = PL_ROW_FIELDS + sql->config->resources[sql->first].nfields + PL_ROW_TAIL;
 	add_requests(sql, with_first, at, outcome->known_requests, outcome->nknown);
-	for (int i = 0; i < outcome->npositions; i++)
-		add_position(with_first, at + PL_REQUEST_COLUMNS, &outcome->positions[i]);
-	for (int i = 0; i < outcome->nnumbers; i++)
-		add_numbers(with_first, at + PL_REQUEST_COLUMNS + PL_POSITION_COLUMNS, &outcome->numbers[i]);
+	positions_ready(sql, outcome, with_first, at + PL_REQUEST_COLUMNS);
 }
 
 static int write_rows(struct pl_apply_rows *sql, struct pl_session *session, bool upsert, int resource,
@@ -450,6 +462,12 @@ static bool is_guarded(const struct pl_touched_row *touched)
 	return touched->changed && pl_config_is_guarded(touched->resource);
 }
 
+// Deleted records that are there again: another region has written them meanwhile.
+static bool is_returned(const struct pl_touched_row *touched)
+{
+	return touched->changed && touched->was_deleted && !touched->row.deleted;
+}
+
 // ---- the complete outcome
 
 void pl_apply_rows_ready(struct pl_apply_rows *sql, const struct pl_apply_outcome *outcome)
@@ -462,6 +480,7 @@ void pl_apply_rows_ready(struct pl_apply_rows *sql, const struct pl_apply_outcom
 	clear_ready(sql, outcome);
 	created_ready(sql, outcome);
 	collect_pairs(sql->notes, outcome, is_guarded);
+	collect_pairs(sql->returned, outcome, is_returned);
 }
 
 static int exec_if_any(struct pl_session *session, const char *statement, struct pl_columns *columns,
@@ -479,7 +498,11 @@ int pl_apply_rows_write(struct pl_apply_rows *sql, struct pl_session *session, b
 	if (upsert && (code = exec_if_any(session, "apply_created_twice", sql->created, err)) < 0)
 		return code;
 	// The first statement is always executed: it writes positions and requests, too.
-	for (int i = sql->first; i < sql->config->nresources; i++)
+	if (sql->first < 0 &&
+	    (sql->positions->columns[0].n > 0 || sql->positions->columns[PL_POSITION_COLUMNS].n > 0) &&
+	    (code = pl_apply_rows_exec(session, "apply_positions", sql->positions, err)) < 0)
+		return code;
+	for (int i = sql->first; i >= 0 && i < sql->config->nresources; i++)
 		if ((i == sql->first || sql->rows[i]->columns[PL_ROW_ID].n > 0) &&
 		    (code = write_rows(sql, session, upsert, i, err)) < 0)
 			return code;
@@ -490,7 +513,8 @@ int pl_apply_rows_write(struct pl_apply_rows *sql, struct pl_session *session, b
 	    (code = exec_if_any(session, "apply_conflicts_reresolve", sql->reresolve, err)) < 0 ||
 	    (code = exec_if_any(session, "apply_park", sql->parked, err)) < 0 ||
 	    (code = exec_if_any(session, "apply_parked_clear", sql->clear, err)) < 0 ||
-	    (code = exec_if_any(session, "apply_integrity_notes", sql->notes, err)) < 0)
+	    (code = exec_if_any(session, "apply_integrity_notes", sql->notes, err)) < 0 ||
+	    (code = exec_if_any(session, "apply_twice_again", sql->returned, err)) < 0)
 		return code;
 	return exec_if_any(session, "apply_dead_letters", sql->dead, err);
 }
@@ -524,10 +548,7 @@ int pl_apply_rows_positions(struct pl_apply_rows *sql, struct pl_session *sessio
 	if (outcome->npositions == 0 && outcome->nnumbers == 0)
 		return 0;
 	pl_columns_reset(sql->positions);
-	for (int i = 0; i < outcome->npositions; i++)
-		add_position(sql->positions, 0, &outcome->positions[i]);
-	for (int i = 0; i < outcome->nnumbers; i++)
-		add_numbers(sql->positions, PL_POSITION_COLUMNS, &outcome->numbers[i]);
+	positions_ready(sql, outcome, sql->positions, 0);
 	return pl_apply_rows_exec(session, "apply_positions", sql->positions, err);
 }
 

@@ -297,18 +297,33 @@ static const char *const fixed[] = {
 
 	// The request is remembered with another record, which another region created: of
 	// the two, the record of the region that comes later by name goes. Both are the
-	// first write of their record.
-	"PREPARE apply_created_twice (text[], text[], bytea[], text[], bigint[], text[]) AS INSERT INTO "
-	"plist.created_twice (resource, record_id, origin, kept_id, kept_origin, request_id, principal) "
-	"SELECT t.resource, CASE WHEN l.goes THEN t.record_id ELSE p.record_id END, CASE WHEN l.goes THEN "
-	"t.origin ELSE o.owner END, CASE WHEN l.goes THEN p.record_id ELSE t.record_id END, CASE WHEN "
-	"l.goes THEN o.owner ELSE t.origin END, t.request_id, t.principal FROM unnest($1, $2, $3, $4, $5, "
-	"$6) AS t(request_id, principal, fingerprint, resource, record_id, origin), LATERAL (SELECT * FROM "
-	"plist.processed_requests AS p WHERE p.request_id = t.request_id AND p.principal = t.principal "
-	"LIMIT 1) AS p, LATERAL (SELECT plist.plist_answer_owner(p.dots)) AS o(owner), LATERAL (SELECT "
-	"t.origin > o.owner COLLATE \"C\") AS l(goes) WHERE p.fingerprint = t.fingerprint AND p.resource = "
-	"t.resource AND p.record_id <> t.record_id AND o.owner <> t.origin AND p.expires_at > now() AND "
-	"p.vector = jsonb_build_object(o.owner, 1) ON CONFLICT (resource, record_id) DO NOTHING",
+	// first write of their record. Where that record was the one that stays, another
+	// one stays now.
+	"PREPARE apply_created_twice (text[], text[], bytea[], text[], bigint[], text[]) AS WITH pair AS "
+	"(SELECT t.resource, CASE WHEN l.goes THEN t.record_id ELSE p.record_id END AS record_id, CASE "
+	"WHEN l.goes THEN t.origin ELSE o.owner END AS origin, CASE WHEN l.goes THEN p.record_id ELSE "
+	"t.record_id END AS kept_id, CASE WHEN l.goes THEN o.owner ELSE t.origin END AS kept_origin, "
+	"t.request_id, t.principal FROM unnest($1, $2, $3, $4, $5, $6) AS t(request_id, principal, "
+	"fingerprint, resource, record_id, origin), LATERAL (SELECT * FROM plist.processed_requests AS p "
+	"WHERE p.request_id = t.request_id AND p.principal = t.principal LIMIT 1) AS p, LATERAL (SELECT "
+	"plist.plist_answer_owner(p.dots)) AS o(owner), LATERAL (SELECT t.origin > o.owner COLLATE \"C\") "
+	"AS l(goes) WHERE p.fingerprint = t.fingerprint AND p.resource = t.resource AND p.record_id <> "
+	"t.record_id AND o.owner <> t.origin AND p.expires_at > now() AND p.vector = "
+	"jsonb_build_object(o.owner, 1)), others AS (UPDATE plist.created_twice AS c SET kept_id = "
+	"pair.kept_id, kept_origin = pair.kept_origin FROM pair WHERE c.resource = pair.resource AND "
+	"c.request_id = pair.request_id AND c.principal = pair.principal AND c.kept_id = pair.record_id) "
+	"INSERT INTO plist.created_twice (resource, record_id, origin, kept_id, kept_origin, request_id, "
+	"principal) SELECT * FROM pair ON CONFLICT (resource, record_id) DO NOTHING",
+
+	// One of the two was deleted, and is there again, since it was written meanwhile.
+	"PREPARE apply_twice_again (text[], bigint[]) AS WITH again AS (UPDATE plist.conflicts AS c SET "
+	"closed_at = NULL FROM unnest($1, $2) AS t(resource, record_id) WHERE c.resource = t.resource AND "
+	"c.record_id = t.record_id AND c.type = 'created_twice' AND c.closed_at IS NOT NULL RETURNING c.*) "
+	"INSERT INTO plist.created_twice (resource, record_id, origin, kept_id, kept_origin, request_id, "
+	"principal) SELECT resource, record_id, siblings #>> '{1,origin}', (siblings #>> "
+	"'{0,id}')::bigint, siblings #>> '{0,origin}', siblings #>> '{0,request_id}', coalesce((SELECT "
+	"principal FROM plist.processed_requests AS p WHERE p.request_id = siblings #>> '{0,request_id}' "
+	"LIMIT 1), '') FROM again ON CONFLICT (resource, record_id) DO NOTHING",
 
 	// One that is retried and still not readable stays, with the new reason.
 	"PREPARE apply_dead_letters (text[], integer[], bigint[], bytea[], bytea[], jsonb[], text[], "
@@ -347,12 +362,13 @@ static const char *const fixed[] = {
 
 	// Up to 8 MiB of them, but at least one. Not clock_timestamp(), since the index
 	// would not be used.
-	"PREPARE apply_parked_due (integer) AS SELECT topic, partition, kafka_offset, broker_time, "
+	"PREPARE apply_parked_due (integer, text[]) AS SELECT topic, partition, kafka_offset, broker_time, "
 	"encode(key, 'hex'), encode(value, 'hex'), headers FROM plist.parked_events WHERE retry_at <= "
 	"statement_timestamp() AND id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY retry_at, id) "
 	"- size AS before FROM (SELECT id, retry_at, coalesce(octet_length(value), 0) AS size FROM "
-	"plist.parked_events WHERE retry_at <= statement_timestamp() ORDER BY retry_at, id LIMIT $1) AS e) "
-	"AS d WHERE before < 8388608) ORDER BY retry_at, id FOR UPDATE SKIP LOCKED",
+	"plist.parked_events WHERE retry_at <= statement_timestamp() AND resource <> ALL ($2) ORDER BY "
+	"retry_at, id LIMIT $1) AS e) AS d WHERE before < 8388608) ORDER BY retry_at, id FOR UPDATE SKIP "
+	"LOCKED",
 
 	"PREPARE apply_parked_done (text[], integer[], bigint[]) AS DELETE FROM plist.parked_events "
 	"WHERE (topic, partition, kafka_offset) IN (SELECT * FROM unnest($1, $2, $3))",

@@ -20,7 +20,8 @@ struct pl_touched_row {
 	bool flagged; // the row says that it has siblings
 	// another session holds the row, so nothing was read of it
 	bool locked;
-	bool changed; // the row is to be written
+	bool was_deleted; // as loaded
+	bool changed;     // the row is to be written
 	// it has siblings, and they or what is known of them changed
 	bool ask;
 	struct pl_state state;  // as loaded, then as decided

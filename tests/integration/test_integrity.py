@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import threading
+import time
+from decimal import Decimal
 
 import pytest
 import yaml
@@ -255,3 +257,28 @@ def test_the_rule_of_the_manual_passes_its_check_and_the_indexes_are_named(hotel
         assert 'CREATE INDEX CONCURRENTLY ON "bookings" ("room", "day");' in sql and '("room");' not in sql, sql
     finally:
         hotel.database("us").execute('CREATE INDEX ON bookings (room, day)')
+
+
+def test_a_locked_table_of_one_resource_holds_up_no_other(hotel):
+    """An operator keeps eu's rooms locked. Their events wait, alone in their batch, when those of properties arrive."""
+    database, room, record = hotel.database("eu"), hotel.room(), hotel.new_record()
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'plistd eu apply%'"
+    with database.connect() as session:
+        with session.cursor() as cursor:
+            cursor.execute("LOCK TABLE rooms IN ACCESS EXCLUSIVE MODE")
+        for number in range(5):
+            assert hotel.send("us", "PUT", f"rooms/{room}", name=f"blue {number}", version=number + 1).status == 200
+        wait_until("an applier of eu waits for the table", lambda: database.value(waiting) > 0, pause=0.02)
+        took = []
+        for version in range(1, 5):
+            since = time.monotonic()
+            assert hotel.client("us").put(record, price=Decimal(version), version=version).status == 200
+            hotel.wait_version("eu", record, version + 1)
+            took.append(time.monotonic() - since)
+        assert took[0] < 5 and sorted(took[1:])[1] < 1.5, took
+        assert database.value("SELECT count(*) FROM parked_events WHERE resource = 'rooms' AND sqlstate = '55P03'") == 5
+        assert "5 parked events" in hotel.admin("status", check=False).stderr
+        session.rollback()
+    wait_until("eu has the room", lambda: hotel.send("eu", "GET", f"rooms/{room}").json["name"] == "blue 4")
+    wait_until("nothing is parked", lambda: database.value("SELECT count(*) FROM parked_events") == 0)
+    hotel.check_consistent()

@@ -6,8 +6,10 @@ import re
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
+import psycopg2
 import pytest
 
+from support.database import Database
 from support.process import wait_until
 from support.quiet import NO, YES, ask, data
 
@@ -74,6 +76,75 @@ def test_a_row_that_a_session_locks_delays_only_that_record(clean, us, eu):
         session.rollback()
     clean.wait_version("eu", held, 2)
     wait_until("nothing is parked", lambda: parked(clean, "eu") == 0)
+
+
+def meet(cursor, kind, records):
+    """Another session locks what the applier needs last, and then what it has locked first."""
+    low, high = records[0], records[1]
+    if kind == "rows":
+        cursor.execute("SELECT FROM properties WHERE id = %s FOR UPDATE", (high,))
+    else:
+        cursor.execute("INSERT INTO plist.processed_requests (request_id, fingerprint, resource, record_id, status, vector, dots, expires_at) "
+                       "VALUES (%s, sha256('another'), 'properties', 0, 200, '{}', '{}', now() + interval '1 day')", (f"deadlock-{low}",))
+    yield
+    cursor.execute("SELECT FROM properties WHERE id = %s FOR UPDATE", (low,))
+    yield
+
+
+def blocks(superuser, session):
+    return superuser.value("SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))", session.info.backend_pid)
+
+
+def put_together(stack, superuser, records):
+    """One write of each record in us. They arrive in eu while its applier waits for the row of another one, and so are
+    one batch, if that is fast enough."""
+    us, first = stack.client("us"), stack.new_record()
+    with superuser.connect() as gate, gate.cursor() as cursor:
+        cursor.execute("SELECT FROM properties WHERE id = %s FOR UPDATE", (first,))
+        assert us.put(first, price=Decimal("3.00"), version=1).status == 200
+        wait_until("the applier waits", lambda: blocks(superuser, gate), pause=0.005)
+        for record in records:
+            assert us.put(record, request_id=f"deadlock-{record}", price=Decimal("3.00"), version=1).status == 200
+        wait_until("they are published", lambda: stack.database("us").outbox() == 0, pause=0.005)
+        gate.rollback()
+
+
+@pytest.mark.parametrize("victim", ["the applier", "the other session"])
+@pytest.mark.parametrize("kind", ["rows", "a request and a row"])
+def test_a_deadlock_holds_up_no_record_but_those_that_it_is_about(clean, kind, victim):
+    """PostgreSQL ends the transaction of the one that looks for deadlocks first. The daemon waits for a lock for 250 ms."""
+    postgres, met = clean.postgres["eu"], 0
+    superuser = Database(postgres.superuser_url)  # plist's role may not set it
+    superuser.execute(f"ALTER SYSTEM SET deadlock_timeout = '{'100ms' if victim == 'the applier' else '10s'}'")
+    superuser.execute("SELECT pg_reload_conf()")
+    try:
+        for _ in range(12):
+            records, seen = [clean.new_record() for _ in range(3)], postgres.log_mark()
+            with superuser.connect() as session, session.cursor() as cursor:
+                cursor.execute(f"SET deadlock_timeout = '{'10ms' if victim == 'the other session' else '10s'}'")
+                steps = meet(cursor, kind, records)
+                next(steps)
+                put_together(clean, superuser, records)
+                wait_until("the applier waits for the other session, or has given up",
+                           lambda s=session: blocks(superuser, s) or parked(clean, "eu"), pause=0.005)
+                try:
+                    next(steps)
+                    clean.wait_version("eu", records[2], 2)
+                except psycopg2.errors.DeadlockDetected:
+                    assert victim == "the other session"
+                session.rollback()
+            for record in records:
+                clean.wait_version("eu", record, 2)
+            wait_until("nothing is parked", lambda: parked(clean, "eu") == 0)
+            met += postgres.log_text(seen).count("deadlock detected") > 0
+            if met == 2:
+                break
+    finally:
+        superuser.execute("ALTER SYSTEM RESET deadlock_timeout")
+        superuser.execute("SELECT pg_reload_conf()")
+        superuser.close()
+    assert met == 2, "the two did not meet in a deadlock"
+    clean.check_consistent()
 
 
 def test_a_parked_event_can_be_given_up(tolerant, us):

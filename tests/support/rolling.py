@@ -47,24 +47,26 @@ class Rolling:
         """The YAML of the stack with these changes, in a separate file."""
         return self.stack.write_yaml(self.stack.folder / f"{name}.yaml", *changes)
 
-    def restart(self, region, *changes):
-        """The region's daemon with the stack's YAML and these changes; waits until it is ready."""
+    def restart(self, region, *changes, ready=True):
+        """The region's daemon with the stack's YAML and these changes; waits until it is ready, if it can be."""
         daemon = self.stack.plistd[region]
         daemon.stop()
         daemon.config = self.write_yaml(f"plist-{region}", changes) if changes else self.stack.config
         self.changed.add(region)
         daemon.start()
-        daemon.wait_ready()
+        if ready:
+            daemon.wait_ready()
 
-    def beside(self, region, *changes):
-        """A second daemon of the region, with these changes; waits until it is ready."""
+    def beside(self, region, *changes, ready=True):
+        """A second daemon of the region, with these changes; waits until it is ready, if it can be."""
         port, folder = free_port(), self.stack.folder / f"plistd-{region}-beside"
         more = {"PORT": port, "PLIST_RUN": folder}
         daemon = Plistd(folder, region, port, self.write_yaml(f"plist-{region}-beside", changes), lambda: self.stack.environment() | more,
                         self.stack.bound, f"plistd-{region}-beside")
         self.seconds.append(daemon)
         daemon.start()
-        daemon.wait_ready()
+        if ready:
+            daemon.wait_ready()
         return daemon
 
     def end(self):

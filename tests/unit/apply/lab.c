@@ -107,13 +107,33 @@ static void create_database(struct lab *lab, int region)
 	execute(lab->sql[region], "ALTER TABLE properties ADD CONSTRAINT not_666 CHECK (price <> 666)");
 }
 
+static void make_cabins(PGconn *sql)
+{
+	execute(sql, "CREATE TABLE cabins (LIKE properties INCLUDING ALL) PARTITION BY HASH (id); CREATE "
+	             "TABLE cabins_0 PARTITION OF cabins FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE "
+	             "TABLE cabins_1 PARTITION OF cabins FOR VALUES WITH (MODULUS 2, REMAINDER 1)");
+}
+
+static void write_cabins(FILE *file, const struct lab_options *options)
+{
+	fprintf(file,
+	        "  cabins:\n    table: cabins\n    topic: cabin-updates\n    policy: policies/%s.lua\n"
+	        "    fields:\n      price: { type: decimal, required: true, min: 0, precision: 12, scale: "
+	        "2 }\n      bedrooms: { type: integer, min: 0, max: 100 }\n      bathrooms: { type: "
+	        "integer, min: 0, max: 100 }\n",
+	        options->policy ? options->policy : "last_writer_wins");
+}
+
 static void write_yaml(struct lab *lab, const char *path, const struct lab_options *options)
 {
 	FILE *file = fopen(path, "w");
 
 	assert_non_null(file);
+	fprintf(file, "resources:\n");
+	if (options->cabins)
+		write_cabins(file, options);
 	fprintf(file,
-	        "resources:\n  properties:\n    table: properties\n    topic: property-updates\n    "
+	        "  properties:\n    table: properties\n    topic: property-updates\n    "
 	        "policy: policies/%s.lua\n"
 	        "    track_fields: %s\n%s    fields:\n      price: { type: decimal, required: true, min: 0, "
 	        "precision: 12, scale: 2 }\n"
@@ -180,8 +200,11 @@ void lab_start(struct lab *lab, const struct lab_options *options)
 	assert_non_null(mkdtemp(lab->dir));
 	lab->arena = pl_arena_new(0);
 	lab->nregions = options->regions ? options->regions : 2;
-	for (int i = 0; i < lab->nregions; i++)
+	for (int i = 0; i < lab->nregions; i++) {
 		create_database(lab, i);
+		if (options->cabins)
+			make_cabins(lab->sql[i]);
+	}
 	link_lua(lab);
 	lab_config(lab, options);
 }
@@ -410,7 +433,7 @@ struct pl_message lab_message(struct lab *lab, const struct lab_write *w)
 {
 	static int64_t offset;
 	static int serial;
-	struct pl_outbox_row row = { .resource = "properties" };
+	struct pl_outbox_row row = { .resource = w->cabin ? "cabins" : "properties" };
 	struct pl_outgoing_message *message = pl_arena_alloc(lab->arena, sizeof(*message));
 	struct pl_vector vector;
 	struct pl_error err = { 0 };
@@ -438,7 +461,7 @@ struct pl_message lab_message(struct lab *lab, const struct lab_write *w)
 		(long long)pl_vector_sum(&vector), w->at ? w->at : "10:00:00");
 	if (pl_event_encode(lab->arena, &row, "last_writer_wins sha256:00", message, &err) < 0)
 		fail_msg("%s", err.text);
-	return (struct pl_message){ .topic = "property-updates",
+	return (struct pl_message){ .topic = w->cabin ? "cabin-updates" : "property-updates",
 		                    .partition = 0,
 		                    .offset = offset++,
 		                    .broker_time_us = pl_now_us(),

@@ -32,6 +32,7 @@ struct lab_options {
 	const char *brokers;  // NULL: none needed
 	const char *resource; // additional lines of the resource, "    unique: [[price]]\n"
 	const char *more;     // additional lines under kafka:, "  partitions: 3\n"
+	bool cabins;          // a second resource like the first, whose table has partitions
 };
 
 void lab_start(struct lab *lab, const struct lab_options *options);
@@ -73,6 +74,7 @@ struct lab_write {
 	const char *field_times;
 	const char *republished; // "us", "us; request"
 	const char *answer;      // JSON, as event/event_answer.h describes it
+	bool cabin;              // of the second resource
 };
 struct pl_message lab_message(struct lab *lab, const struct lab_write *write);
 // Returns "127.0.0.1:PORT" with a port that is free at the moment; valid until the next

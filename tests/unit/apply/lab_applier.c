@@ -20,7 +20,7 @@ void lab_applier_open(struct lab_applier *a, int region)
 		print_message("%s\n", diagnostics.lines[i].text);
 	pl_diagnostics_fini(&diagnostics);
 	assert_non_null(a->vm);
-	a->policies[0] = pl_policy_find(a->vm, resource->policy);
+	a->policies[0] = a->policies[1] = pl_policy_find(a->vm, resource->policy);
 	assert_non_null(a->policies[0]);
 	a->tools = (struct pl_apply_tools){ .config = lab.config,
 		                            .region = lab_region(&lab, region),
@@ -67,9 +67,14 @@ int lab_applier_setup(void **state)
 	return 0;
 }
 
+// A test that has failed may have left a transaction open, for which the next one would
+// wait.
 int lab_applier_teardown(void **state)
 {
 	lab_applier_close(&eu);
+	lab_ask(&lab, 1,
+	        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state LIKE 'idle in "
+	        "transaction%%' AND pid <> pg_backend_pid()");
 	return 0;
 }
 

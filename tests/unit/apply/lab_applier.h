@@ -9,7 +9,7 @@
 struct lab_applier {
 	struct pl_apply_tools tools;
 	struct pl_vm *vm;
-	struct pl_policy *policies[1], *shadows[1];
+	struct pl_policy *policies[2], *shadows[2];
 	struct pl_apply_batch *batch;
 	struct pl_apply_counts counts;
 };

@@ -121,6 +121,105 @@ static void a_locked_table_stops_the_batch_and_parks_nothing(void **state)
 	lab_is(&lab, "1", 1, PARKED);
 }
 
+// They could wait for as long as it is locked: nothing else waits behind them.
+static void a_locked_table_of_the_only_resource_parks_nothing_however_long(void **state)
+{
+	PGconn *other = lab_connect(&lab, 1);
+	struct pl_message message = lab_one(7, "5.00");
+	int64_t until_us = pl_mono_us() + 1800000;
+	struct pl_error err = { 0 };
+
+	pl_session_do(eu.tools.session, "SET lock_timeout = 50", NULL);
+	PQclear(PQexec(other, "BEGIN; LOCK TABLE properties IN ACCESS EXCLUSIVE MODE"));
+	pl_apply_batch_read(eu.batch, &eu.tools, &message, 1);
+	while (pl_mono_us() < until_us)
+		assert_true(pl_apply_batch_write(eu.batch, &eu.tools, &eu.counts, &err) < 0);
+	PQfinish(other);
+	lab_is(&lab, "0", 1, PARKED);
+}
+
+// One session waits for a row that another one holds: it has an exclusive lock on that
+// row's place until it is its turn, but the table is free.
+static void sessions_that_queue_for_another_row_do_not_lock_the_table(void **state)
+{
+	PGconn *second = lab_connect(&lab, 1);
+
+	APPLY({ .origin = "us", .vector = "{\"us\":1}", .id = 8 });
+	lab_ask(&lab, 1, "BEGIN");
+	lab_ask(&lab, 1, "SELECT 1 FROM properties WHERE id = 8 FOR UPDATE");
+	assert_int_equal(PQsendQuery(second, "SELECT FROM properties WHERE id = 8 FOR UPDATE"), 1);
+	lab_until(&lab, "1", 1,
+	          "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' AND granted AND mode LIKE "
+	          "'%%ExclusiveLock'");
+	assert_int_equal(
+		apply_alone("BEGIN; INSERT INTO properties (id, price, region_origin) VALUES (7, 9, 'eu')"),
+		0);
+	lab_ask(&lab, 1, "COMMIT");
+	PQfinish(second);
+	lab_is(&lab, "7 55P03", 1, "SELECT format('%%s %%s', record_id, sqlstate) FROM parked_events");
+}
+
+static enum pl_table_lock table_lock(void)
+{
+	enum pl_table_lock lock;
+	struct pl_error err = { 0 };
+
+	if (pl_apply_rows_table_lock(eu.tools.session, lab_properties(&lab), &lock, &err) < 0)
+		fail_msg("%s", err.text);
+	return lock;
+}
+
+// An operator waits for a client's transaction to end; an event would wait behind him.
+// But if he waits for the one that asks, that one has the lock that it needs.
+static void who_waits_for_a_table_keeps_out_those_who_have_not_locked_it(void **state)
+{
+	PGconn *client = lab_connect(&lab, 1), *waiting = lab_connect(&lab, 1);
+
+	PQclear(PQexec(client, "BEGIN; LOCK TABLE properties IN ROW EXCLUSIVE MODE"));
+	assert_int_equal(table_lock(), PL_TABLE_FREE);
+	assert_int_equal(
+		pl_session_do(eu.tools.session, "BEGIN; LOCK TABLE properties IN ROW EXCLUSIVE MODE", NULL),
+		0);
+	assert_int_equal(PQsendQuery(waiting, "BEGIN; LOCK TABLE properties IN ACCESS EXCLUSIVE MODE"), 1);
+	lab_until(&lab, "1", 1, "SELECT count(*) FROM pg_locks WHERE NOT granted");
+	assert_int_equal(table_lock(), PL_TABLE_FREE);
+	assert_int_equal(pl_session_do(eu.tools.session, "ROLLBACK", NULL), 0);
+	assert_int_equal(table_lock(), PL_TABLE_LOCKED);
+	PQfinish(client);
+	PQfinish(waiting);
+}
+
+// Each event of another lot would wait for the foreign key's check.
+static void a_locked_table_of_a_foreign_key_holds_up_only_what_refers_to_it(void **state)
+{
+	PGconn *other = lab_connect(&lab, 1);
+	struct pl_message messages[60];
+	int64_t begun_us;
+
+	lab_ask(&lab, 1,
+	        "CREATE TABLE lots AS SELECT generate_series(1, 60)::bigint AS lot; ALTER TABLE lots ADD "
+	        "PRIMARY KEY (lot); ALTER TABLE properties ADD COLUMN lot bigint GENERATED ALWAYS AS (CASE "
+	        "WHEN id < 60 THEN id END) STORED REFERENCES lots");
+	APPLY({ .origin = "us", .vector = "{\"us\":1}", .id = 60 });
+	for (int i = 0; i < 59; i++)
+		messages[i] = lab_one(1 + i, "5.00");
+	messages[59] =
+		lab_message(&lab, &(struct lab_write){ .origin = "us", .vector = "{\"us\":2}", .id = 60 });
+	assert_int_equal(pl_session_do(eu.tools.session, "SET lock_timeout = 400", NULL), 0);
+	PQclear(PQexec(other, "BEGIN; LOCK TABLE lots IN ACCESS EXCLUSIVE MODE"));
+	begun_us = pl_mono_us();
+	lab_apply_messages(messages, 60);
+	assert_true(pl_mono_us() - begun_us < 2500000); // less than 50 ms for each of them
+	lab_is(&lab, "60", 1, PARKED);
+	lab_retry(60); // one by one
+	// a change that does not concern the lot needs no check
+	lab_is(&lab, "60 2", 1, "SELECT string_agg(id || ' ' || version, ';') FROM properties");
+	PQfinish(other);
+	lab_retry(59);
+	lab_is(&lab, "60", 1, "SELECT count(*) FROM properties");
+	lab_ask(&lab, 1, "ALTER TABLE properties DROP COLUMN lot; DROP TABLE lots");
+}
+
 #define RAISE                                                                                            \
 	"CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no'' "   \
 	"USING ERRCODE = ''%s''; END'; CREATE TRIGGER stumble BEFORE INSERT ON properties FOR EACH ROW " \
@@ -201,6 +300,10 @@ int main(void)
 		T(a_locked_table_is_waited_for_once_and_not_for_each_event),
 		T(an_event_alone_that_waits_for_another_session_is_parked),
 		T(a_locked_table_stops_the_batch_and_parks_nothing),
+		T(a_locked_table_of_the_only_resource_parks_nothing_however_long),
+		T(sessions_that_queue_for_another_row_do_not_lock_the_table),
+		T(who_waits_for_a_table_keeps_out_those_who_have_not_locked_it),
+		T(a_locked_table_of_a_foreign_key_holds_up_only_what_refers_to_it),
 		T(a_triggers_error_parks_the_only_event_of_a_batch),
 		T(an_event_that_met_a_deadlock_is_retried_within_seconds),
 		T(every_message_survives_a_lock_of_every_table),

@@ -112,6 +112,36 @@ static void a_concurrent_write_of_another_region_is_left_to_people(void **state)
 	       "SELECT closed_at IS NULL AND policy_error LIKE 'it was written%%' FROM conflicts");
 }
 
+// A trigger refuses the delete of one, and its pair is the first that is due.
+static void a_pair_that_cannot_be_settled_does_not_hold_up_others(void **state)
+{
+	const char *two = lab_ask(&lab, 1, "SELECT encode(sha256('two'), 'hex')");
+
+	make_one_here();
+	lab_write(&lab, lab.sql[1], "eu", 201, "5.00", "two");
+	APPLY(AP);
+	APPLY({ .origin = "ap",
+	        .vector = "{\"ap\":1}",
+	        .id = 101,
+	        .create = true,
+	        .request = "two",
+	        .fingerprint = two });
+	lab_is(&lab, "2", 1, "SELECT count(*) FROM created_twice");
+	lab_ask(&lab, 1,
+	        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'; "
+	        "CREATE TRIGGER refuse BEFORE UPDATE ON properties FOR EACH ROW WHEN (NEW.id = 200) EXECUTE "
+	        "FUNCTION refuse()");
+	for (int i = 0; i < 2; i++) { // not made due again
+		settling.next_us = 0;
+		pl_created_twice_run(&settling, &eu.tools);
+	}
+	lab_is(&lab, "201", 1, IS_DELETED);
+	lab_is(&lab, "t", 1, "SELECT retry_at > now() FROM created_twice WHERE record_id = 200");
+	lab_ask(&lab, 1, "DROP FUNCTION refuse CASCADE");
+	assert_int_equal(settle(), 1);
+	lab_is(&lab, "200 201", 1, IS_DELETED);
+}
+
 static void other_requests_and_other_writes_make_no_pairs(void **state)
 {
 	make_one_here();
@@ -185,6 +215,7 @@ int main(void)
 		t(the_region_that_comes_first_waits_for_the_others_delete),
 		t(a_record_that_was_written_since_is_left_to_people),
 		t(a_concurrent_write_of_another_region_is_left_to_people),
+		t(a_pair_that_cannot_be_settled_does_not_hold_up_others),
 		t(other_requests_and_other_writes_make_no_pairs),
 		t(every_order_of_arrival_ends_with_the_first_regions_record),
 	};
