@@ -130,8 +130,7 @@ int main(void)
 			teardown),
 		cmocka_unit_test_setup_teardown(
 			a_request_belongs_to_the_configuration_in_force_when_it_is_complete, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_request_that_is_checked_twice_counts_once, setup,
-		                                teardown),
+		cmocka_unit_test_setup_teardown(a_request_that_is_checked_twice_counts_once, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
