@@ -209,6 +209,24 @@ def test_several_certificates_and_nonsense_are_nobody(shown):
         assert s.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_several_credentials_in_one_request_are_nobodys_through_nginx(shown, version):
+    def status(*headers):
+        command = ["curl", "-sS", version, "--cacert", shown.tls.public.certificate, "-o", "/dev/null", "-w", "%{http_code} %{http_version}"]
+        done = subprocess.run([*map(str, command), *(word for h in headers for word in ("-H", h)), f"{shown.nginx.url}/us/who"],
+                              capture_output=True, text=True, timeout=30, check=True)
+        code, spoken = done.stdout.split()
+        assert spoken == version.removeprefix("--http")
+        return int(code)
+    anna, shop = (f"Authorization: Bearer {shown.keys[who]}" for who in ("anna", "shop"))
+    assert status(anna) == 200
+    for headers in ((anna, shop), (anna, anna), (anna, "Authorization:;"), (f"{anna}, Bearer {shown.keys['shop']}",), (anna, anna.lower()),
+                    (f"Proxy-{anna}",), (anna.replace("n:", "n_:"),), (f"X-Forwarded-{anna}",), (f"{HEADER}: {escaped(shown.shop)}",),
+                    (f"{HEADER}: {escaped(shown.shop)}", f"Connection: {HEADER}")):
+        assert status(*headers) in (400, 401), "400: NGINX refuses the header on several lines"
+    assert status() == 401
+
+
 def shown_socket(shown):
     """A connection to the daemon as NGINX makes it."""
     return context(shown.tls.internal, shown.tls.nginx).wrap_socket(socket.create_connection(("127.0.0.1", shown.daemon.port)), server_hostname="plistd")
