@@ -144,7 +144,7 @@ static int add(struct pl_invocation *invocation)
 		return PL_EXIT_USAGE;
 	if (!pl_roles_valid_principal(principal)) {
 		pl_fail("\"%s\" cannot be a principal: use 1 to %d visible ASCII characters, but not %s",
-		        principal, PL_PRINCIPAL_MAX, PL_PRINCIPAL_OF_TOOL);
+		        principal, PL_PRINCIPAL_MAX, PL_PRINCIPALS_OF_PLIST);
 		return PL_EXIT_USAGE;
 	}
 	if (pl_keyring_file_open(&file, invocation->arena, path, true, &err) != 0)

@@ -20,6 +20,7 @@
 #include "admin/region_sessions.h"
 #include "base/clock.h"
 #include "base/sha256.h"
+#include "config/principals.h"
 #include "record/edge.h"
 #include "record/unknown.h"
 #include "store/edge_sql.h"
@@ -394,7 +395,7 @@ static int write_all(struct reset *r, const char *digest)
 		         "INSERT INTO plist.outbox (resource, record_id, origin, value, deleted, vector, "
 		         "field_times, request_id, principal, fingerprint, status, "
 		         "expires_at, reset) VALUES ($1, $2::bigint, $3, $4, $5::boolean, $6::jsonb, "
-		         "$7::jsonb, $8, 'plist-admin', decode($9, 'hex'), "
+		         "$7::jsonb, $8, '" PL_PRINCIPAL_OF_TOOL "', decode($9, 'hex'), "
 		         "$10::smallint, now() + interval '1 day', $11::jsonb)",
 		         11, event);
 	if (!rc)
@@ -402,7 +403,8 @@ static int write_all(struct reset *r, const char *digest)
 			r,
 			"INSERT INTO plist.processed_requests (request_id, principal, fingerprint, resource, "
 			"record_id, status, response_body, vector, dots, expires_at) "
-			"VALUES ($1, 'plist-admin', decode($2, 'hex'), $3, $4::bigint, $5::smallint, "
+			"VALUES ($1, '" PL_PRINCIPAL_OF_TOOL
+			"', decode($2, 'hex'), $3, $4::bigint, $5::smallint, "
 			"$6::jsonb, $7::jsonb, $8::jsonb, now() + interval '1 day')",
 			8, answer);
 	return rc;

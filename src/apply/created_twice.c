@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "config/principals.h"
 #include "store/quote.h"
 #include "store/statement.h"
 #include "store/store.h"
@@ -200,6 +201,7 @@ static int delete_record(const struct pl_apply_tools *tools, const struct pair *
 	params[PL_PARAM_FLAGS] = flags;
 	params[PL_PARAM_ETAG] = vector;
 	params[PL_PARAM_REQUEST_ID] = request;
+	params[PL_PARAM_PRINCIPAL] = PL_PRINCIPAL_OF_CREATED_TWICE;
 	params[PL_PARAM_FINGERPRINT] = fingerprint;
 	params[PL_PARAM_EXPIRES] = pl_clock_format_time(pl_now_us() + REMEMBERED_US, expires);
 	pl_statement_text(&sql, PL_STATEMENT_CHANGE_ONE, tools->config, pair->resource, tools->region, key);

@@ -148,7 +148,7 @@ static int use_rule(const struct pl_client_cert_rule *rule, const char *name,
 	if (!pl_roles_valid_principal(principal))
 		return refuse(result_r,
 		              "the name in its certificate cannot be a principal, which has at most "
-		              "64 visible ASCII characters and is not " PL_PRINCIPAL_OF_TOOL);
+		              "64 visible ASCII characters and is not " PL_PRINCIPALS_OF_PLIST);
 	result_r->identity =
 		(struct pl_identity){ .principal = principal, .roles = { rule->nroles, rule->roles } };
 	return 0;

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "auth/client_certs.h"
 #include "auth/jwt.h"
@@ -42,6 +43,35 @@ static void take_proxies(struct pl_credentials *credentials, const struct pl_con
 		else if (pl_network_parse(text, &credentials->proxies[credentials->nproxies]) == 0)
 			credentials->nproxies++;
 	}
+}
+
+// Whether users that nothing is known of can reach the file, by the modes of the
+// directories above it. A directory that does not exist keeps everybody out.
+static bool is_open_to_all(const char *path)
+{
+	char *copy = pl_strdup(path);
+	struct stat st = { 0 };
+	bool open = true;
+
+	for (char *slash = strrchr(copy, '/'); open && slash && slash != copy; slash = strrchr(copy, '/')) {
+		*slash = '\0';
+		open = stat(copy, &st) == 0 && (st.st_mode & S_IXOTH) != 0;
+	}
+	free(copy);
+	return open;
+}
+
+// The socket is for NGINX. Whoever else reaches it can be any client.
+static void check_sockets(const struct pl_credentials *credentials, const struct pl_config *config,
+                          struct pl_diagnostics *diagnostics)
+{
+	for (int i = 0; credentials->trusts_unix && i < config->nregions; i++)
+		if (config->regions[i].unix_socket && is_open_to_all(config->regions[i].unix_socket))
+			pl_diagnostics_add(diagnostics, true, config->file, 0, 0,
+			                   "http.trusted_proxies: lists unix, but every user of this machine "
+			                   "can reach %s, and so speak for any client; let only NGINX's "
+			                   "group enter its directory (chmod 750)",
+			                   config->regions[i].unix_socket);
 }
 
 static bool load_api_keys(struct pl_credentials *credentials, const struct pl_config *config,
@@ -122,6 +152,7 @@ struct pl_credentials *pl_credentials_load(const struct pl_config *config, struc
 	credentials->number = next_number();
 	credentials->arena = pl_arena_new(0);
 	take_proxies(credentials, config);
+	check_sockets(credentials, config, diagnostics);
 	pl_client_certs_take(credentials->arena, config, &credentials->certs);
 	if (credentials->certs.n > 0)
 		credentials->known_certs = pl_token_cache_new();

@@ -205,7 +205,8 @@ static const char *fault_of_claims(struct pl_arena *arena, const cJSON *payload,
 	if (!is_for(pl_json_get(payload, "aud"), rules->audience))
 		return "it is for another audience";
 	if (!principal || !pl_roles_valid_principal(principal))
-		return "it names no principal of 1 to 64 visible ASCII characters, or " PL_PRINCIPAL_OF_TOOL;
+		return "it names no principal of 1 to 64 visible ASCII characters, "
+		       "or " PL_PRINCIPALS_OF_PLIST;
 	identity->principal = pl_arena_strdup(arena, principal);
 	return take_roles(arena, claim_at(payload, rules), &identity->roles);
 }

@@ -56,7 +56,7 @@ static const char *parse_line(struct pl_arena *arena, char *line, struct pl_api_
 	key->identity.principal = pl_arena_strdup(arena, fields[2]);
 	if (!pl_roles_valid_principal(fields[2]))
 		return "the third field must be a principal of at most 64 visible ASCII characters, but "
-		       "not " PL_PRINCIPAL_OF_TOOL;
+		       "not " PL_PRINCIPALS_OF_PLIST;
 	if (pl_roles_parse(arena, fields[3], &key->identity.roles) != 0)
 		return "the fourth field must be roles, separated by commas, or -";
 	if (!parse_time(fields[4], false, &key->created_us))

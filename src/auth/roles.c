@@ -19,7 +19,7 @@ bool pl_roles_valid_principal(const char *principal)
 {
 	size_t len = strlen(principal);
 
-	if (len < 1 || len > PL_PRINCIPAL_MAX || strcmp(principal, PL_PRINCIPAL_OF_TOOL) == 0)
+	if (len < 1 || len > PL_PRINCIPAL_MAX || pl_principals_has(principal))
 		return false;
 	for (size_t i = 0; i < len; i++)
 		if (principal[i] <= 0x20 || principal[i] >= 0x7f)

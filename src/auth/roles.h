@@ -4,14 +4,10 @@
 #include <stdbool.h>
 
 #include "base/mem.h"
+#include "config/principals.h"
 
-#define PL_ROLES_MAX         32 // of one client
-#define PL_ROLE_PATTERN      "^[a-z][a-z0-9_-]{0,31}$"
-#define PL_PRINCIPAL_MAX     64 // bytes of a principal: the width of its column
-
-// The principal of plist-admin's own writes. It finds them by their request ids, which
-// can be computed, so no client may have it.
-#define PL_PRINCIPAL_OF_TOOL "plist-admin"
+#define PL_ROLES_MAX    32 // of one client
+#define PL_ROLE_PATTERN "^[a-z][a-z0-9_-]{0,31}$"
 
 struct pl_roles {
 	int n;
@@ -28,7 +24,7 @@ struct pl_identity {
 // '_' and '-', 32 in all.
 bool pl_roles_valid(const char *name);
 // Whether the text can be a client's principal: 1 to 64 visible ASCII characters, but
-// not PL_PRINCIPAL_OF_TOOL.
+// not one of plist's own (config/principals).
 bool pl_roles_valid_principal(const char *principal);
 // Reads "editor,admin", or "-" for no role, into `arena`. 0, or -1 if a role is not
 // valid or there are too many.

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define PRINCIPAL_MAX 64
+#include "config/principals.h"
 
 static bool same(const char *a, const char *b)
 {
@@ -55,11 +55,25 @@ static void check_names(struct pl_load *load, int i)
 		              "matches can stand for itself",
 		              i);
 	else if (rule->san != NULL && strchr(rule->san, '*') == NULL &&
-	         strlen(name_of(rule->san)) > PRINCIPAL_MAX)
+	         strlen(name_of(rule->san)) > PL_PRINCIPAL_MAX)
 		pl_load_fault(load, node, NULL,
 		              "auth.client_certificates[%d].principal: is missing, and the name is too long "
 		              "for one, which may have %d characters",
-		              i, PRINCIPAL_MAX);
+		              i, PL_PRINCIPAL_MAX);
+}
+
+// A rule whose principal is one of plist's own would let nobody in.
+static void check_principal(struct pl_load *load, int i)
+{
+	const struct pl_client_cert_rule *rule = &load->config->auth.client_certs[i];
+	bool named = rule->principal == NULL && rule->san != NULL && strchr(rule->san, '*') == NULL;
+	const char *principal = named ? name_of(rule->san) : rule->principal;
+
+	if (principal != NULL && pl_principals_has(principal))
+		pl_load_fault(load, rule_at(load, i), named ? "san" : "principal",
+		              "auth.client_certificates[%d].%s: the principal of a client cannot "
+		              "be " PL_PRINCIPALS_OF_PLIST,
+		              i, named ? "san" : "principal");
 }
 
 static void check_repetition(struct pl_load *load, int i)
@@ -124,6 +138,7 @@ void pl_load_check_client_certs(struct pl_load *load)
 		return;
 	for (int i = 0; i < config->auth.nclient_certs; i++) {
 		check_names(load, i);
+		check_principal(load, i);
 		check_repetition(load, i);
 	}
 	for (int i = 0; i < config->nregions; i++)

@@ -115,7 +115,7 @@ static const struct pl_key rows[] = {
 	  .pattern = PATTERN_TOKEN, .form = "the name of a header",
 	  .doc = "A header whose value identifies the client, set by a proxy that authenticates. It counts "
 	         "only from http.trusted_proxies; the generated NGINX configuration removes it from all "
-	         "requests. Request ids are unique per principal." },
+	         "requests. Request ids are unique per principal. A principal of plist's own is 400." },
 	{ "http.trusted_proxies", PL_KEY_STRINGS, 0, CONFIG(http.trusted_proxies),
 	  COUNT(struct pl_config, http.ntrusted_proxies), .derived = "none", .max = 64,
 	  .pattern = "^(unix|[0-9A-Fa-f.:]+(/[0-9]{1,3})?)$",
@@ -161,7 +161,7 @@ static const struct pl_key rows[] = {
 	{ "auth.jwt.principal_claim", PL_KEY_STRING, 0, CONFIG(auth.jwt.principal_claim), "sub", .min = 1,
 	  .max = 128,
 	  .doc = "The claim whose value is the principal: at most 64 visible ASCII characters, but not "
-	         "plist-admin, which is that of the tool." },
+	         "plist-admin or one that begins with plist:, which are plist's own." },
 	{ "auth.jwt.roles_claim", PL_KEY_STRINGS, 0, CONFIG(auth.jwt.roles_claim),
 	  COUNT(struct pl_config, auth.jwt.nroles_claim), .def = "roles", .max = 8,
 	  .doc = "The claim with the roles, a list of strings or one string of words; or the way to it, such "
@@ -186,7 +186,7 @@ static const struct pl_key rows[] = {
 	         "than a dot, in a URI other than a slash, in an e-mail address other than an at sign." },
 	{ "auth.client_certificates[].principal", PL_KEY_STRING, 0, CERTIFICATE(principal),
 	  .derived = "the name that matches san, without its prefix", .pattern = "^[!-~]{1,64}$",
-	  .form = "1 to 64 visible ASCII characters", .doc = "The principal." },
+	  .form = "1 to 64 visible ASCII characters", .doc = "The principal; not one of plist's own." },
 	{ "auth.client_certificates[].roles", PL_KEY_STRINGS, 0, CERTIFICATE(roles),
 	  COUNT(struct pl_client_cert_rule, nroles), .derived = "none", .max = 32,
 	  .pattern = "^[a-z][a-z0-9_-]{0,31}$",

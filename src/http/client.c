@@ -84,7 +84,7 @@ char *pl_client_format(const struct pl_client *client, char text[PL_ADDRESS_TEXT
 	return client->is_local ? strcpy(text, "unix") : pl_network_format(&client->address, text);
 }
 
-// ---- who it is
+// ---- its connection
 
 static const struct pl_problem *unauthorized(const struct pl_request *request)
 {
@@ -99,6 +99,30 @@ static const struct pl_problem *unauthorized(const struct pl_request *request)
 	problem->retryable = 0;
 	return problem;
 }
+
+// NGINX is asked to go on to the next region: its client is not to blame.
+static const struct pl_problem *not_accepted_here(const struct pl_request *request)
+{
+	struct pl_problem *problem = pl_exchange_problem_new(request->arena, 503, "Service Unavailable");
+
+	problem->detail = "the certificate of this connection is no longer accepted; nothing was executed";
+	problem->not_executed = true;
+	problem->retryable = 1;
+	problem->retry_after_s = 1;
+	return problem;
+}
+
+const struct pl_problem *pl_client_check_peer(const struct pl_request *request, struct pl_peer *peer,
+                                              const struct pl_tls_server *tls)
+{
+	bool direct = peer->tls.direct; // what it has been until now
+
+	if (!tls || !peer->tls.server || pl_tls_server_accepts(tls, &peer->tls, pl_now_us()))
+		return NULL;
+	return direct ? unauthorized(request) : not_accepted_here(request);
+}
+
+// ---- who it is
 
 // The daemon cannot tell yet: the client is not to blame, and nothing was executed.
 static const struct pl_problem *cannot_tell(const struct pl_request *request)
@@ -202,7 +226,7 @@ static const struct pl_problem *take_principal(struct pl_request *request, const
 	struct pl_problem *problem = pl_exchange_problem_new(
 		request->arena, 400, pl_arena_printf(request->arena, "%s malformed", name));
 	problem->detail = "send exactly one principal, of at most 64 visible ASCII characters, but "
-			  "not " PL_PRINCIPAL_OF_TOOL;
+			  "not " PL_PRINCIPALS_OF_PLIST;
 	return problem;
 }
 
@@ -257,10 +281,11 @@ const struct pl_problem *pl_client_authorize(const struct pl_request *request, c
 {
 	struct pl_roles roles = { request->nroles, (const char **)(uintptr_t)request->roles };
 	bool required = request->config->security.clients == PL_CLIENTS_REQUIRED;
+	int nallow = route ? route->nallow : 0;
 
-	if (!*request->principal && (required || route->nallow > 0))
+	if (!*request->principal && (required || nallow > 0))
 		return unauthorized(request);
-	if (route->nallow == 0 || pl_roles_meet(&roles, route->nallow, route->allow))
+	if (nallow == 0 || pl_roles_meet(&roles, route->nallow, route->allow))
 		return NULL;
 	struct pl_problem *problem = pl_exchange_problem_new(request->arena, 403, "Forbidden");
 	problem->detail = "this client may not send this request";

@@ -18,6 +18,12 @@ struct pl_client {
 	struct pl_address address;        // of the client, as trusted proxies say; else of the peer
 };
 
+// Whether the certificate that the peer has shown is accepted by `tls`, which is what the
+// daemon uses now (NULL: no TLS). Returns NULL, or the problem to answer before the
+// connection is closed: 401 to a client, 503 to NGINX.
+const struct pl_problem *pl_client_check_peer(const struct pl_request *request, struct pl_peer *peer,
+                                              const struct pl_tls_server *tls);
+
 // Finds the address of the client of a request.
 void pl_client_locate(struct pl_client *client_r, const struct pl_peer *peer, const struct pl_header *headers,
                       const struct pl_credentials *credentials);
@@ -36,6 +42,7 @@ const struct pl_problem *pl_client_limit_address(const struct pl_request *reques
                                                  const struct pl_client *client, struct pl_limits *limits);
 const struct pl_problem *pl_client_limit_principal(const struct pl_request *request,
                                                    struct pl_limits *limits);
-// Whether the client may send the request, once it is identified. Returns NULL, or the
-// problem: 401 or 403.
+// Whether the client may send the request, once it is identified. `route` NULL: no route
+// matches, which is not told to clients that must prove who they are and have not.
+// Returns NULL, or the problem: 401 or 403.
 const struct pl_problem *pl_client_authorize(const struct pl_request *request, const struct pl_route *route);

@@ -21,7 +21,7 @@ struct pl_http_request {
 	struct pl_listener *listener;
 	struct MHD_Connection *connection; // NULL when it is gone
 	struct pl_peer *peer;
-	struct pl_generation *generation; // the one it began in
+	struct pl_generation *generation; // in force when the whole of it had arrived
 	struct pl_arena *arena;           // the request itself is in it
 	enum pl_request_stage stage;
 	bool head_seen, suspended;
@@ -30,6 +30,8 @@ struct pl_http_request {
 	struct pl_run *run; // once begun; freed with the request
 	bool run_done;      // its answer is there
 	struct pl_raw raw;
+	struct pl_target target;
+	int64_t checked_us; // pl_mono_us: when the client was checked
 	struct pl_route_match match;
 	struct pl_request request;
 	struct pl_buf body;

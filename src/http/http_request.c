@@ -26,6 +26,8 @@
 // The body of a refused request is still read, up to this size; a longer one costs the
 // connection.
 #define DISCARD_MAX (1u << 20)
+// How long the check of a request's credentials counts while the rest of it arrives.
+#define CHECKED_US  1000000
 // Maximum number of connections that wait for their answer without being suspended.
 // Suspending costs three system calls per request; not suspending costs a check of each
 // waiting connection in every run of libmicrohttpd.
@@ -175,30 +177,38 @@ static enum MHD_Result refuse(struct pl_http_request *h, const struct pl_problem
 
 // Paths that the daemon itself answers need no credentials: they show nothing of the
 // records. Those that supervisors and Prometheus ask for are not limited either, nor is
-// the operators' listener, which has no credentials.
-static const struct pl_problem *find_refusal(struct pl_http_request *h)
+// the operators' listener, which has no credentials. Paths that nothing answers do not
+// count among them: else anybody could find out which routes there are.
+static const struct pl_problem *find_refusal(struct pl_http_request *h, bool limited)
 {
 	struct pl_credentials *credentials = h->generation->credentials;
 	struct pl_limits *limits = h->listener->options.limits;
+	enum pl_builtin builtin = h->match.builtin;
 	struct pl_client client;
-	if (!credentials || (h->match.builtin != PL_BUILTIN_NONE && h->match.builtin != PL_BUILTIN_LAG))
+	if (!credentials || (builtin != PL_BUILTIN_NONE && builtin != PL_BUILTIN_LAG))
 		return NULL;
 	pl_client_locate(&client, h->peer, h->request.headers, credentials);
 	client.known = &h->peer->known;
-	const struct pl_problem *problem = pl_client_limit_address(&h->request, &client, limits);
-	if (problem || !h->match.route)
+	const struct pl_problem *problem =
+		limited ? pl_client_limit_address(&h->request, &client, limits) : NULL;
+	if (problem || builtin == PL_BUILTIN_LAG)
 		return problem;
 	problem = pl_client_identify(&h->request, &client, credentials);
-	if (!problem)
+	if (!problem && limited)
 		problem = pl_client_limit_principal(&h->request, limits);
 	return problem ? problem : pl_client_authorize(&h->request, h->match.route);
 }
 
-// Whether the client may send the request.
-static const struct pl_problem *check_client(struct pl_http_request *h)
+// Whether the client may send the request. `limited`: whether it counts.
+static const struct pl_problem *check_client(struct pl_http_request *h, bool limited)
 {
-	const struct pl_problem *problem = find_refusal(h);
+	const struct pl_problem *problem = pl_client_check_peer(&h->request, h->peer, h->listener->tls);
+	if (problem)
+		h->close = true;
+	else
+		problem = find_refusal(h, limited);
 	if (problem) {
+		h->match.allow = NULL; // it would tell which methods a path has
 		h->listener->stats.unauthenticated += problem->status == 401;
 		h->listener->stats.forbidden += problem->status == 403;
 		h->listener->stats.limited += problem->status == 429;
@@ -206,32 +216,54 @@ static const struct pl_problem *check_client(struct pl_http_request *h)
 	return problem;
 }
 
+// What a request may do, by the configuration that is in force now.
+static const struct pl_problem *check_request(struct pl_http_request *h, bool limited)
+{
+	struct pl_generation *before = h->generation;
+	h->generation = pl_generation_ref(h->listener->generation);
+	pl_generation_unref(&before);
+	h->request.config = h->generation->config;
+	h->request.headers = h->raw.headers;
+	h->request.query = h->target.query;
+	h->request.nroles = 0;
+	h->checked_us = h->listener->peers.now_us;
+	pl_router_match(h->generation->router, h->arena, h->request.method, &h->target, &h->match);
+	const struct pl_problem *problem = check_client(h, limited); // its limit is for all that it sends
+	if (!problem && h->match.status >= 400)
+		return problem_of(h, h->match.status, h->match.title, h->match.detail);
+	if (!problem && h->match.status == 200)
+		problem = pl_request_head(&h->request, &h->match, h->echo_id);
+	if (!h->match.route)
+		h->request.request_id = h->echo_id;
+	// Whatever it asks for: what is kept is bounded.
+	if (!problem && h->raw.has_length && h->raw.length > h->request.config->http.max_body)
+		problem = pl_request_too_large(&h->request);
+	return problem;
+}
+
 static const struct pl_problem *check_head(struct pl_http_request *h)
 {
 	const char *why = NULL;
-	struct pl_target target;
 	int status = pl_raw_check(h->arena, &h->raw, &why);
 	h->request.headers = h->raw.headers;
 	h->request.echo_id = h->echo_id = pl_request_echo_id(&h->request);
 	if (status == 0)
-		status = pl_target_parse(h->arena, h->request.target, h->raw.target_len, &target, &why);
-	if (status != 0) {
-		h->close = true;
-		h->listener->stats.refused++;
-		return problem_of(h, status, NULL, why);
-	}
-	h->request.query = target.query;
-	pl_router_match(h->generation->router, h->arena, h->request.method, &target, &h->match);
-	const struct pl_problem *problem = check_client(h); // its limit is for all that it sends
-	if (!problem && h->match.status >= 400)
-		return problem_of(h, h->match.status, h->match.title, h->match.detail);
-	if (!problem && h->match.status != 200)
+		status = pl_target_parse(h->arena, h->request.target, h->raw.target_len, &h->target, &why);
+	if (status == 0)
+		return check_request(h, true);
+	h->close = true;
+	h->listener->stats.refused++;
+	return problem_of(h, status, NULL, why);
+}
+
+// A request begins when it has arrived completely. Until then, its credentials may have
+// been withdrawn or have expired, and its sender decides how long that takes.
+static const struct pl_problem *check_again(struct pl_http_request *h)
+{
+	const struct pl_listener *listener = h->listener;
+	if (h->generation == listener->generation && listener->peers.now_us - h->checked_us < CHECKED_US)
 		return NULL;
-	if (!problem)
-		problem = pl_request_head(&h->request, &h->match, h->echo_id);
-	if (!h->match.route)
-		h->request.request_id = h->echo_id;
-	return problem;
+	return check_request(h, false);
 }
 
 // Answers a head and closes the connection, so that nothing after the head is read.
@@ -271,10 +303,6 @@ enum MHD_Result pl_http_request_head(struct pl_http_request *h, const char *meth
 	h->raw.version = version;
 	h->request.method = pl_arena_strdup(h->arena, method);
 	h->refusal = check_head(h);
-	if (!h->refusal && h->raw.has_length &&
-	    h->raw.length >
-	            h->generation->config->http.max_body) // whatever it asks for: what is kept is bounded
-		h->refusal = pl_request_too_large(&h->request);
 	bool body = h->raw.has_length && h->raw.length > 0;
 	// A client that waits for "100 Continue" has not sent the body yet, and need
 	// not send it.
@@ -394,6 +422,8 @@ enum MHD_Result pl_http_request_whole(struct pl_http_request *h)
 	case PL_REQUEST_STAGE_ANSWERED: return reply(h);
 	case PL_REQUEST_STAGE_RECEIVING: break;
 	}
+	if (!h->refusal)
+		h->refusal = check_again(h);
 	if (h->refusal)
 		return refuse(h, h->refusal);
 	if (h->match.status == 204) {

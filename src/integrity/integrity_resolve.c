@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "config/principals.h"
 #include "integrity/integrity_private.h"
 #include "record/fields.h"
 #include "store/guard.h"
@@ -192,6 +193,7 @@ static int execute(struct due *due, const struct pl_resolution_write *write, con
 	params[PL_PARAM_FLAGS] = print_int(due, set_fields(due, write->change, params));
 	params[PL_PARAM_ETAG] = vector.data;
 	params[PL_PARAM_REQUEST_ID] = write->request_id;
+	params[PL_PARAM_PRINCIPAL] = PL_PRINCIPAL_OF_VIOLATION;
 	params[PL_PARAM_FINGERPRINT] = fingerprint;
 	params[PL_PARAM_EXPIRES] = pl_clock_format_time(pl_now_us() + REMEMBERED_US, expires);
 	pl_statement_text(&sql, PL_STATEMENT_SERIAL, due->integrity->config, due->check.resource,

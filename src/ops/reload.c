@@ -2,8 +2,8 @@
 //
 // ops/loaded loads and checks the file in the calling thread. Only if nothing is wrong is
 // the result published: first to the workers, which have it when this returns, then to
-// the relay, the applier and the other threads. Requests in flight finish under the old
-// configuration.
+// the relay, the applier and the other threads. Requests that have arrived completely
+// finish under the old configuration.
 // Invariant: between two reloads all threads run the same configuration. Threads: any;
 // one reload at a time.
 #include "ops/reload.h"

@@ -12,8 +12,8 @@
 // the loop ends. The store is freed first, which answers its remaining requests (with
 // "unknown outcome" where that is true), then the listener, which sends those answers and
 // closes the connections.
-// Invariant: a reload replaces the generation between two requests; requests in flight
-// keep theirs, which lives until the last of them is done.
+// Invariant: a reload replaces the generation between two requests; those that have
+// arrived completely keep theirs, which lives until the last of them is done.
 // Threads: see above.
 #include "ops/worker.h"
 

@@ -4,7 +4,12 @@
 // new or resumed, so that a certificate that has expired in the meantime is refused as
 // well. The client gets an alert, and the operator a log line. No HTTP is read before
 // that. Tickets let NGINX resume its sessions, since it opens one connection per write.
-// Their key belongs to the credentials: a reload ends all tickets.
+// Their key belongs to the credentials: a reload ends all tickets. So does the end of the
+// daemon's own certificate, which NGINX verifies in a complete handshake only.
+//
+// Connections outlive certificates and configurations. So the chain that a peer has shown
+// is verified again with the authorities now in force when the next request comes, after
+// a reload and after one of its certificates has expired.
 // Invariant: the credentials that a session began with live until it ends.
 // Threads: see server.h.
 #include "tls/server.h"
@@ -20,6 +25,7 @@
 #include <sys/socket.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -38,8 +44,12 @@
 #define CHAIN_MAX     16
 #define HANDSHAKE_MAX ((size_t)64 << 10)
 
+#define TICKET_S      3600 // how long a session may be resumed
+
 struct pl_tls_server {
 	atomic_int refs;
+	uint64_t number;                 // different for each load
+	int64_t expires_us;              // the first certificate of our own chain
 	char *client_ca, *direct_ca;     // the files; direct_ca may be NULL
 	gnutls_x509_trust_list_t direct; // the authorities of direct_ca; NULL: no client connects directly
 	struct pl_buf certificate, key;
@@ -87,6 +97,7 @@ static int load_pair(struct pl_tls_server *server, const struct pl_region_tls *f
 		pl_warning("tls: %s", late.text);
 	gnutls_datum_t crt = { (unsigned char *)server->certificate.data, (unsigned)server->certificate.len };
 	gnutls_datum_t key = { (unsigned char *)server->key.data, (unsigned)server->key.len };
+	server->expires_us = certificate.expires_us;
 	int failed =
 		gnutls_certificate_set_x509_key_mem(server->credentials, &crt, &key, GNUTLS_X509_FMT_PEM);
 	if (failed == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
@@ -227,8 +238,10 @@ static void check_name(const struct pl_tls_server *server, const struct pl_regio
 struct pl_tls_server *pl_tls_server_new(const struct pl_region *region, const char *name,
                                         struct pl_error *err)
 {
+	static atomic_uint_fast64_t last;
 	struct pl_tls_server *server = pl_calloc(1, sizeof(*server));
 	atomic_init(&server->refs, 1);
+	server->number = atomic_fetch_add(&last, 1) + 1;
 	server->client_ca = pl_strdup(region->tls.client_ca);
 	server->direct_ca = region->tls.direct_ca ? pl_strdup(region->tls.direct_ca) : NULL;
 	gnutls_certificate_allocate_credentials(&server->credentials);
@@ -300,62 +313,160 @@ static void subject_of(gnutls_session_t session, char *text, size_t size)
 	gnutls_x509_crt_deinit(crt);
 }
 
-static int refuse(const struct pl_tls_peer *peer, gnutls_session_t session, gnutls_alert_description_t alert,
-                  const char *why)
+static void log_refusal(const struct pl_tls_peer *peer, const char *what, const char *why)
 {
 	static struct pl_log_burst burst;
 	char address[64], subject[256];
 	atomic_fetch_add(&refused, 1);
-	gnutls_alert_send(session, GNUTLS_AL_FATAL, alert);
-	if (pl_log_burst_ok(&burst)) {
-		name_of_peer(peer->fd, address, sizeof(address));
-		subject_of(session, subject, sizeof(subject));
-		pl_warning("tls: refused a connection from %s: %s%s%s%s", address, why,
-		           subject[0] ? " (" : "", subject, subject[0] ? ")" : "");
-	}
+	if (!pl_log_burst_ok(&burst))
+		return;
+	name_of_peer(peer->fd, address, sizeof(address));
+	subject_of(peer->session, subject, sizeof(subject));
+	pl_warning("tls: %s a connection from %s: %s%s%s%s", what, address, why, subject[0] ? " (" : "",
+	           subject, subject[0] ? ")" : "");
+}
+
+static int refuse(const struct pl_tls_peer *peer, gnutls_alert_description_t alert, const char *why)
+{
+	gnutls_alert_send(peer->session, GNUTLS_AL_FATAL, alert);
+	log_refusal(peer, "refused", why);
 	return GNUTLS_E_CERTIFICATE_ERROR;
 }
 
-static int refuse_invalid(const struct pl_tls_peer *peer, gnutls_session_t session, unsigned status)
+// What is wrong with a certificate, and the alert that says so.
+static gnutls_alert_description_t explain(const struct pl_tls_server *server, unsigned status,
+                                          char why_r[PL_ERROR_TEXT_MAX])
 {
-	char why[PL_ERROR_TEXT_MAX];
-	if (status & GNUTLS_CERT_EXPIRED)
-		return refuse(peer, session, GNUTLS_A_CERTIFICATE_EXPIRED, "its certificate has expired");
-	if (status & GNUTLS_CERT_NOT_ACTIVATED)
-		return refuse(peer, session, GNUTLS_A_BAD_CERTIFICATE, "its certificate is not valid yet");
-	if (status & GNUTLS_CERT_PURPOSE_MISMATCH)
-		return refuse(peer, session, GNUTLS_A_BAD_CERTIFICATE,
-		              "its certificate is not one for clients (extendedKeyUsage)");
-	const struct pl_tls_server *server = peer->server;
-	snprintf(why, sizeof(why),
-	         "its certificate is not signed by the authority in %.200s (client_ca)%s%.200s%s",
-	         server->client_ca, server->direct_ca ? " or " : "",
-	         server->direct_ca ? server->direct_ca : "", server->direct_ca ? " (direct_ca)" : "");
-	return refuse(peer, session, GNUTLS_A_UNKNOWN_CA, why);
+	const char *why = NULL;
+	gnutls_alert_description_t alert = GNUTLS_A_BAD_CERTIFICATE;
+	if (status & GNUTLS_CERT_EXPIRED) {
+		alert = GNUTLS_A_CERTIFICATE_EXPIRED;
+		why = "its certificate has expired";
+	} else if (status & GNUTLS_CERT_NOT_ACTIVATED)
+		why = "its certificate is not valid yet";
+	else if (status & GNUTLS_CERT_PURPOSE_MISMATCH)
+		why = "its certificate is not one for clients (extendedKeyUsage)";
+	else
+		alert = GNUTLS_A_UNKNOWN_CA;
+	if (why)
+		snprintf(why_r, PL_ERROR_TEXT_MAX, "%s", why);
+	else
+		snprintf(why_r, PL_ERROR_TEXT_MAX,
+		         "its certificate is not signed by the authority in %.200s (client_ca)%s%.200s%s",
+		         server->client_ca, server->direct_ca ? " or " : "",
+		         server->direct_ca ? server->direct_ca : "", server->direct_ca ? " (direct_ca)" : "");
+	return alert;
+}
+
+// The certificates that a peer has shown, up to the first that cannot be read.
+struct chain {
+	gnutls_x509_crt_t each[CHAIN_MAX];
+	unsigned n;
+};
+
+static void read_chain(gnutls_session_t session, struct chain *chain_r)
+{
+	unsigned n = 0;
+	const gnutls_datum_t *shown = gnutls_certificate_get_peers(session, &n);
+
+	chain_r->n = 0;
+	while (shown && chain_r->n < n && chain_r->n < CHAIN_MAX) {
+		gnutls_x509_crt_t *crt = &chain_r->each[chain_r->n];
+		if (gnutls_x509_crt_init(crt) != 0)
+			return;
+		if (gnutls_x509_crt_import(*crt, &shown[chain_r->n], GNUTLS_X509_FMT_DER) != 0) {
+			gnutls_x509_crt_deinit(*crt);
+			return;
+		}
+		chain_r->n++;
+	}
+}
+
+static void free_chain(struct chain *chain)
+{
+	for (unsigned i = 0; i < chain->n; i++)
+		gnutls_x509_crt_deinit(chain->each[i]);
+	chain->n = 0;
 }
 
 // Whether a verified certificate was issued by direct_ca.
-static bool is_direct(const struct pl_tls_server *server, gnutls_session_t session)
+static bool is_direct(const struct pl_tls_server *server, struct chain *chain)
 {
-	gnutls_x509_crt_t chain[CHAIN_MAX];
-	unsigned n = 0, taken = 0, status = 0;
-	const gnutls_datum_t *shown = gnutls_certificate_get_peers(session, &n);
+	unsigned status = 0;
 
-	if (!server->direct)
-		return false;
-	while (taken < n && taken < CHAIN_MAX && gnutls_x509_crt_init(&chain[taken]) == 0)
-		if (gnutls_x509_crt_import(chain[taken], &shown[taken], GNUTLS_X509_FMT_DER) == 0)
-			taken++;
-		else
-			gnutls_x509_crt_deinit(chain[n = taken]);
 	// In case of doubt, the peer is not part of the deployment.
-	bool direct = taken == 0 ||
-	              gnutls_x509_trust_list_verify_crt2(server->direct, chain, taken, NULL, 0, 0, &status,
-	                                                 NULL) < 0 ||
-	              status == 0;
-	for (unsigned i = 0; i < taken; i++)
-		gnutls_x509_crt_deinit(chain[i]);
-	return direct;
+	return server->direct && (chain->n == 0 ||
+	                          gnutls_x509_trust_list_verify_crt2(server->direct, chain->each, chain->n,
+	                                                             NULL, 0, 0, &status, NULL) < 0 ||
+	                          status == 0);
+}
+
+static gnutls_x509_trust_list_t authorities_of(const struct pl_tls_server *server)
+{
+	gnutls_x509_trust_list_t list = NULL;
+
+	gnutls_certificate_get_trust_list(server->credentials, &list);
+	return list;
+}
+
+// A certificate is valid until its last second is over.
+static void sooner(int64_t *at_us, gnutls_x509_crt_t crt, int64_t now_us)
+{
+	int64_t expires_us = ((int64_t)gnutls_x509_crt_get_expiration_time(crt) + 1) * 1000000;
+
+	if (expires_us > now_us && expires_us < *at_us)
+		*at_us = expires_us;
+}
+
+// When one of the certificates expires, or the authority of one. What has expired already
+// was not needed.
+static int64_t end_of(const struct pl_tls_server *server, const struct chain *chain, int64_t now_us)
+{
+	gnutls_x509_crt_t issuer;
+	int64_t at_us = INT64_MAX;
+
+	for (unsigned i = 0; i < chain->n; i++) {
+		sooner(&at_us, chain->each[i], now_us);
+		if (gnutls_x509_trust_list_get_issuer(authorities_of(server), chain->each[i], &issuer, 0) ==
+		    0)
+			sooner(&at_us, issuer, now_us);
+	}
+	return at_us;
+}
+
+static void accept_chain(struct pl_tls_peer *peer, const struct pl_tls_server *server, struct chain *chain,
+                         int64_t now_us)
+{
+	peer->direct = is_direct(server, chain);
+	peer->accepted_by = server->number;
+	peer->look_again_us = end_of(server, chain, now_us);
+	peer->verified = true;
+}
+
+bool pl_tls_server_accepts(const struct pl_tls_server *server, struct pl_tls_peer *peer, int64_t now_us)
+{
+	gnutls_typed_vdata_st purpose = { GNUTLS_DT_KEY_PURPOSE_OID, (void *)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
+	char why[PL_ERROR_TEXT_MAX] = "its certificate cannot be read";
+	struct chain chain;
+	unsigned status = 0;
+	bool accepted = false;
+
+	if (peer->accepted_by == server->number && now_us < peer->look_again_us)
+		return true;
+	read_chain(peer->session, &chain);
+	int failed = gnutls_x509_trust_list_verify_crt2(authorities_of(server), chain.each, chain.n, &purpose,
+	                                                1, 0, &status, NULL);
+	if (chain.n > 0 && failed >= 0 && status == 0) {
+		accept_chain(peer, server, &chain, now_us);
+		accepted = true;
+	} else {
+		if (chain.n > 0 && failed >= 0)
+			explain(server, status, why);
+		log_refusal(peer, "ends", why);
+		peer->accepted_by = 0;
+	}
+	free_chain(&chain);
+	return accepted;
 }
 
 const gnutls_datum_t *pl_tls_server_client(const struct pl_tls_peer *peer)
@@ -370,25 +481,27 @@ static int on_finished(gnutls_session_t session, unsigned type, unsigned when, u
 {
 	struct pl_tls_peer *peer = gnutls_db_get_ptr(session);
 	gnutls_typed_vdata_st purpose = { GNUTLS_DT_KEY_PURPOSE_OID, (void *)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
+	char why[PL_ERROR_TEXT_MAX];
+	struct chain chain;
 	unsigned n = 0, status = 0;
 	if (!incoming)
 		return 0;
 	if (!gnutls_certificate_get_peers(session, &n) || n == 0)
-		return refuse(peer, session,
+		return refuse(peer,
 		              gnutls_protocol_get_version(session) >= GNUTLS_TLS1_3
 		                      ? GNUTLS_A_CERTIFICATE_REQUIRED
 		                      : GNUTLS_A_HANDSHAKE_FAILURE,
 		              "it showed no certificate, which regions.<name>.tls.client_ca requires");
 	if (n > CHAIN_MAX)
-		return refuse(peer, session, GNUTLS_A_BAD_CERTIFICATE,
-		              "its chain has more than 16 certificates");
+		return refuse(peer, GNUTLS_A_BAD_CERTIFICATE, "its chain has more than 16 certificates");
 	int failed = gnutls_certificate_verify_peers(session, &purpose, 1, &status);
 	if (failed < 0)
-		return refuse(peer, session, GNUTLS_A_BAD_CERTIFICATE, gnutls_strerror(failed));
+		return refuse(peer, GNUTLS_A_BAD_CERTIFICATE, gnutls_strerror(failed));
 	if (status)
-		return refuse_invalid(peer, session, status);
-	peer->direct = is_direct(peer->server, session);
-	peer->verified = true;
+		return refuse(peer, explain(peer->server, status, why), why);
+	read_chain(session, &chain);
+	accept_chain(peer, peer->server, &chain, pl_now_us());
+	free_chain(&chain);
 	return 0;
 }
 
@@ -428,12 +541,21 @@ static int pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
 	return poll(&p, 1, ms == GNUTLS_INDEFINITE_TIMEOUT ? -1 : (int)ms);
 }
 
+// A session that is resumed shows no certificate of ours, so it must not outlive it.
+static void allow_tickets(const struct pl_tls_server *server, gnutls_session_t session)
+{
+	if (server->expires_us - pl_now_us() <= TICKET_S * INT64_C(1000000))
+		return;
+	gnutls_db_set_cache_expiration(session, TICKET_S);
+	gnutls_session_ticket_enable_server(session, &server->ticket_key);
+}
+
 void pl_tls_server_begin(struct pl_tls_peer *peer, gnutls_session_t session)
 {
 	struct pl_tls_server *server = peer->server;
 	gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, server->credentials);
 	gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
-	gnutls_session_ticket_enable_server(session, &server->ticket_key);
+	allow_tickets(server, session);
 	gnutls_transport_set_ptr2(session, peer, (gnutls_transport_ptr_t)(intptr_t)peer->fd);
 	gnutls_transport_set_pull_function(session, pull);
 	gnutls_transport_set_pull_timeout_function(session, pull_timeout);

@@ -38,11 +38,20 @@ struct pl_tls_peer {
 	gnutls_session_t session;
 	bool verified;   // its certificate is accepted
 	size_t received; // bytes, before that
-	bool direct;     // after the handshake: the certificate says that the peer is a client
+	// Once it is verified:
+	bool direct;           // the certificate says that the peer is a client
+	uint64_t accepted_by;  // the number of the pl_tls_server that has accepted it last
+	int64_t look_again_us; // pl_now_us: when the first of its certificates expires
 };
 
 // Prepares a new session before its handshake.
 void pl_tls_server_begin(struct pl_tls_peer *peer, gnutls_session_t session);
+
+// Whether the peer would be accepted now, by `server`: a reload may have taken its
+// authority away, and certificates expire. Each request asks, since a connection may last
+// for days; usually two comparisons are the answer. If not, the log says why, and
+// the connection must not be used again.
+bool pl_tls_server_accepts(const struct pl_tls_server *server, struct pl_tls_peer *peer, int64_t now_us);
 
 // The certificate, in DER form, of a peer that is itself a client; valid as long as the
 // session. NULL: the peer is part of the deployment.

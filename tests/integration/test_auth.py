@@ -5,8 +5,10 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import time
 
 import psycopg2
@@ -141,6 +143,44 @@ def test_a_key_ends_on_a_connection_that_has_used_it(secured):
     assert connection.who(secured.anna) == "anna"
 
 
+class Slow:
+    """A write whose sender waits before the last part of it."""
+
+    def __init__(self, daemon, key, record, head):
+        body = b'{"price":6,"version":1}'
+        text = (f"PUT /us/properties/{record} HTTP/1.1\r\nHost: a\r\nX-Request-ID: {new_id()}\r\nAuthorization: Bearer {key}\r\n"
+                f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
+        at = text.index(b"\r\nContent") if head else len(text) - 5
+        self.rest = text[at:]
+        self.socket = socket.create_connection(("127.0.0.1", daemon.port), timeout=15)
+        self.socket.sendall(text[:at])
+
+    def status(self):
+        with self.socket as s:
+            s.sendall(self.rest)
+            return int(b"".join(iter(lambda: s.recv(4096), b"")).split()[1])
+
+
+def test_a_request_that_arrives_slowly_is_sent_by_whom_its_key_names_when_it_is_complete(secured):
+    """Who has begun a request cannot keep a key that is revoked, or that expires, in use."""
+    daemon, key = secured.stack.plistd["us"], secured.add("dora", "--role", "editor", "--expires", "6s")
+    daemon.reload()
+    records = [secured.client(secured.anna).post(price=5).json["id"] for _ in range(4)]
+
+    def begin(*writes):
+        begun = [Slow(daemon, k, record, head) for k, record, head in writes]
+        wait_until("the heads that are complete have been read", lambda: daemon.metrics()["plist_http_requests_in_flight"] >= 2)
+        return begun
+    slow = begin((secured.ben, records[0], True), (secured.ben, records[1], False), (secured.anna, records[3], False))
+    secured.keys("revoke", secured.ben[4:12])
+    daemon.reload()
+    assert [s.status() for s in slow] == [401, 401, 200]
+    slow = begin((key, records[2], False), (secured.anna, records[3], False))
+    wait_until("the key has expired", lambda: secured.client(key).get("/us/who").status == 401)
+    assert [s.status() for s in slow] == [401, 409], "409: it has version 2 by now"
+    assert [secured.client(secured.anna).read(r).json["version"] for r in records] == [1, 1, 1, 2]
+
+
 def check_refusal(answer):
     assert answer.status == 401, answer
     assert answer.headers["content-type"] == PROBLEM
@@ -158,7 +198,11 @@ def test_only_the_whole_key_lets_a_client_in_and_no_refusal_says_what_was_wrong(
     headers = ([], [("Authorization", "")], [("Authorization", secured.anna)], [("Authorization", f"Basic {secured.anna}")],
                [("Authorization", "Bearer ")], [("Authorization", f"Bearer {wrong}")], [("Authorization", f"Bearer {unknown}")],
                [("Authorization", f"Bearer {expired}")], [("Authorization", f"Bearer {secured.anna} x")],
-               [("X-API-Key", secured.anna)], [("Cookie", f"key={secured.anna}")])
+               [("X-API-Key", secured.anna)], [("Cookie", f"key={secured.anna}")], [("Authorization", f"Bearer\t{secured.anna}")],
+               [("Authorization", f"Bearer {secured.anna}, Bearer {secured.anna}")], [("Authorization", f"Bearer:{secured.anna}")],
+               [("Authorization", f'Bearer "{secured.anna}"')], [("Authorization", f"Bearer {secured.anna}\t{secured.anna}")],
+               [("Authorization", f"Bearer {secured.anna.upper()}")], [("Authorization", "Bearer " + "a" * 6000)],
+               [("Authorization", "Bearer " + "a." * 3000)], [("Proxy-Authorization", f"Bearer {secured.anna}")])
     with counted(us, "plist_http_requests_unauthenticated_total", len(headers) + 1):
         told = [check_refusal(us.client.request("GET", "/us/properties/1", headers=dict(h))) for h in headers]
         twice = us.client.raw(f"GET /us/properties/1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {secured.anna}\r\n"
@@ -238,6 +282,29 @@ def test_no_refusal_says_whether_a_record_or_an_id_is_there(secured, way):
             assert seen[0][0] == status and all(s == seen[0] for s in seen), (method, seen)
 
 
+@pytest.mark.parametrize("way", ["client", "front"])
+def test_only_the_builtin_paths_are_there_for_a_client_without_credentials(secured, way):
+    as_ = getattr(secured, way)
+    wrong = secured.anna[:-1] + ("a" if secured.anna[-1] != "a" else "b")
+
+    def told(key, method, path):
+        answer = as_(key).request(method, path, headers={"X-Request-ID": "same"})
+        return answer.status, answer.body, {k: v for k, v in answer.headers.items() if k != "date"}
+    asked = [(m, p) for p in ("/us/properties/1", "/us/properties", "/us/properties/none", "/us/who", "/us/nothing", "/us", "/us/", "/us/a/b/c")
+             for m in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND") if way == "client" or p != "/us"]
+    if way == "client":  # NGINX itself says which regions there are
+        asked += [("GET", "/"), ("GET", "/mars/properties/1"), ("GET", "/metrics"), ("OPTIONS", "*")]
+    for key in ("", wrong):
+        first = told(key, *asked[0])
+        assert first[0] == 401
+        for method, path in asked[1:]:
+            assert told(key, method, path) == first, (method, path)
+    for path in ("/health", "/us/health", "/us/replication-lag"):
+        assert as_("").get(path).status == 200
+    assert as_(secured.carl).get("/us/nothing").status == 404
+    assert as_(secured.carl).request("OPTIONS", "/us/properties/1").headers["allow"] == as_(secured.anna).request("OPTIONS", "/us/properties/1").headers["allow"]
+
+
 def test_the_operators_listener_has_no_records_for_anybody(secured):
     operators = secured.stack.plistd["us"].operators
     there = secured.client(secured.anna).post(price=5).json["id"]
@@ -311,6 +378,26 @@ def test_no_key_is_in_any_output(secured):
         assert not any(secret in text for text in texts)
 
 
+OF_PLIST = ["plist-admin", "plist:violation", "plist:created-twice", "plist:anything", "plist:", "PLIST:violation", "Plist-Admin"]
+
+
+def test_no_client_gets_a_key_or_certificate_with_a_principal_of_plists_own(secured):
+    stack, before = secured.stack, secured.file.read_text()
+    for name in OF_PLIST:
+        done = secured.keys("add", name, check=False)
+        assert done.returncode == 2 and "cannot be a principal" in done.stderr, (name, done)
+    rules = [rule for i, name in enumerate(OF_PLIST) for rule in ({"subject": f"CN={i}", "principal": name}, {"san": f"URI:{name}"})]
+    stack.write_config(lambda config: (secured.change(config), config["auth"].update(client_certificates=rules)))
+    told = stack.admin("config", "check", check=False).stderr
+    for i in range(len(rules)):
+        assert re.search(rf"auth.client_certificates\[{i}\].(principal|san): the principal of a client cannot be plist-admin or a name", told), (rules[i], told)
+    stack.write_config(secured.change)
+    for name in OF_PLIST:
+        secured.file.write_text(before.replace(" carl ", f" {name} "))
+        assert "the third field must be a principal" in secured.keys("list", check=False).stderr, name
+    secured.file.write_text(before)
+
+
 # Principals of proxies.
 
 
@@ -337,7 +424,8 @@ def test_a_principal_counts_only_from_a_trusted_proxy(proxied):
     us = stack.plistd["us"].client
     assert us.get("/us/who", X_Client="anna").json == {"principal": "anna", "roles": [], "authorization": "", "client": ""}
     assert us.get("/us/who").status == 401
-    assert us.get("/us/who", X_Client="a b").status == 400
+    for name in ("a b", *OF_PLIST):
+        assert us.get("/us/who", X_Client=name).status == 400, name
     stack.reload(change("10.0.0.0/8"))
     assert us.get("/us/who", X_Client="anna").status == 401
 

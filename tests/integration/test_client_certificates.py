@@ -1,5 +1,8 @@
 """Client certificates as credentials: through NGINX, at the daemon itself, and what nobody can forge."""
 
+import contextlib
+import http.client
+import json
 import re
 import shutil
 import socket
@@ -206,6 +209,24 @@ def test_several_certificates_and_nonsense_are_nobody(shown):
         assert s.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_several_credentials_in_one_request_are_nobodys_through_nginx(shown, version):
+    def status(*headers):
+        command = ["curl", "-sS", version, "--cacert", shown.tls.public.certificate, "-o", "/dev/null", "-w", "%{http_code} %{http_version}"]
+        done = subprocess.run([*map(str, command), *(word for h in headers for word in ("-H", h)), f"{shown.nginx.url}/us/who"],
+                              capture_output=True, text=True, timeout=30, check=True)
+        code, spoken = done.stdout.split()
+        assert spoken == version.removeprefix("--http")
+        return int(code)
+    anna, shop = (f"Authorization: Bearer {shown.keys[who]}" for who in ("anna", "shop"))
+    assert status(anna) == 200
+    for headers in ((anna, shop), (anna, anna), (anna, "Authorization:;"), (f"{anna}, Bearer {shown.keys['shop']}",), (anna, anna.lower()),
+                    (f"Proxy-{anna}",), (anna.replace("n:", "n_:"),), (f"X-Forwarded-{anna}",), (f"{HEADER}: {escaped(shown.shop)}",),
+                    (f"{HEADER}: {escaped(shown.shop)}", f"Connection: {HEADER}")):
+        assert status(*headers) in (400, 401), "400: NGINX refuses the header on several lines"
+    assert status() == 401
+
+
 def shown_socket(shown):
     """A connection to the daemon as NGINX makes it."""
     return context(shown.tls.internal, shown.tls.nginx).wrap_socket(socket.create_connection(("127.0.0.1", shown.daemon.port)), server_hostname="plistd")
@@ -285,6 +306,141 @@ def test_foreign_and_expired_certificates_do_not_reach_the_daemon(shown):
         with pytest.raises((ssl.SSLError, ConnectionError)):
             shown.at_daemon(own).get("/us/who")
         wait_until("the log says why", lambda w=why, m=mark: re.search(w, shown.daemon.log_text(m)))
+
+
+# Connections and sessions that last.
+
+
+class Lasting:
+    """A connection to a server that is kept open."""
+
+    def __init__(self, port, known):
+        self.link = http.client.HTTPSConnection("127.0.0.1", port, timeout=15, context=known)
+        self.link.connect()
+        self.socket = self.link.sock
+
+    def ask(self, path, **headers):
+        """The status, or the principal that /us/who tells."""
+        assert self.link.sock is self.socket, "it is still the same connection"
+        self.link.request("GET", path, headers=headers)
+        self.answer = self.link.getresponse()
+        body = self.answer.read()
+        return json.loads(body)["principal"] if self.answer.status == 200 and path.endswith("/who") else self.answer.status
+
+    def is_closed(self):
+        return self.answer.headers["connection"] == "close" and self.link.sock is None
+
+
+@contextlib.contextmanager
+def added(authority, other):
+    """The file of an authority has another one as well; the caller reloads."""
+    kept = authority.certificate.read_bytes()
+    authority.certificate.write_bytes(kept + other.certificate.read_bytes())
+    try:
+        yield lambda: authority.certificate.write_bytes(kept)
+    finally:
+        authority.certificate.write_bytes(kept)
+
+
+def as_nginx(shown):
+    return {HEADER: escaped(shown.shop)}
+
+
+@pytest.fixture(scope="module")
+def second(_shown):
+    """An authority whose certificates are accepted for a while."""
+    return Authority(_shown.folder / "tls" / "second", "second-ca")
+
+
+def test_a_connection_of_a_client_ends_with_the_authority_that_vouched_for_it(shown, second):
+    own = second.issue("batch", use="clientAuth")
+    with added(shown.direct, second) as take_away:
+        shown.daemon.reload()
+        one, other, faithful = (Lasting(shown.daemon.port, context(shown.tls.internal, pair))
+                                for pair in (own, own, shown.direct.issue_for(3600, "batch")))
+        assert [c.ask("/us/who") for c in (one, other, faithful)] == ["batch"] * 3
+        take_away()
+        mark = shown.daemon.log_mark()
+        shown.daemon.reload()
+    assert one.ask("/us/who") == 401 and one.is_closed()
+    assert other.ask("/us/health") == 401 and other.is_closed()
+    assert [faithful.ask("/us/who") for _ in range(3)] == ["batch"] * 3, "on the same connection"
+    assert re.search(r"tls: ends a connection from 127.0.0.1: its certificate is not signed by .* \(.*CN=batch", shown.daemon.log_text(mark))
+
+
+def test_a_connection_of_nginx_ends_with_the_authority_that_vouched_for_it(shown, second):
+    with added(shown.tls.internal, second) as take_away:
+        shown.daemon.reload()
+        ended, faithful = (Lasting(shown.daemon.port, context(shown.tls.internal, own)) for own in (
+            second.issue("nginx-2", use="clientAuth"), shown.tls.nginx))
+        assert [c.ask("/us/who", **as_nginx(shown)) for c in (ended, faithful)] == ["shop"] * 2
+        take_away()
+        shown.daemon.reload()
+    assert ended.ask("/us/who", **as_nginx(shown)) == 503 and ended.is_closed()
+    assert ended.answer.headers["x-plist-executed"] == "no", "so NGINX goes on to the next region"
+    assert [faithful.ask("/us/who", **as_nginx(shown)) for _ in range(3)] == ["shop"] * 3
+
+
+def test_no_connection_outlives_the_certificate_that_began_it(shown):
+    client = Lasting(shown.daemon.port, context(shown.tls.internal, shown.direct.issue_for(4, "batch")))
+    nginx = Lasting(shown.daemon.port, context(shown.tls.internal, shown.tls.internal.issue_for(4, "nginx-upstream")))
+    ended = set()
+
+    def both_ended():
+        for connection, expected, refused in ((client, ("batch",), 401), (nginx, ("shop",), 503)):
+            if connection not in ended:
+                told = connection.ask("/us/who", **as_nginx(shown))
+                assert told in (*expected, refused), told
+                ended.update({connection} if told == refused and connection.is_closed() else ())
+        return len(ended) == 2
+    assert not both_ended()
+    wait_until("both have ended", both_ended)
+
+
+def session_of(shown, known, session=None):
+    """A session with NGINX, whether it continues the one given, and the status of a request."""
+    s = known.wrap_socket(socket.create_connection(("127.0.0.1", shown.port)), server_hostname="localhost", session=session)
+    with s:
+        s.sendall(b"GET /us/who HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        text = b"".join(iter(lambda: s.recv(4096), b""))
+        return s.session, s.session_reused, int(text.split()[1])
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_a_session_with_nginx_outlives_neither_the_certificate_nor_its_authority(shown, version):
+    alike = Authority(shown.folder / "tls" / "alike", "clients-ca")  # another key, the same name
+    kept = shown.clients.certificate.read_bytes()
+
+    def begun(own):
+        known = shown.tls.client(own)
+        known.maximum_version = ssl.TLSVersion[version]
+        session, _, status = session_of(shown, known)
+        assert status == 200
+        return known, session
+    withdrawn, late = begun(shown.shop), begun(shown.clients.issue_for(3, "shop"))
+    shown.clients.certificate.write_bytes(alike.certificate.read_bytes())
+    shown.nginx.reload()
+    try:
+        assert session_of(shown, *withdrawn)[1:] == (False, 403)
+    finally:
+        shown.clients.certificate.write_bytes(kept)
+        shown.nginx.reload()
+    wait_until("the certificate has expired", lambda: session_of(shown, late[0])[2] == 403)
+    assert session_of(shown, *late)[1:] == (False, 403)
+
+
+def test_nginx_keeps_no_connection_of_a_client_with_a_certificate_open_for_long(shown):
+    text = shown.nginx.file.read_text()
+    assert text.count("keepalive_time 1m;") == text.count("keepalive_timeout 1m;") == 1
+    shown.nginx.file.write_text(text.replace("keepalive_time 1m;", "keepalive_time 1s;"))
+    shown.nginx.write = lambda: None
+    try:
+        shown.nginx.reload()
+        lasting = Lasting(shown.port, shown.tls.client(shown.shop))
+        wait_until("NGINX ends it", lambda: lasting.ask("/us/who") == "shop" and lasting.is_closed())
+    finally:
+        del shown.nginx.write
+        shown.nginx.reload()
 
 
 @pytest.mark.parametrize("shared", ["the same", "signed by it"])

@@ -290,6 +290,22 @@ def test_a_reload_ends_the_sessions_that_could_be_resumed(secured, version):
     assert connect(session)[1]
 
 
+def test_nginx_resumes_no_session_with_a_daemon_whose_certificate_has_ended(stack, secured):
+    pair, record = secured.tls.plistd["us"], stack.new_record("us", everywhere=False)
+    kept = [file.read_bytes() for file in (pair.key, pair.certificate)]
+    pair.become(secured.tls.internal.issue_for(5, "short", ("plistd", "localhost", "127.0.0.1"), use="serverAuth"))
+    try:
+        secured.daemon.reload()
+        assert [secured.front().put(record, price=7, version=n).status for n in (1, 2, 3)] == [200] * 3
+        wait_until("NGINX refuses it", lambda: secured.front().put(record, price=7, version=1).status == 503)
+    finally:
+        for file, content in zip((pair.key, pair.certificate), kept):
+            file.write_bytes(content)
+        secured.daemon.reload()
+        secured.nginx.reload()
+        wait_until("NGINX reaches it again", lambda: secured.front().get("/us/health").status == 200)
+
+
 def test_an_authority_that_a_reload_takes_away_accepts_no_old_session(secured):
     daemon, known = secured.daemon, secured.tls.front()
     ca = secured.tls.internal.certificate

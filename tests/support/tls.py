@@ -1,5 +1,6 @@
 """Certificates for the tests and for ./run demo --tls, made with the openssl command."""
 
+import datetime
 import pathlib
 import ssl
 import subprocess
@@ -53,19 +54,27 @@ class Authority(Pair):
 
     def issue(self, name, names=(), use="serverAuth", days=90):
         """A certificate for host names and addresses (`names`); with days=-1 it has expired."""
-        alternative = ",".join(("IP:" if n.replace(".", "").isdigit() else "DNS:") + n for n in names)
-        extensions = f"extendedKeyUsage={use}\nbasicConstraints=CA:FALSE\n" + (f"subjectAltName={alternative}\n" if names else "")
-        return self._sign(Pair(self.certificate.parent, name), extensions, "-days", days)
+        return self._sign(Pair(self.certificate.parent, name), extensions(names, use), "-days", days)
 
     def issue_later(self, name, use="serverAuth"):
         """A certificate that is not valid before the year 2090."""
+        return self._dated(Pair(self.certificate.parent, name), (), use, "20900101000000Z", "20910101000000Z")
+
+    def issue_for(self, seconds, name, names=(), use="clientAuth"):
+        """A certificate that is valid for so many seconds. It does not replace one of the same name that is valid for days."""
+        folder = self.certificate.parent / "short"
+        folder.mkdir(exist_ok=True)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        first, last = (f"{now + datetime.timedelta(seconds=s):%Y%m%d%H%M%SZ}" for s in (-60, seconds))
+        return self._dated(Pair(folder, name), names, use, first, last)
+
+    def _dated(self, pair, names, use, first, last):
         database = self.certificate.with_suffix(".database")
         database.touch()
         settings = self.certificate.with_suffix(".cnf")
         settings.write_text(f"[ca]\ndefault_ca=own\n[own]\ndatabase={database}\nrand_serial=yes\nunique_subject=no\n"
                             f"new_certs_dir={database.parent}\ndefault_md=sha256\npolicy=any\n[any]\norganizationName=optional\ncommonName=supplied\n")
-        return self._sign(Pair(self.certificate.parent, name), f"extendedKeyUsage={use}\nbasicConstraints=CA:FALSE\n",
-                          "-startdate", "20900101000000Z", "-enddate", "20910101000000Z", settings=settings)
+        return self._sign(pair, extensions(names, use), "-startdate", first, "-enddate", last, settings=settings)
 
     def authority(self, name):
         """An authority whose certificate this one has signed."""
@@ -73,9 +82,9 @@ class Authority(Pair):
         Pair.__init__(made, self.certificate.parent, name)
         return self._sign(made, "basicConstraints=critical,CA:TRUE\n", "-days", 90)
 
-    def _sign(self, pair, extensions, *dates, settings=None):
+    def _sign(self, pair, text, *dates, settings=None):
         request, file = pair.certificate.with_suffix(".csr"), pair.certificate.with_suffix(".ext")
-        file.write_text(extensions)
+        file.write_text(text)
         openssl("req", *KEY, "-subj", f"/O=plist demo/CN={pair.name}", "-keyout", pair.key, "-out", request)
         if settings:
             openssl("ca", "-batch", "-notext", "-config", settings, "-in", request, "-cert", self.certificate, "-keyfile", self.key, *dates,
@@ -92,6 +101,11 @@ class Authority(Pair):
         """The certificate of that name. A new one is issued unless there is one that we signed and that is valid for a week."""
         pair = Pair(self.certificate.parent, name)
         return pair if pair.good_for(7 * 86400) and pair.signed_by(self) else self.issue(name, names, use)
+
+
+def extensions(names, use):
+    alternative = ",".join(("IP:" if n.replace(".", "").isdigit() else "DNS:") + n for n in names)
+    return f"extendedKeyUsage={use}\nbasicConstraints=CA:FALSE\n" + (f"subjectAltName={alternative}\n" if names else "")
 
 
 class Deployment:

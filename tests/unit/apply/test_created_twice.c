@@ -52,9 +52,11 @@ static void the_region_that_comes_later_deletes_its_record(void **state)
 	lab_is(&lab, "100 /ap/properties/100", 1, REMEMBERED);
 	assert_int_equal(settle(), 1);
 	lab_is(&lab, "200", 1, IS_DELETED);
-	lab_is(&lab, "200 t {\"eu\": 2} 204", 1,
-	       "SELECT concat_ws(' ', record_id, deleted, vector, status) FROM outbox WHERE request_id LIKE "
-	       "'created-twice-%%'");
+	lab_is(&lab, "200 t {\"eu\": 2} 204 plist:created-twice", 1,
+	       "SELECT concat_ws(' ', record_id, deleted, vector, status, principal) FROM outbox WHERE "
+	       "request_id LIKE 'created-twice-%%'");
+	lab_is(&lab, "plist:created-twice", 1,
+	       "SELECT principal FROM processed_requests WHERE request_id LIKE 'created-twice-%%'");
 	lab_is(&lab, "200 created_twice closed", 1, CONFLICTS);
 	lab_is(&lab, "100 200 1", 1,
 	       "SELECT concat_ws(' ', siblings -> 0 -> 'id', siblings -> 1 -> 'id', verdict -> 'take') FROM "
@@ -65,6 +67,23 @@ static void the_region_that_comes_later_deletes_its_record(void **state)
 	assert_int_equal(settle(), 0);
 	lab_is(&lab, "200 created_twice closed", 1, CONFLICTS);
 	lab_is(&lab, "1", 1, "SELECT count(*) FROM outbox WHERE deleted");
+}
+
+// The id of the delete can be computed by everybody who knows the request.
+static void a_client_that_uses_the_id_of_the_delete_first_does_not_prevent_it(void **state)
+{
+	make_one_here();
+	lab_ask(&lab, 1,
+	        "INSERT INTO processed_requests SELECT (jsonb_populate_record(r, jsonb_build_object("
+	        "'request_id', 'created-twice-' || left(encode(sha256('created twice  one properties/200'), "
+	        "'hex'), 40)))).* FROM processed_requests AS r WHERE request_id = 'one'");
+	lab_is(&lab, "1", 1,
+	       "SELECT count(*) FROM processed_requests WHERE request_id LIKE 'created-twice-%%'");
+	APPLY(AP);
+	assert_int_equal(settle(), 1);
+	lab_is(&lab, "200", 1, IS_DELETED);
+	lab_is(&lab, "plist:created-twice", 1,
+	       "SELECT max(principal) FROM processed_requests WHERE request_id LIKE 'created-twice-%%'");
 }
 
 static void the_region_that_comes_first_waits_for_the_others_delete(void **state)
@@ -212,6 +231,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define t(name) cmocka_unit_test_setup_teardown(name, lab_applier_setup, lab_applier_teardown)
 		t(the_region_that_comes_later_deletes_its_record),
+		t(a_client_that_uses_the_id_of_the_delete_first_does_not_prevent_it),
 		t(the_region_that_comes_first_waits_for_the_others_delete),
 		t(a_record_that_was_written_since_is_left_to_people),
 		t(a_concurrent_write_of_another_region_is_left_to_people),

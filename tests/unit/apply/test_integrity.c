@@ -208,8 +208,9 @@ static void the_region_of_a_losing_record_changes_it_once(void **state)
 	APPLY(US(200, "5.00")); // the first one stays
 	lab_until(&lab, "7.00", 1, "SELECT price FROM properties WHERE id = 300");
 	lab_until(&lab, "200 multiple_unique_conflicts closed 2", 1, CONFLICTS);
-	lab_is(&lab, "1 {\"eu\": 2} 200 t", 1,
-	       "SELECT concat_ws(' ', count(*), min(vector::text), min(status), bool_and(request_id ~ "
+	lab_is(&lab, "1 {\"eu\": 2} 200 plist:violation t", 1,
+	       "SELECT concat_ws(' ', count(*), min(vector::text), min(status), min(principal), "
+	       "bool_and(request_id ~ "
 	       "'^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$')) FROM outbox WHERE "
 	       "record_id = 300 AND request_id <> 'one'");
 	lab_is(&lab, "true raise_later", 1,

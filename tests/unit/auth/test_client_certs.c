@@ -26,8 +26,9 @@ static struct pl_client_cert_rule rules[] = {
 	{ .san = "DNS:*.shop.example" },
 	{ .san = "URI:spiffe://example/*/api", .principal = "apis" },
 	{ .san = "email:*@example.org", .nroles = 1, .roles = editor },
+	{ .san = "URI:plist*" },
 };
-static const struct pl_client_certs certs = { 4, rules };
+static const struct pl_client_certs certs = { 5, rules };
 
 struct name {
 	gnutls_x509_subject_alt_name_t type;
@@ -159,6 +160,9 @@ static void names_that_cannot_be_principals_are_refused(void **state)
 	is_nobody("cannot be a principal", "CN=x",
 	          DNS("a-name-that-is-much-longer-than-the-sixty-four-characters.shop.example"));
 	is_nobody("cannot be a principal", "CN=x", EMAIL("an na@example.org"));
+	is_nobody("cannot be a principal", "CN=x", URI("plist:violation"));
+	is_nobody("cannot be a principal", "CN=x", URI("plist-admin"));
+	is("plist-clients", "CN=x", URI("plist-clients"));
 }
 
 static void a_name_does_not_end_at_a_nul(void **state)

@@ -173,6 +173,8 @@ static void a_bad_line_is_named_and_never_quoted(void **state)
 		{ "ABCDEFGH " HASH " anna - " TIME " -\n", "line 1: the first field" },
 		{ "abcdefgh 00 anna - " TIME " -\n", "line 1: the second field" },
 		{ "abcdefgh " HASH " \xc3\xa4 - " TIME " -\n", "line 1: the third field" },
+		{ "abcdefgh " HASH " plist-admin - " TIME " -\n", "line 1: the third field" },
+		{ "abcdefgh " HASH " plist:violation - " TIME " -\n", "line 1: the third field" },
 		{ "abcdefgh " HASH " anna Editor " TIME " -\n", "line 1: the fourth field" },
 		{ "abcdefgh " HASH " anna a,,B " TIME " -\n", "line 1: the fourth field" },
 		{ "abcdefgh " HASH " anna - never -\n", "line 1: the fifth field" },

@@ -114,6 +114,19 @@ static void with_more_clients_than_places_the_quietest_is_forgotten(void **state
 	assert_int_equal(passing("anna", 1, 1000, 2 * S), 1000); // forgotten: full again
 }
 
+// A client that has spent its tokens does not get new ones by making others crowd it out.
+static void a_client_whose_bucket_is_empty_is_not_forgotten(void **state)
+{
+	char name[32];
+
+	assert_int_equal(passing("anna", 1, 10, S), 10);
+	for (int i = 0; i < 300000; i++) {
+		snprintf(name, sizeof(name), "client-%d", i);
+		assert_true(take(name, 1, 10, S));
+	}
+	assert_false(take("anna", 1, 10, S));
+}
+
 // A flood may make others' buckets full too early, but never empty.
 static void with_a_million_addresses_a_new_client_still_passes(void **state)
 {
@@ -167,6 +180,8 @@ int main(void)
 		                                teardown),
 		cmocka_unit_test_setup_teardown(with_more_clients_than_places_the_quietest_is_forgotten,
 		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(a_client_whose_bucket_is_empty_is_not_forgotten, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(with_a_million_addresses_a_new_client_still_passes, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(workers_share_a_bucket_without_losing_a_token, setup,

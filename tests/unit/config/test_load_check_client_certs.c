@@ -78,6 +78,10 @@ static void a_rule_says_which_certificates_it_applies_to(void **state)
 	refuse("{ san: \"DNS:a\", roles: [Editor] }", "auth.client_certificates[0].roles: must be a role");
 	refuse("{ san: \"URI:spiffe://example/" LONG "\" }",
 	       "auth.client_certificates[0].principal: is missing, and the name is too long");
+	refuse("{ san: \"URI:a\", principal: \"plist:violation\" }",
+	       "auth.client_certificates[0].principal: the principal of a client cannot be");
+	refuse("{ san: \"URI:plist:violation\" }",
+	       "auth.client_certificates[0].san: the principal of a client cannot be");
 	refuse(GOOD ", " GOOD, "auth.client_certificates[1]: is never used, since entry 0 is about the same");
 }
 
