@@ -314,6 +314,8 @@ void pl_applier_give_memory_back(struct pl_applier *applier)
 	if (!applier->had_backlog || applier->buffer.now.n > 0 || applier->buffer.ahead.n > 0)
 		return;
 	applier->had_backlog = false;
+	pl_apply_batch_give_back(applier->batch);
+	pl_fetch_buffer_give_back(&applier->buffer);
 	pl_mem_give_back();
 }
 

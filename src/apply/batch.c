@@ -124,6 +124,13 @@ void pl_apply_batch_forget(struct pl_apply_batch *batch)
 	pl_apply_batch_forget_tables(batch); // the configuration may be another one
 }
 
+void pl_apply_batch_give_back(struct pl_apply_batch *batch)
+{
+	pl_arena_give_back(batch->now.arena);
+	pl_arena_give_back(batch->ahead.arena);
+	pl_arena_give_back(batch->arena);
+}
+
 void pl_apply_batch_advance(struct pl_apply_batch *batch)
 {
 	struct reading done = batch->now;

@@ -47,6 +47,8 @@ int pl_apply_batch_size(const struct pl_apply_batch *batch); // messages read
 void pl_apply_batch_forget(struct pl_apply_batch *batch);
 void pl_apply_batch_forget_ahead(struct pl_apply_batch *batch);
 void pl_apply_batch_advance(struct pl_apply_batch *batch);
+// Frees the memory that is kept for the next large batch.
+void pl_apply_batch_give_back(struct pl_apply_batch *batch);
 // Whether a message needs the database. Otherwise, all messages are our own and only
 // the position changes.
 bool pl_apply_batch_matters(const struct pl_apply_batch *batch);

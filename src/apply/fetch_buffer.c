@@ -34,6 +34,13 @@ void pl_fetch_buffer_sweep(struct pl_fetch_buffer *buffer)
 	drop(&buffer->done);
 }
 
+void pl_fetch_buffer_give_back(struct pl_fetch_buffer *buffer)
+{
+	pl_arena_give_back(buffer->now.arena);
+	pl_arena_give_back(buffer->ahead.arena);
+	pl_arena_give_back(buffer->done.arena);
+}
+
 void pl_fetch_buffer_drop(struct pl_fetch_buffer *buffer)
 {
 	drop(&buffer->done);

@@ -55,6 +55,8 @@ struct pl_fetched *pl_fetch_buffer_open(struct pl_fetch_buffer *buffer);
 // Frees the last batch. To be called while the database is busy; else the end of the next
 // batch does it.
 void pl_fetch_buffer_sweep(struct pl_fetch_buffer *buffer);
+// Frees the memory that is kept for the next large batch.
+void pl_fetch_buffer_give_back(struct pl_fetch_buffer *buffer);
 void pl_fetch_buffer_take(struct pl_fetch_buffer *buffer, rd_kafka_message_t *message);
 // Drops the messages and keeps the partitions.
 void pl_fetch_buffer_drop(struct pl_fetch_buffer *buffer);

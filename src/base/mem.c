@@ -4,7 +4,8 @@
 // allocation larger than a block gets its own block behind it, so that the rest of the
 // newest one is not wasted. Freed blocks of the usual size are kept by the thread for its
 // next arenas, up to SPARE_MAX: every request has an arena, and a block is larger than
-// what malloc caches.
+// what malloc caches. Arenas with blocks of another size, which hold a batch at a time,
+// keep their own for the next one: malloc would give such blocks back to the system.
 // Invariants: allocations are zeroed and aligned for any type; `used` of a block is a
 // multiple of that alignment. Under AddressSanitizer, the unused part of each block is
 // poisoned and allocations are separated, so that overflows are detected.
@@ -42,11 +43,14 @@
 // 2.36)
 #define AT_HAND_MAX         1024
 #define SPARE_MAX           256 // blocks of a thread: 1 MiB
+#define IDLE_MAX            32  // resets after which an arena's blocks that were not needed are freed
 #define TRIM_GROWTH         ((size_t)8 << 20)
 
 struct pl_arena {
 	struct block *blocks; // the newest first: the one that pieces are cut from
+	struct block *kept;   // by the last reset
 	size_t block_size;
+	int idle; // resets since a second block was last needed
 };
 
 struct block {
@@ -242,31 +246,67 @@ size_t pl_arena_size(const struct pl_arena *arena)
 	return bytes;
 }
 
-static void free_others(const struct pl_arena *arena, const struct block *first)
+static void free_blocks(struct block **list)
 {
-	for (struct block *block = arena->blocks, *next; block != NULL; block = next) {
+	for (struct block *block = *list, *next; block != NULL; block = next) {
 		next = block->next;
-		if (block != first)
-			block_free(block);
+		block_free(block);
 	}
+	*list = NULL;
+}
+
+// Takes the first block out of the arena's list. It is the last one, but for big ones.
+static struct block *take_first(struct pl_arena *arena)
+{
+	struct block *first = first_block(arena), **at = &arena->blocks;
+	while (*at != first)
+		at = &(*at)->next;
+	*at = first->next;
+	first->next = NULL;
+	return first;
 }
 
 void pl_arena_free(struct pl_arena **arena_p)
 {
-	if (*arena_p == NULL)
+	struct pl_arena *arena = *arena_p;
+	if (arena == NULL)
 		return;
-	struct block *first = first_block(*arena_p);
-	free_others(*arena_p, first);
-	block_free(first); // and the arena with it
 	*arena_p = NULL;
+	struct block *first = take_first(arena);
+	free_blocks(&arena->blocks);
+	free_blocks(&arena->kept);
+	block_free(first); // and the arena with it
+}
+
+void pl_arena_give_back(struct pl_arena *arena)
+{
+	free_blocks(&arena->kept);
+}
+
+// Whether the arena keeps the block for itself.
+static bool is_kept(const struct pl_arena *arena, const struct block *block)
+{
+	return block->size == arena->block_size && block->size != ARENA_BLOCK_DEFAULT;
 }
 
 void pl_arena_reset(struct pl_arena *arena)
 {
-	struct block *first = first_block(arena);
-	free_others(arena, first);
+	struct block *first = take_first(arena);
+	if (arena->blocks != NULL)
+		arena->idle = 0;
+	else if (++arena->idle == IDLE_MAX)
+		free_blocks(&arena->kept);
+	for (struct block *block = arena->blocks, *next; block != NULL; block = next) {
+		next = block->next;
+		if (!is_kept(arena, block)) {
+			block_free(block);
+			continue;
+		}
+		arena_poison(block->data, block->size);
+		block->next = arena->kept;
+		arena->kept = block;
+	}
 	arena->blocks = first;
-	first->next = NULL;
 	first->used = 0;
 	arena_poison(first->data, first->size);
 }
@@ -289,7 +329,13 @@ static void *cut(struct pl_arena *arena, size_t room)
 		// it.
 		if (room > arena->block_size / 4)
 			return alloc_big(arena, room);
-		block = block_new(arena->block_size);
+		block = arena->kept;
+		if (block != NULL) {
+			arena->kept = block->next;
+			block->used = 0;
+		} else {
+			block = block_new(arena->block_size);
+		}
 		block->next = arena->blocks;
 		arena->blocks = block;
 	}

@@ -40,8 +40,10 @@ struct pl_arena;
 // `block` is the size in bytes of each allocation from malloc; 0 means 4096.
 struct pl_arena *pl_arena_new(size_t block);
 void pl_arena_free(struct pl_arena **arena_p);
-// Frees all allocations but keeps one block for reuse.
+// Frees all allocations, but keeps blocks for reuse: one, or all that were needed
+// recently if they have a size of their own. The second function frees those.
 void pl_arena_reset(struct pl_arena *arena);
+void pl_arena_give_back(struct pl_arena *arena);
 
 size_t pl_arena_size(const struct pl_arena *arena); // bytes of its blocks
 

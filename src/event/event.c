@@ -375,11 +375,11 @@ static int read_republished(struct reader *r, struct pl_event *event)
 	return 0;
 }
 
-// Reads the record from the value or, for a delete, from the header.
-static int read_record(struct reader *r, const struct pl_resource *resource, const void *value,
-                       size_t value_len, struct pl_event *event)
+// As read_record, of a text in any form.
+static int parse_record(struct reader *r, const struct pl_event *event, const void *value, size_t value_len,
+                        struct pl_record **record_r)
 {
-	struct pl_record *record;
+	const struct pl_resource *resource = event->resource;
 	const char *fault;
 	cJSON *json;
 	int code;
@@ -387,14 +387,26 @@ static int read_record(struct reader *r, const struct pl_resource *resource, con
 	json = pl_json_parse(value, value_len, &value_limits, r->err);
 	if (!json)
 		return PL_EINVAL;
-	code = pl_record_parse(r->arena, resource, json, &record, r->err);
+	code = pl_record_parse(r->arena, resource, json, record_r, r->err);
 	fault = code == 0 && event->foreign ? pl_record_fault(r->arena, resource, json)
 	                                    : NULL; // not validated yet
 	cJSON_Delete(json);
 	if (code < 0)
 		return PL_EINVAL;
-	if (fault || (event->foreign && record->mistyped))
-		return pl_error_set(r->err, PL_EINVAL, "%s", fault ? fault : record->unfit);
+	if (fault || (event->foreign && (*record_r)->mistyped))
+		return pl_error_set(r->err, PL_EINVAL, "%s", fault ? fault : (*record_r)->unfit);
+	return 0;
+}
+
+// Reads the record from the value or, for a delete, from the header.
+static int read_record(struct reader *r, const struct pl_resource *resource, const void *value,
+                       size_t value_len, struct pl_event *event)
+{
+	struct pl_record *record =
+		event->foreign ? NULL : pl_record_read_printed(r->arena, resource, value, value_len);
+
+	if (!record && parse_record(r, event, value, value_len, &record) < 0)
+		return PL_EINVAL;
 	if (record->id < 1 || record->id > PL_ID_MAX)
 		return pl_error_set(r->err, PL_EINVAL, "id is not an integer from 1 to 2^53-1");
 	if (!pl_vector_region_name_ok(record->region_origin, strlen(record->region_origin)))

@@ -17,8 +17,9 @@ struct pl_statement_set {
 	struct pl_arena *arena;
 	const char *texts[PL_STATEMENT_KINDS];
 	char names[PL_STATEMENT_KINDS][48];
-	int users;    // tasks and reads that use it
-	bool current; // belongs to the current configuration
+	int users;     // tasks and reads that use it
+	int not_plain; // so many single writes do without the statement for the plain case
+	bool current;  // belongs to the current configuration
 	struct pl_statement_set *next;
 };
 

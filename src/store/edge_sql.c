@@ -41,18 +41,37 @@ static void whole_numbers_sql(struct pl_buf *sql, const char *other_key)
 	              other_key, other_key);
 }
 
+// The key under which this region counts, if it is not a region's name; or NULL.
+static const char *other_key_of(const struct pl_config *config, const char *key)
+{
+	return pl_config_region(config, key, strlen(key)) ? NULL : key;
+}
+
+void pl_edge_sql_ordinary_names(struct pl_buf *sql, const struct pl_config *config, const char *key)
+{
+	pl_buf_adds(sql, "p.vector - ARRAY[''");
+	ordinary_names(sql, config, other_key_of(config, key), ",'", "'");
+	pl_buf_adds(sql, "] = '{}'");
+}
+
+static void sum_sql(struct pl_buf *sql, const struct pl_config *config, const char *key)
+{
+	pl_buf_adds(sql, "p.version = 0");
+	ordinary_names(sql, config, other_key_of(config, key), " + coalesce((p.vector -> '",
+	               "')::bigint, 0)");
+}
+
 // The beginning of a CASE: what holds of ordinary vectors, up to ELSE.
 static void ordinary_sql(struct pl_buf *sql, const struct pl_config *config, const char *key)
 {
-	const char *other_key = pl_config_region(config, key, strlen(key)) ? NULL : key;
-
-	pl_buf_adds(sql, "CASE WHEN jsonb_typeof(p.vector) = 'object' AND p.vector - ARRAY[''");
-	ordinary_names(sql, config, other_key, ",'", "'");
-	pl_buf_adds(sql, "] = '{}' AND ");
-	whole_numbers_sql(sql, other_key);
-	pl_buf_adds(sql, " AND NOT p.vector @? '$.* ? (@.type() != \"number\" || @ < 0 || @ > 999999999)' "
-	                 "THEN p.version = 0");
-	ordinary_names(sql, config, other_key, " + coalesce((p.vector -> '", "')::bigint, 0)");
+	pl_buf_adds(sql, "CASE WHEN jsonb_typeof(p.vector) = 'object' AND ");
+	pl_edge_sql_ordinary_names(sql, config, key);
+	pl_buf_adds(sql, " AND ");
+	whole_numbers_sql(sql, other_key_of(config, key));
+	pl_buf_adds(sql,
+	            " AND NOT p.vector @? 'strict $.* ? (@.type() != \"number\" || @ < 0 || @ > 999999999)' "
+	            "THEN ");
+	sum_sql(sql, config, key);
 	pl_buf_adds(sql, " ELSE ");
 }
 
@@ -73,12 +92,15 @@ void pl_edge_sql_sum(struct pl_buf *sql, const struct pl_config *config, const c
 	pl_buf_adds(sql, " END");
 }
 
-static void decimals_sql(struct pl_buf *sql, const struct pl_resource *resource)
+static void decimals_sql(struct pl_buf *sql, const struct pl_resource *resource, bool unless_set)
 {
 	for (int i = 0; i < resource->nfields; i++) {
 		if (resource->fields[i].type != PL_FIELD_DECIMAL)
 			continue;
-		pl_buf_printf(sql, " AND (x.flags & %lld <> 0 OR p.", (long long)PL_FLAG_FIELD(i));
+		pl_buf_adds(sql, " AND (");
+		if (unless_set)
+			pl_buf_printf(sql, "x.flags & %lld <> 0 OR ", (long long)PL_FLAG_FIELD(i));
+		pl_buf_adds(sql, "p.");
 		pl_quote_name(sql, resource->fields[i].name);
 		pl_buf_adds(sql, " IS NULL OR (p.");
 		pl_quote_name(sql, resource->fields[i].name);
@@ -97,6 +119,21 @@ void pl_edge_sql(struct pl_buf *sql, const struct pl_config *config, const struc
 	all_entries_sql(sql, config);
 	pl_buf_printf(sql, " END AND p.updated_at <= now() + interval '%lld seconds'",
 	              (long long)(PL_AHEAD_US / 1000000));
-	decimals_sql(sql, resource);
+	decimals_sql(sql, resource, true);
 	pl_buf_adds(sql, ")");
+}
+
+// Each entry is at most the version, since none is negative and the version is their sum.
+void pl_edge_sql_written(struct pl_buf *sql, const struct pl_config *config,
+                         const struct pl_resource *resource, const char *key)
+{
+	pl_edge_sql_ordinary_names(sql, config, key);
+	pl_buf_adds(sql, " AND ");
+	whole_numbers_sql(sql, other_key_of(config, key));
+	pl_buf_printf(sql,
+	              " AND NOT p.vector @? 'strict $ ? (exists(@.* ? (@.type() != \"number\" || @ < 0)) || "
+	              "@.\"%s\" < 1)' AND ",
+	              key);
+	sum_sql(sql, config, key);
+	decimals_sql(sql, resource, false);
 }

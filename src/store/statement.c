@@ -570,6 +570,7 @@ void pl_statement_text(struct pl_buf *buf, enum pl_statement_kind kind, const st
 	switch (kind) {
 	case PL_STATEMENT_CHANGE_BATCH: change_text(&t, FROM_ARRAYS); break;
 	case PL_STATEMENT_CHANGE_ONE: change_text(&t, FROM_VALUES); break;
+	case PL_STATEMENT_CHANGE_PLAIN: pl_statement_plain(buf, config, resource, own, key); break;
 	case PL_STATEMENT_CREATE_BATCH: create_text(&t, FROM_ARRAYS); break;
 	case PL_STATEMENT_CREATE_ONE: create_text(&t, FROM_VALUES); break;
 	case PL_STATEMENT_MIXED_BATCH: mixed_text(&t, FROM_ARRAYS, false); break;
@@ -582,8 +583,9 @@ void pl_statement_text(struct pl_buf *buf, enum pl_statement_kind kind, const st
 
 const char *pl_statement_kind_name(enum pl_statement_kind kind)
 {
-	static const char *const names[] = { "change_batch", "change_one", "create_batch", "create_one",
-		                             "mixed_batch",  "serial",     "ask",          "read" };
+	static const char *const names[] = { "change_batch", "change_one", "change_plain",
+		                             "create_batch", "create_one", "mixed_batch",
+		                             "serial",       "ask",        "read" };
 
 	return names[kind];
 }

@@ -38,6 +38,8 @@ enum pl_statement_kind {
 	// updates and deletes of ordinary rows: not locked, no siblings, no tombstone
 	PL_STATEMENT_CHANGE_BATCH,
 	PL_STATEMENT_CHANGE_ONE,
+	// the same for an update that is locked by its version, in the plain case
+	PL_STATEMENT_CHANGE_PLAIN,
 	PL_STATEMENT_CREATE_BATCH, // creates of ids that are free
 	PL_STATEMENT_CREATE_ONE,
 	PL_STATEMENT_MIXED_BATCH, // both of the above
@@ -47,8 +49,7 @@ enum pl_statement_kind {
 	PL_STATEMENT_KINDS,
 };
 
-// Result columns of CHANGE, CREATE, MIXED and SERIAL: only writes that were done have a
-// row.
+// Result columns of all that write: only writes that were done have a row.
 enum { PL_DONE_N, PL_DONE_VALUE, PL_DONE_VECTOR, PL_DONE_OUTBOX_ID };
 // Of ASK: a row for each write.
 enum {

@@ -20,3 +20,10 @@ void pl_statement_guard_names(struct pl_buf *buf, const struct pl_config *config
 // The JSON of a row p, byte for byte as pl_record_print prints it. `ours`: this region's
 // name, of a row that the statement wrote; or NULL.
 void pl_statement_json(struct pl_buf *buf, const struct pl_resource *resource, const char *ours);
+
+// True if another daemon knows a field that this one does not show; else null.
+void pl_statement_others_know_more(struct pl_buf *buf, const struct pl_resource *resource);
+
+// PL_STATEMENT_CHANGE_PLAIN.
+void pl_statement_plain(struct pl_buf *buf, const struct pl_config *config,
+                        const struct pl_resource *resource, const struct pl_region *region, const char *key);

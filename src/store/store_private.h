@@ -229,6 +229,7 @@ struct pl_write_task {
 	const char *seen_vector;           // of the row at the last question; NULL: no row, or not asked yet
 	int losses;                        // connections lost while it was on them
 	bool lost;                         // it may have been done: ask before answering
+	bool not_plain;                    // the statement for the plain case has not done it
 	int64_t not_before_us;             // LATER
 	struct pl_write_task *prev, *next; // the stage's list
 	struct pl_write_task *prev_all, *next_all;
@@ -243,6 +244,7 @@ struct pl_in_flight_statement {
 	struct pl_guard_union guard;  // of all tasks
 	int n, room;                  // n is 0: idle
 	bool stacked;                 // a layer above another one
+	bool plain;                   // the statement for the plain case
 };
 void pl_in_flight_statement_init(struct pl_in_flight_statement *in_flight, struct pl_shared_writer *writer,
                                  struct pl_conn *conn, bool stacked);

@@ -41,6 +41,17 @@
 // in its transaction. Writes that exclude each other are never in one batch; those whose
 // value a write has just taken go straight to the question. Such writes are not stacked.
 //
+// The plain case
+// --------------
+// Most single writes update an ordinary row under a version that is still the row's.
+// PL_STATEMENT_CHANGE_PLAIN does only these, and takes PostgreSQL half the time. Where it
+// finds something else (a version that is another one, a lock, names in the vector that
+// are not configured), it does nothing, and the question is asked as for any other
+// statement. If nothing prevents the write, the other statement does it; so that this
+// does not happen to every write of a table, the next NOT_PLAIN single writes do not try.
+// Where the plain statement fails (a remembered request, a damaged row), the other one is
+// used at once.
+//
 // When it is sent
 // ---------------
 // At the end of a turn of the loop, whenever a connection for writes is idle and writes
@@ -159,6 +170,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "store/edge_sql.h"
 #include "store/store_private.h"
 
 // Pending writes that make a record hot. Two or three meet by chance; a separate
@@ -232,10 +244,36 @@ static void take(struct pl_shared_writer *writer, struct pl_in_flight_statement 
 		in_flight->tasks[i]->place = i;
 }
 
-static enum pl_statement_kind kind_of(const struct pl_in_flight_statement *in_flight)
+// See "The plain case".
+static bool is_plain(const struct pl_write_task *task)
+{
+	const struct pl_write *write = task->write;
+
+	return write->op == PL_WRITE_UPDATE && write->has_version && write->version > 0 &&
+	       write->version < PL_EDGE_PLAIN_MAX - 1 && !write->has_etag && !write->etag_never &&
+	       write->request_id && write->request_id[0] && task->guard.n == 0 &&
+	       !write->resource->track_fields && !task->not_plain && task->losses == 0;
+}
+
+static bool try_plain(struct pl_in_flight_statement *in_flight)
+{
+	struct pl_statement_set *statement_set = in_flight->tasks[0]->statement_set;
+
+	if (in_flight->n > 1 || !is_plain(in_flight->tasks[0]))
+		return false;
+	if (statement_set->not_plain == 0)
+		return true;
+	statement_set->not_plain--;
+	return false;
+}
+
+// `alone`: the statement is its whole transaction.
+static enum pl_statement_kind kind_of(struct pl_in_flight_statement *in_flight, bool alone)
 {
 	int creates = 0;
 
+	if (alone && try_plain(in_flight))
+		return PL_STATEMENT_CHANGE_PLAIN;
 	for (int i = 0; i < in_flight->n; i++)
 		creates += in_flight->tasks[i]->write->op == PL_WRITE_CREATE;
 	if (creates == 0)
@@ -324,6 +362,7 @@ static void send(struct pl_in_flight_statement *in_flight, enum pl_statement_kin
 	                         kind == PL_STATEMENT_MIXED_BATCH
 	                 ? pl_params_batch(&in_flight->params)
 	                 : pl_params_one(&in_flight->params);
+	in_flight->plain = kind == PL_STATEMENT_CHANGE_PLAIN;
 	in_flight->writer->sent++;
 	pass_taken_ids(in_flight);
 	if (pl_conn_send(in_flight->conn, statement_set->names[kind], &params, pl_write_result_take,
@@ -396,7 +435,7 @@ static void send_layers(struct pl_batch_conn *batch_conn, int n)
 		pl_conn_begin(batch_conn->conn);
 	for (int k = 0; k < n; k++)
 		if (k > 0 || send_locks(first, false))
-			send(&batch_conn->layers[k], kind_of(&batch_conn->layers[k]));
+			send(&batch_conn->layers[k], kind_of(&batch_conn->layers[k], !joined));
 	if (joined)
 		pl_conn_commit(batch_conn->conn);
 }

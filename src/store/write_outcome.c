@@ -19,9 +19,10 @@
 #include "store/store_private.h"
 #include "store/table_gate.h"
 
-#define ROUNDS_MAX        8 // "nothing prevents it", and still not done
-#define ROUNDS_IN_BATCHES 2 // of them; by then the row's lock has usually been released
-#define LOSSES_MAX        1 // a write runs again after this many lost connections
+#define ROUNDS_MAX        8  // "nothing prevents it", and still not done
+#define ROUNDS_IN_BATCHES 2  // of them; by then the row's lock has usually been released
+#define NOT_PLAIN         64 // single writes of a table that has rows of another kind
+#define LOSSES_MAX        1  // a write runs again after this many lost connections
 
 static struct pl_log_limit edge_limit;
 
@@ -164,6 +165,8 @@ static void again(struct pl_write_task *task, const PGresult *result, int row)
 	}
 	if (!task->slot)
 		task->id_taken = true;
+	if (task->not_plain)
+		task->statement_set->not_plain = NOT_PLAIN;
 	if (++task->rounds > ROUNDS_MAX)
 		give_up(task);
 	else if (!task->holds) // another id will be drawn; or it was not tried yet

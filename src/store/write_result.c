@@ -96,8 +96,10 @@ static void succeeded(struct pl_in_flight_statement *in_flight, const PGresult *
 	writer->stats.stacked += in_flight->stacked ? (uint64_t)PQntuples(result) : 0;
 	take_rows(in_flight, result);
 	for (int i = 0; i < in_flight->n; i++)
-		if (in_flight->tasks[i])
+		if (in_flight->tasks[i]) {
+			in_flight->tasks[i]->not_plain |= in_flight->plain;
 			pl_write_task_move(in_flight->tasks[i], PL_WRITE_STAGE_ASKING, false);
+		}
 	if (PQntuples(result) > 0)
 		pl_write_task_committed(writer, PQntuples(result));
 }
@@ -105,10 +107,23 @@ static void succeeded(struct pl_in_flight_statement *in_flight, const PGresult *
 // What an error means for the batch in which it happened.
 enum consequence { AGAIN, AGAIN_SOON, HALVES, ALL_FAIL };
 
-static enum consequence consequence_of(const PGresult *result, const struct pl_error *err)
+// The outbox takes the row of every write, unless a trigger has made something else of it
+// than the write (store/statement.c).
+static bool is_altered(const PGresult *result, const struct pl_error *err)
 {
 	const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
 
+	return strcmp(err->sqlstate, "23502") == 0 && table && strcmp(table, "outbox") == 0;
+}
+
+static enum consequence consequence_of(const struct pl_in_flight_statement *in_flight, const PGresult *result,
+                                       const struct pl_error *err)
+{
+	const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
+
+	// The plain statement looks at the row only when it has written it.
+	if (in_flight->plain && (is_altered(result, err) || strncmp(err->sqlstate, "22", 2) == 0))
+		return AGAIN;
 	if (pl_db_error_again(err))
 		return AGAIN; // another layer failed, or the session was too old
 	if (strcmp(err->sqlstate, "40001") == 0 || strcmp(err->sqlstate, "40P01") == 0)
@@ -128,15 +143,6 @@ static void name_read_only(const struct pl_in_flight_statement *in_flight, struc
 		pl_error_set(err, PL_EUNAVAIL, "the database accepts no writes: it is read-only");
 	err->retryable = true;
 	strcpy(err->sqlstate, "25006");
-}
-
-// The outbox takes the row of every write, unless a trigger has made something else of it
-// than the write (store/statement.c).
-static bool is_altered(const PGresult *result, const struct pl_error *err)
-{
-	const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
-
-	return strcmp(err->sqlstate, "23502") == 0 && table && strcmp(table, "outbox") == 0;
 }
 
 static void refuse_altered(struct pl_write_task *task)
@@ -169,7 +175,7 @@ static void again_soon(struct pl_write_task *task, const struct pl_error *err)
 static void failed(struct pl_in_flight_statement *in_flight, const PGresult *result,
                    const struct pl_error *cause)
 {
-	enum consequence consequence = consequence_of(result, cause);
+	enum consequence consequence = consequence_of(in_flight, result, cause);
 	struct pl_error named = *cause, *err = &named;
 	enum pl_write_stage queue =
 		in_flight == &in_flight->writer->serial ? PL_WRITE_STAGE_SERIAL : PL_WRITE_STAGE_WAITING;
@@ -188,6 +194,7 @@ static void failed(struct pl_in_flight_statement *in_flight, const PGresult *res
 		if (!task)
 			continue;
 		task->alone = true;
+		task->not_plain |= in_flight->plain;
 		if (consequence == HALVES && n == 1 && is_altered(result, err)) {
 			refuse_altered(task);
 		} else if (consequence == ALL_FAIL || (consequence == HALVES && n == 1)) {

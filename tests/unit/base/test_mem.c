@@ -1,6 +1,7 @@
 // Memory: arenas of many sizes, alignment, and what a reset keeps and frees.
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdalign.h>
@@ -73,6 +74,61 @@ static void a_reset_arena_is_zeroed_again_and_takes_no_new_block(void **state)
 	}
 	pl_arena_free(&arena);
 }
+
+// Batch after batch needs about the same.
+static void an_arena_with_large_blocks_uses_them_again(void **state)
+{
+	enum { BLOCK = 8192, N = 20 };
+	struct pl_arena *arena = pl_arena_new(BLOCK);
+	char *before[N];
+	for (int i = 0; i < N; i++)
+		before[i] = memset(pl_arena_alloc(arena, BLOCK / 5), 'x', BLOCK / 5);
+	size_t size = pl_arena_size(arena);
+	for (int round = 0; round < 3; round++) {
+		int same = 0;
+		pl_arena_alloc(arena, 10 * BLOCK); // has a block of its own, which is freed
+		pl_arena_reset(arena);
+		assert_int_equal(pl_arena_size(arena), BLOCK);
+		for (int i = 0; i < N; i++) {
+			char *again = pl_arena_alloc(arena, BLOCK / 5);
+			for (int j = 0; j < N; j++)
+				same += again == before[j];
+			assert_int_equal(again[0] | again[BLOCK / 5 - 1], 0);
+			memset(again, 'y', BLOCK / 5);
+		}
+		assert_int_equal(same, N);
+		assert_int_equal(pl_arena_size(arena), size);
+	}
+	pl_arena_free(&arena);
+}
+
+#ifdef __GLIBC__
+static size_t in_use(void)
+{
+	struct mallinfo2 info = mallinfo2();
+	return info.uordblks + info.hblkhd;
+}
+
+// Neither after a while without need nor when asked does it keep them.
+static void blocks_that_are_not_needed_are_freed(void **state)
+{
+	enum { BLOCK = 8192, N = 100 };
+	struct pl_arena *arena = pl_arena_new(BLOCK);
+	for (int asked = 0; asked < 2 && !PL_MEM_CHECKED; asked++) { // the sanitizer counts otherwise
+		size_t empty = in_use();
+		for (int i = 0; i < N; i++)
+			pl_arena_alloc(arena, BLOCK / 5);
+		pl_arena_reset(arena);
+		assert_true(in_use() > empty + N * BLOCK / 10);
+		if (asked)
+			pl_arena_give_back(arena);
+		for (int i = 0; !asked && i < 32; i++)
+			pl_arena_reset(arena);
+		assert_true(in_use() < empty + BLOCK);
+	}
+	pl_arena_free(&arena);
+}
+#endif
 
 static void texts_are_copied_whole_or_up_to_n(void **state)
 {
@@ -182,6 +238,10 @@ int main(void)
 		cmocka_unit_test(an_empty_piece_has_an_address_of_its_own),
 		cmocka_unit_test(a_piece_may_be_larger_than_a_block),
 		cmocka_unit_test(a_reset_arena_is_zeroed_again_and_takes_no_new_block),
+		cmocka_unit_test(an_arena_with_large_blocks_uses_them_again),
+#ifdef __GLIBC__
+		cmocka_unit_test(blocks_that_are_not_needed_are_freed),
+#endif
 		cmocka_unit_test(texts_are_copied_whole_or_up_to_n),
 		cmocka_unit_test(a_failed_allocation_ends_the_program),
 #ifdef WITH_ASAN

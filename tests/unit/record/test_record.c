@@ -368,11 +368,113 @@ static void members_that_are_not_named_are_not_set(void **state)
 	assert_string_equal(changes.values[3], "f");
 }
 
+// ---- as printed
+
+static uint32_t dice = 1;
+
+static uint32_t roll(uint32_t n)
+{
+	dice = dice * 1664525u + 1013904223u;
+	return (dice >> 8) % n;
+}
+
+#define ONE_OF(list) (list)[roll((uint32_t)(sizeof(list) / sizeof((list)[0])))]
+
+// As plist prints it, or almost.
+static char *drawn(struct pl_arena *arena, bool *as_printed_r)
+{
+	static const char *const ids[] = { "7",  "1",  "9007199254740991", "9007199254740992", "0", "07",
+		                           "-1", "7.0" };
+	static const char *const prices[] = { "500.10",   "0.00",  "-0.01", "9999.99", "null",
+		                              "500.1",    "-0.00", "00.10", "5e1",     "500",
+		                              "10000.00", "5.",    "-",     ".50",     "\"5\"" };
+	static const char *const rooms[] = { "null",       "0",  "3",  "101", "-2147483648", "2147483647",
+		                             "2147483648", "-0", "03", "3.0", "true" };
+	static const char *const names[] = { "\"Zoe\"",  "\"\"",      "\"longer than seven\"",
+		                             "null",     "\"a\\nb\"", "\"Zo\xc3\xab\"",
+		                             "\"\xff\"", "\"\t\"",    "\"\x7f\"",
+		                             "\"a",      "7" };
+	static const char *const opens[] = { "true", "false", "null", "tru", "1" };
+	static const char *const origins[] = { "\"us\"", "\"eu.2\"", "\"\"", "null",
+		                               "\"a name of more than thirty-two letters\"" };
+	static const char *const versions[] = { "2", "2147483647", "2147483648", "0", "-5", "null" };
+	static const char *const times[] = { "\"2026-02-21T10:00:00.123456Z\"", "\"2026-02-21T10:00:00Z\"",
+		                             "\"0001-01-01T00:00:00Z\"", "\"yesterday\"", "null" };
+	static const char alphabet[] = "{}\",:0123456789.-e\\nulltrfas \xc3";
+	bool odd = roll(2);
+	char *text;
+
+#define DRAW(list, plain) (odd && roll(6) == 0 ? ONE_OF(list) : (list)[roll(plain)])
+	text = pl_arena_printf(arena,
+	                       "{\"id\":%s,\"price\":%s,\"rooms\":%s,\"name\":%s,\"open\":%s,\"height\":%s,"
+	                       "\"region_origin\":%s,\"version\":%s,\"updated_at\":%s}%s",
+	                       DRAW(ids, 3), DRAW(prices, 5), DRAW(rooms, 6), DRAW(names, 4), DRAW(opens, 3),
+	                       roll(2) ? "-3" : "null", DRAW(origins, 2), DRAW(versions, 2), DRAW(times, 3),
+	                       odd && roll(10) == 0 ? " x" + roll(2) : "");
+	size_t len = strlen(text), at = roll((uint32_t)len);
+
+	*as_printed_r = !odd;
+	switch (odd ? roll(8) : 9) {
+	case 0: text[at] = alphabet[roll(sizeof(alphabet) - 1)]; break;
+	case 1: memmove(text + at, text + at + 1, len - at); break;
+	case 2: text[at] = '\0'; break;
+	case 3:
+		return pl_arena_printf(arena, "%.*s%c%s", (int)at, text, alphabet[roll(sizeof(alphabet) - 1)],
+		                       text + at);
+	default: break;
+	}
+	return text;
+}
+
+static bool same_record(const struct pl_record *a, const struct pl_record *b)
+{
+	bool same = a->id == b->id && a->version == b->version && a->updated_at_us == b->updated_at_us &&
+	            strcmp(a->region_origin, b->region_origin) == 0 && !a->unknown && !b->unknown &&
+	            !b->unfit && !b->mistyped;
+
+	for (int i = 0; i < homes.nfields; i++)
+		same = same && (a->values[i] && b->values[i] ? strcmp(a->values[i], b->values[i]) == 0
+		                                             : a->values[i] == b->values[i]);
+	return same;
+}
+
+static void a_printed_record_is_read_as_the_parser_reads_it(void **state)
+{
+	int taken = 0, left = 0, n = 20000;
+
+	(void)state;
+	for (int i = 0; i < n; i++) {
+		struct pl_arena *arena = pl_arena_new(0);
+		bool as_printed;
+		const char *text = drawn(arena, &as_printed);
+		size_t len = strlen(text);
+		// what is behind it must not be read
+		char *more = pl_arena_printf(arena, "%s0,}", text);
+		struct pl_record *record = pl_record_read_printed(arena, &homes, more, len), *other = NULL;
+		struct pl_error err;
+		cJSON *json = pl_json_parse(more, len, &pl_json_default_limits, &err);
+
+		if (json && pl_record_parse(arena, &homes, json, &other, &err) < 0)
+			other = NULL;
+		if (as_printed && !record)
+			fail_msg("not read: %s", text);
+		if (record && (!other || !same_record(record, other)))
+			fail_msg("read differently: %s", text);
+		taken += record != NULL;
+		left += !record && other;
+		cJSON_Delete(json);
+		pl_arena_free(&arena);
+	}
+	if (taken < n / 3 || left < n / 100)
+		fail_msg("only %d were read and %d left to the parser", taken, left);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define t(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		t(prints_and_reads_back),
+		t(a_printed_record_is_read_as_the_parser_reads_it),
 		t(scans_its_own_printing),
 		t(shows_a_nan_as_null),
 		t(scans_a_record_that_is_larger_than_a_body),

@@ -2,6 +2,7 @@
 #include "writes.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "record/edge.h"
 
@@ -70,6 +71,11 @@ static void a_row_beyond_the_edge_is_shown_and_its_writes_say_why(void **state)
 			fail_msg("%s: \"%s\" does not say \"%s\"", cases[i].set, write->err.text,
 			         cases[i].says);
 		assert_int_equal(write->record->id, 1 + i);
+		write = write_new(f, PL_WRITE_UPDATE, 1 + i); // in the plain case (store/write_batch.c)
+		write_set(write, "bedrooms", "4");
+		write->has_version = true;
+		write->version = atoi(ask(f, "SELECT version FROM properties WHERE id = %d", 1 + i));
+		outcome_is(f, write, PL_OUTCOME_EDGE);
 		outcome_is(f, write_new(f, PL_WRITE_DELETE, 1 + i), PL_OUTCOME_EDGE);
 	}
 	ask_is(f, "32", "SELECT count(*) FROM outbox");
