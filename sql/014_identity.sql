@@ -182,13 +182,14 @@ $$;
 -- Whether other regions know more of this one than its database does, or know another
 -- database under the same key. The second is how a life is noticed that was so short
 -- that the others had not heard of it when this one asked them.
-CREATE OR REPLACE FUNCTION plist.plist_had_another_life(i plist.identity, others TEXT[]) RETURNS BOOLEAN LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION plist.plist_had_another_life(own TEXT, own_generation BIGINT, own_incarnation UUID, others TEXT[])
+    RETURNS BOOLEAN LANGUAGE sql STABLE AS $$
     SELECT EXISTS (
-        SELECT FROM plist.region_heartbeats AS h, LATERAL (SELECT h.word -> 'known' -> i.region) AS k(known),
+        SELECT FROM plist.region_heartbeats AS h, LATERAL (SELECT h.word -> 'known' -> own) AS k(known),
             LATERAL (SELECT coalesce((known ->> 'generation')::bigint, 0), coalesce((known ->> 'outbox_id')::bigint, 0),
                             (known ->> 'incarnation')::uuid) AS of_it(generation, outbox_id, incarnation)
-        WHERE h.region = ANY (others) AND ((of_it.generation, of_it.outbox_id) > (i.generation, plist.plist_outbox_high())
-            OR of_it.generation = i.generation AND of_it.incarnation <> i.incarnation));
+        WHERE h.region = ANY (others) AND ((of_it.generation, of_it.outbox_id) > (own_generation, plist.plist_outbox_high())
+            OR of_it.generation = own_generation AND of_it.incarnation <> own_incarnation));
 $$;
 
 -- Claims the database for the region, as what it is known to be. state: 'settled',
@@ -235,7 +236,7 @@ BEGIN
     SELECT count(*) INTO fresh FROM plist.region_heartbeats AS h WHERE h.region = ANY (others) AND h.heard_at > started
         AND h.sent_at > started - interval '2 seconds' AND h.word IS NOT NULL;
     lost := i.generation > 0 AND i.state <> 'new'
-        AND (plist.plist_had_another_life(i, others) OR i.run IS DISTINCT FROM run_now AND coalesce(sure_high > high, false));
+        AND (plist.plist_had_another_life(own, i.generation, i.incarnation, others) OR i.run IS DISTINCT FROM run_now AND coalesce(sure_high > high, false));
     IF i.place = place_now AND i.state <> 'new' AND NOT lost THEN
         IF i.run IS DISTINCT FROM run_now AND i.state = 'settled' THEN
             IF sure_high IS NULL AND fresh = 0 AND cardinality(others) > 0 AND waited < 3 AND NOT alone THEN
@@ -274,7 +275,8 @@ BEGIN
         PERFORM plist.plist_ask(ARRAY (SELECT h.region FROM plist.region_heartbeats AS h WHERE h.region = ANY (others) AND h.heard_at > started), 'rebuild', NULL);
     END IF;
     PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
-        AND application_name IN (format('plist %s write', own), format('plist %s serial', own));
+        AND application_name IN (format('plist %s write', own), format('plist %s serial', own),
+                                 format('plistd %s relay', own)); -- whose events say under which key they count
     state := CASE WHEN further THEN 'rebuilding' ELSE 'settled' END;
     detail := CASE WHEN next > 1 THEN format('from now on this region counts its writes as %s', plist.plist_key(own, next)) END;
 END $$;
@@ -299,7 +301,7 @@ BEGIN
         WHERE coalesce((h.word -> 'known' -> own ->> 'generation')::bigint, 0) < i.generation;
     IF left_over IS NOT NULL THEN
         RETURN left_over;
-    ELSIF plist.plist_had_another_life(i, ARRAY (SELECT of_region FROM plist.asks)) THEN
+    ELSIF plist.plist_had_another_life(own, i.generation, i.incarnation, ARRAY (SELECT of_region FROM plist.asks)) THEN
         RETURN format('other regions know writes of %s under the key %s that this database has never made; it gets another key',
                       own, plist.plist_key(own, i.generation));
     END IF;

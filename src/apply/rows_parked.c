@@ -151,7 +151,7 @@ int pl_apply_rows_definitions(struct pl_apply_rows *sql, struct pl_session *sess
 	return 0;
 }
 
-// Of plist's tables those that events write to; the others have statements of their own.
+// Of plist's tables those that a batch writes to, and one that it reads.
 // A foreign key's check locks rows of the other table, which keeps out fewer locks. Who
 // waits for such a lock keeps us waiting, too, unless he waits for one that we hold.
 int pl_apply_rows_table_lock(struct pl_session *session, const struct pl_resource *resource,
@@ -162,14 +162,16 @@ int pl_apply_rows_table_lock(struct pl_session *session, const struct pl_resourc
 		PARTS
 		", fk AS (SELECT conrelid, confrelid, confupdtype FROM pg_constraint WHERE contype = 'f' AND "
 		"(conrelid IN (SELECT oid FROM part) OR confrelid IN (SELECT oid FROM part))), need (oid, "
-		"lock, writes) AS (SELECT oid, 3, true FROM pg_class WHERE relnamespace = "
-		"to_regnamespace('plist')::oid AND relname IN ('processed_requests', 'record_siblings', "
-		"'conflicts', 'created_twice', 'integrity_checks') UNION ALL SELECT oid, 2, true FROM part "
-		"UNION ALL SELECT confrelid, 1, false FROM fk UNION ALL SELECT conrelid, 1, confupdtype NOT "
-		"IN ('a', 'r') FROM fk), l AS MATERIALIZED (SELECT relation, mode, granted, pid IS NOT "
-		"DISTINCT FROM pg_backend_pid() AS ours FROM pg_locks WHERE locktype = 'relation' AND "
-		"database = (SELECT oid FROM pg_database WHERE datname = current_database())) SELECT "
-		"coalesce(max(lock), 0) FROM need JOIN l ON l.relation = need.oid WHERE NOT l.ours AND "
+		"lock, writes) AS (SELECT oid, 3, relname <> 'resource_fields' FROM pg_class WHERE "
+		"relnamespace = to_regnamespace('plist')::oid AND relname IN ('applied_positions', "
+		"'applied_sequences', 'processed_requests', 'record_siblings', 'conflicts', "
+		"'parked_events', 'dead_letters', 'created_twice', 'integrity_checks', 'resource_fields') "
+		"UNION ALL SELECT oid, 2, true FROM part UNION ALL SELECT confrelid, 1, false FROM fk "
+		"UNION ALL SELECT conrelid, 1, confupdtype NOT IN ('a', 'r') FROM fk), l AS MATERIALIZED "
+		"(SELECT relation, mode, granted, pid IS NOT DISTINCT FROM pg_backend_pid() AS ours FROM "
+		"pg_locks WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE "
+		"datname = current_database())) SELECT coalesce(max(lock), 0) FROM need JOIN l ON "
+		"l.relation = need.oid WHERE NOT l.ours AND "
 		"(l.mode IN ('ExclusiveLock', 'AccessExclusiveLock') OR (writes AND l.mode IN ('ShareLock', "
 		"'ShareRowExclusiveLock'))) AND (l.granted OR NOT EXISTS (SELECT FROM l AS o WHERE o.ours "
 		"AND o.relation = l.relation AND (o.mode = 'RowExclusiveLock' OR (NOT writes AND o.mode = "

@@ -13,16 +13,11 @@ AGAIN_SECONDS=420
 
 passed=0 failed=0 skipped=0 again=()
 
-# count_results RESULT: how many tests of the build's last `make check` had it, from
-# automake's own files.
-count_results() {
-  find "$STATE/build-test" -name '*.trs' -exec grep -h "^:test-result: $1" {} + | wc -l
-}
-
-# failed_units: the names of the failed tests, one a line. A name says what the test's
-# behaviour is.
-failed_units() {
-  find "$STATE/build-test" -name '*.trs' -exec grep -hE '^:test-result: (FAIL|ERROR|XPASS)' {} + | cut -d ' ' -f 3-
+# unit_results RESULT...: a line for each test of the build's last `make check` that had
+# one of these results, from automake's own files.
+unit_results() {
+  local IFS='|'
+  find "$STATE/build-test" -name '*.trs' -exec cat {} + | sed -nE "s/^:test-result: ($*).*/\1/p"
 }
 
 # run_make TARGET JOBS LOG: make's own lines show the progress.
@@ -41,7 +36,7 @@ make_check() {
     failed=$((failed + 1)) # make ended before automake could count
     return
   fi
-  mapfile -t red < <(failed_units)
+  mapfile -t red < <(sed -nE 's/^(FAIL|ERROR|XPASS): //p' "$log" | sort -u)
   if ((${#red[@]})); then
     grep -hE '^(not ok|ERROR|FAIL)' "$STATE/build-test/test-suite.log" | head -n 60 || true
     cp "$STATE/build-test/test-suite.log" "$STATE/log/check-failed.log"
@@ -51,8 +46,8 @@ make_check() {
       if run_make recheck 1 "$STATE/log/recheck.log"; then again+=("${red[@]}"); fi
     fi
   fi
-  passed=$((passed + $(count_results PASS))) skipped=$((skipped + $(count_results SKIP)))
-  failed=$((failed + $(failed_units | wc -l)))
+  passed=$((passed + $(unit_results PASS | wc -l))) skipped=$((skipped + $(unit_results SKIP | wc -l)))
+  failed=$((failed + $(unit_results FAIL ERROR XPASS | wc -l)))
 }
 
 # pytest_run LIMIT ARGUMENT...: sets p, f and s, the counts of passed, failed and

@@ -29,6 +29,13 @@ static PGconn *holding(const char *sql)
 	return other;
 }
 
+// The server ends a session some time after its client; a transaction at once.
+static void let_go(PGconn *other)
+{
+	PQclear(PQexec(other, "ROLLBACK"));
+	PQfinish(other);
+}
+
 static void lock_timeout(const char *value)
 {
 	char sql[64];
@@ -99,7 +106,7 @@ static void a_locked_table_holds_up_other_resources_for_seconds_at_most(void **s
 	lock_timeout("2s");
 	took_us = insist(more, 4, 0);
 	assert_in_range(took_us, 0, 1500000);
-	PQfinish(other);
+	let_go(other);
 	lab_is(&lab, "0 2", 1, ROWS);
 	lab_is(&lab, "5 55P03", 1, "SELECT count(*) || ' ' || min(sqlstate) FROM parked_events");
 	// and as soon as it is free, later events find it so
@@ -129,7 +136,7 @@ static void a_lock_of_one_partition_is_a_lock_of_the_table(void **state)
 	lock_timeout("50ms");
 	if (pl_parked_retry_look(&r, &eu.tools, &err) < 0)
 		fail_msg("%s", err.text);
-	PQfinish(other);
+	let_go(other);
 	lab_is(&lab, "1 0", 1, ROWS);
 	all_are_due();
 	retry_due(30);
@@ -150,7 +157,7 @@ static void events_that_wait_for_a_table_are_not_in_the_way_of_other_parked_ones
 	assert_true(insist(messages, PL_RETRY_MAX, 4000000) >= 0);
 	assert_true(insist(cabin, 1, 0) >= 0);
 	lab_is(&lab, "257", 1, PARKED);
-	PQfinish(row);
+	let_go(row);
 	lab_ask(&lab, 1,
 	        "UPDATE parked_events SET retry_at = now() - CASE resource WHEN 'properties' THEN interval "
 	        "'1 hour' ELSE '0' END");
@@ -159,7 +166,7 @@ static void events_that_wait_for_a_table_are_not_in_the_way_of_other_parked_ones
 	lab_is(&lab, "1", 1, "SELECT count(*) FROM cabins");
 	retry_due(0);
 	lab_is(&lab, "255", 1, PARKED " WHERE tries = 1");
-	PQfinish(other);
+	let_go(other);
 	all_are_due();
 	retry_due(PL_RETRY_MAX);
 	lab_is(&lab, "256 1", 1, ROWS);
@@ -175,7 +182,7 @@ static void events_are_not_parked_for_a_locked_table_of_plist(void **state)
 	lock_timeout("50ms");
 	assert_true(insist(messages, 2, 1800000) < 0);
 	lab_is(&lab, "0", 1, PARKED);
-	PQfinish(other);
+	let_go(other);
 	assert_true(insist(messages, 2, 0) >= 0);
 	lab_is(&lab, "1 1", 1, ROWS);
 }
@@ -192,7 +199,7 @@ static void the_moments_of_several_locks_do_not_add_up(void **state)
 		messages[0] = PROPERTIES(1 + i);
 		assert_true(write_batch(messages, 1) < 0);
 		usleep(600000);
-		PQfinish(other);
+		let_go(other);
 		assert_true(insist(messages, 1, 0) >= 0);
 	}
 	lab_is(&lab, "3 0", 1, ROWS);

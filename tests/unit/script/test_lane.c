@@ -181,7 +181,7 @@ static void slow_handler_cannot_take_the_memory_that_others_need(void **state)
 	bench_open(&b, "handlers/a.lua",
 	           HANDLER("if req.params.id == '7' then local t = {} "
 	                   "for i = 1, 1000 do pcall(function() for j = 1, 1000 do "
-	                   "t[#t + 1] = ('x'):rep(500 + j) end end) "
+	                   "t[#t + 1] = ('x'):rep(500 + j) for k = 1, 50 do end end end) "
 	                   "end end return http.ok { a = ('y'):rep(100000) }"));
 	open_lane(&b, &lane);
 	start(&hoarder, &b, "handlers/a.lua");
