@@ -70,7 +70,7 @@ _plist_admin() {
     'region add') words='--dry-run --wait --config --timeout --help' ;;
     'region drain') words='--dry-run --wait --config --timeout --help' ;;
     'region resume') words='--dry-run --config --timeout --help' ;;
-    'region remove') words='--dry-run --config --timeout --help' ;;
+    'region remove') words='--dry-run --leave-behind --config --timeout --help' ;;
     'region rebuild') words='--from --dry-run --wait --config --timeout --help' ;;
     'broker') words='--listen --config --help' ;;
     'version') words='--output --help' ;;

@@ -13,6 +13,7 @@
 #include "admin/messages.h"
 #include "admin/table.h"
 #include "base/clock.h"
+#include "db/owner.h"
 
 #define LOOK_US 200000
 
@@ -34,12 +35,14 @@ static const struct pl_table_column columns[] = {
 };
 // clang-format on
 
-#define LIST_SQL                                                                                       \
-	"SELECT plist.plist_key(coalesce(i.region, '-'), i.generation), CASE WHEN i.drained THEN "     \
-	"'drained' ELSE i.state END, " PL_EPOCH(                                                       \
-		"i.since") ", plist.plist_outbox_unpublished(), (SELECT count(*) FROM plist.outbox), " \
-			   "(SELECT coalesce(sum(greatest(coalesce(total, 0) - records, 0)), 0) FROM " \
-			   "plist.asks WHERE done_at IS NULL), i.incarnation FROM plist.identity AS i"
+#define SHOWN_STATE                                                                            \
+	"CASE WHEN i.place = '" PL_OWNER_PLACE_REFUSED "' THEN 'refused' WHEN i.drained THEN " \
+	"'drained' ELSE i.state END"
+#define LIST_SQL                                                                                             \
+	"SELECT plist.plist_key(coalesce(i.region, '-'), i.generation), " SHOWN_STATE                        \
+	", " PL_EPOCH("i.since") ", plist.plist_outbox_unpublished(), (SELECT count(*) FROM plist.outbox), " \
+				 "(SELECT coalesce(sum(greatest(coalesce(total, 0) - records, 0)), 0) FROM " \
+				 "plist.asks WHERE done_at IS NULL), i.incarnation FROM plist.identity AS i"
 
 static void add_row(struct pl_table *table, struct pl_region_session *session)
 {
@@ -209,6 +212,20 @@ static bool is_retired(const struct pl_config *config, const char *name)
 	return false;
 }
 
+// Asks that the retired region can no longer answer.
+static void say_unanswered(struct pl_region_session *session, const char *name)
+{
+	const char *params[] = { name };
+	PGresult *result = pl_region_sessions_query(
+		session, "SELECT count(*) FROM plist.asks WHERE of_region = $1 AND done_at IS NULL", 1,
+		params);
+	if (result && pl_cell_int(result, 0, 0, 0) > 0)
+		pl_fail("%s: it has asked %s for events that it lacks and never got them; if another region "
+		        "has them, 'plist-admin repair' finds and republishes them",
+		        session->region->name, name);
+	PQclear(result);
+}
+
 // What the other regions keep about a region that the configuration has retired. What
 // they know of its key stays: a region of the same name must not count anew.
 static int forget(struct pl_invocation *invocation, const char *name)
@@ -221,7 +238,10 @@ static int forget(struct pl_invocation *invocation, const char *name)
 	pl_region_sessions_open(invocation, &sessions, 0);
 	for (int i = 0; i < sessions.n; i++) {
 		struct pl_region_session *session = &sessions.each[i];
-		if (!session->up || pl_invocation_has(invocation, "dry-run"))
+		if (!session->up)
+			continue;
+		say_unanswered(session, name);
+		if (pl_invocation_has(invocation, "dry-run"))
 			continue;
 		if (run(session, "DELETE FROM plist.region_heartbeats WHERE region = $1", 1, params) == 0 &&
 		    run(session, "DELETE FROM plist.asks WHERE of_region = $1", 1, params) == 0)
@@ -255,11 +275,96 @@ static int64_t held_elsewhere(struct pl_region_sessions *sessions, const struct 
 	return held;
 }
 
+#define LACKING_SQL                                                                               \
+	"SELECT count(*), CASE WHEN bool_and(s.applied_at IS NOT NULL) THEN " PL_EPOCH(           \
+		"min(s.applied_at)") " END FROM jsonb_each_text($2::jsonb) AS t(topic, "          \
+				     "numbers) CROSS JOIN LATERAL string_to_table(t.numbers, "    \
+				     "',') WITH ORDINALITY AS p(number, n) LEFT JOIN "            \
+				     "plist.applied_sequences AS s ON s.origin = $1 AND s.topic " \
+				     "= t.topic AND s.partition = p.n - 1 WHERE coalesce(s.seq, " \
+				     "0) < coalesce(substring(p.number FROM "                     \
+				     "'^[0-9]{1,18}')::bigint, 0)"
+
+// How many partitions hold events of the region that another one has not received, by the
+// numbers of the region's newest mark (relay/relay_marks); *since_r: when it received the
+// last one before the first of these, 0: none. -1: the database failed.
+static int64_t count_lacking(struct pl_region_session *other, const char *name, const char *published,
+                             int64_t *since_r)
+{
+	const char *params[] = { name, published };
+	PGresult *result = pl_region_sessions_query(other, LACKING_SQL, 2, params);
+	int64_t n = result ? pl_cell_int(result, 0, 0, -1) : -1;
+
+	*since_r = n > 0 ? pl_cell_time(result, 0, 1) : 0;
+	PQclear(result);
+	return n;
+}
+
+// The region's outbox is empty, but it may have stopped keeping events for a region that
+// was silent for outbox.retention. Says what that one lacks, and who else has it. Returns
+// how many regions lack something; -1: a database failed.
+static int report_lacking(struct pl_region_sessions *sessions, struct pl_region_session *session)
+{
+	const char *name = session->region->name, *holder = NULL;
+	char at[PL_TIME_TEXT_MAX];
+	int64_t n[PL_REGIONS_MAX] = { 0 }, since[PL_REGIONS_MAX];
+	int nlacking = 0;
+	PGresult *mark = pl_region_sessions_query(
+		session,
+		"SELECT coalesce((SELECT published FROM plist.outbox_marks ORDER BY id DESC LIMIT 1), '{}')",
+		0, NULL);
+
+	for (int i = 0; mark && i < sessions->n; i++) {
+		struct pl_region_session *other = &sessions->each[i];
+		if (other == session)
+			continue;
+		n[i] = count_lacking(other, name, pl_cell(mark, 0, 0), &since[i]);
+		nlacking = n[i] < 0 || nlacking < 0 ? -1 : nlacking + (n[i] > 0);
+		holder = n[i] == 0 ? other->region->name : holder;
+	}
+	for (int i = 0; nlacking > 0 && i < sessions->n; i++)
+		if (n[i] > 0)
+			pl_fail("%s lacks what %s has written since %s, in %" PRId64
+			        " partitions; %s no longer "
+			        "keeps these events for it, since it was silent for outbox.retention",
+			        sessions->each[i].region->name, name,
+			        since[i] ? pl_clock_format_time(since[i], at) : "the beginning", n[i], name);
+	if (nlacking > 0 && holder)
+		pl_fail("%s has all of it", holder);
+	else if (nlacking > 0)
+		pl_fail("no other region has all of it: what they lack would be lost with %s", name);
+	PQclear(mark);
+	return mark ? nlacking : -1;
+}
+
+static int check_lacking(struct pl_invocation *invocation, struct pl_region_sessions *sessions,
+                         struct pl_region_session *session)
+{
+	const char *name = session->region->name;
+	int n = report_lacking(sessions, session);
+	if (n < 0)
+		return PL_EXIT_PARTIAL;
+	if (n == 0) {
+		pl_say("%s: everything it wrote is applied in every other region", name);
+		return 0;
+	}
+	if (pl_invocation_has(invocation, "leave-behind")) {
+		pl_say("%s: is removed all the same (--leave-behind)", name);
+		return 0;
+	}
+	pl_fail("nothing was removed; start the daemons of the regions that lack something and wait until "
+	        "they have asked for it (repair: automatic), or run 'plist-admin repair', then give this "
+	        "command again; or remove %s all the same, with --leave-behind",
+	        name);
+	return PL_EXIT_NO;
+}
+
 static int check_removable(struct pl_invocation *invocation, struct pl_region_sessions *sessions,
                            struct pl_region_session *session)
 {
 	const char *name = session->region->name;
 	char left[160];
+	int rc;
 	if (pl_region_sessions_exit(sessions, 0) != 0) {
 		pl_fail("all regions must be reachable: what one of them lacks would be lost "
 		        "with %s",
@@ -278,9 +383,8 @@ static int check_removable(struct pl_invocation *invocation, struct pl_region_se
 	}
 	if (held_elsewhere(sessions, session) > 0)
 		return PL_EXIT_NO;
-	pl_say("%s: everything it wrote is applied in every region that has not been silent for "
-	       "outbox.retention",
-	       name);
+	if ((rc = check_lacking(invocation, sessions, session)) != 0)
+		return rc;
 	pl_say("now stop the daemons of %s; in %s, move it from regions to retired_regions; reload the other "
 	       "daemons, and NGINX with its new configuration; then give this command again",
 	       name, invocation->config->file);
@@ -311,7 +415,7 @@ const struct pl_command pl_cmd_region_list = {
 	.summary = "show the state of each region's database",
 	.help = "Shows under which key each region counts its writes, whether its database is whole, and "
 		"what its outbox holds. state: new (no daemon has claimed the database yet), settled, "
-		"rebuilding, or drained.",
+		"rebuilding, drained, or refused (another database serves the region).",
 	.prints_data = true,
 	.regions = true,
 	.waits = true,
@@ -360,6 +464,13 @@ const struct pl_command pl_cmd_region_resume = {
 	.run = resume,
 };
 
+static const struct pl_option remove_options[] = {
+	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "say what would be done" },
+	{ "leave-behind", 0, PL_OPTION_SWITCH, NULL,
+	  "remove it although other regions lack what it wrote, as is said" },
+	{ NULL },
+};
+
 const struct pl_command pl_cmd_region_remove = {
 	.noun = "region",
 	.verb = "remove",
@@ -369,10 +480,12 @@ const struct pl_command pl_cmd_region_remove = {
 	.summary = "check that a region can go, and forget it",
 	.help = "While the region is in the configuration: refuses unless it is drained and "
 		"everything that it "
-		"wrote is published and applied in every other region, and says what is left to do. Once "
+		"wrote is published and applied in every other region, and says what is left to do. That "
+		"includes a region that was silent for longer than outbox.retention, for which its events "
+		"are no longer kept: it is said what that one lacks and whether another region has it. Once "
 		"the configuration has it in retired_regions: the other regions forget its heartbeats.\n\n"
 		"Exit status 0: it can go, or is gone; 1: something of it would be lost.",
-	.options = dry_options,
+	.options = remove_options,
 	.waits = true,
 	.run = remove_region,
 };

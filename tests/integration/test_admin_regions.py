@@ -147,6 +147,51 @@ def test_an_event_in_an_outbox_counts_as_lag_of_its_age(empty):
     assert eu["outbox"] == 1 and 59 < eu["seconds"] < 120
 
 
+# ---- removing a region
+
+
+@pytest.fixture
+def leaving(empty):
+    """eu is drained, its outbox is empty, and us has received all of it but the last events of one partition."""
+    us, eu = empty.database("us"), empty.database("eu")
+    eu.execute("UPDATE plist.identity SET drained = true")
+    eu.execute("INSERT INTO outbox_marks (floor_id, published, rows_total, deleted) VALUES (7, '{\"property-updates\": \"0,107,109\"}', 7, true)")
+    us.execute("INSERT INTO applied_sequences (origin, topic, partition, seq, applied_at) VALUES ('eu', 'property-updates', 1, 107, now()), "
+               "('eu', 'property-updates', 2, 105, '2026-02-21 10:00:00+00')")
+    yield empty
+    eu.execute("UPDATE plist.identity SET drained = false")
+    eu.execute("TRUNCATE outbox_marks")
+    us.execute("TRUNCATE applied_sequences, plist.asks")
+
+
+def test_a_region_is_not_removed_while_another_one_lacks_what_it_no_longer_keeps(leaving):
+    """us was silent for longer than outbox.retention, so eu's outbox is empty all the same."""
+    refused = ask(leaving, "region", "remove", "eu", status=NO)
+    assert "us lacks what eu has written since 2026-02-21T10:00:00" in refused.stderr
+    assert "no other region has all of it" in refused.stderr
+    assert "--leave-behind" in refused.stderr and "is applied in every other region" not in refused.stdout + refused.stderr
+    told = ask(leaving, "region", "remove", "eu", "--leave-behind")
+    assert "us lacks what eu has written" in told.stderr  # said all the same
+    leaving.database("us").execute("UPDATE applied_sequences SET seq = 109 WHERE partition = 2")
+    gone = ask(leaving, "region", "remove", "eu")
+    assert "everything it wrote is applied in every other region" in gone.stdout + gone.stderr
+
+
+def test_a_region_that_has_received_nothing_of_another_lacks_all(leaving):
+    leaving.database("us").execute("TRUNCATE applied_sequences")
+    refused = ask(leaving, "region", "remove", "eu", status=NO)
+    assert "us lacks what eu has written since the beginning, in 2 partitions" in refused.stderr
+
+
+def test_asks_that_a_retired_region_never_answered_are_named(leaving):
+    us = leaving.database("us")
+    us.execute("INSERT INTO plist.asks (id, of_region, purpose) VALUES ('one', 'ap', 'gap')")
+    leaving.write_config(lambda c: c.update(retired_regions=["ap"]))
+    told = ask(leaving, "region", "remove", "ap")
+    assert "us: it has asked ap for events that it lacks" in told.stderr
+    assert us.value("SELECT count(*) FROM plist.asks") == 0
+
+
 # ---- the embedded broker
 
 
