@@ -1,7 +1,10 @@
 """plist-admin compare, republish and repair: differences between regions are found, named correctly and repaired; events in transit are not reported."""
 
+import contextlib
+import itertools
 import json
 import re
+import threading
 from decimal import Decimal
 
 import pytest
@@ -109,6 +112,52 @@ def test_what_cannot_be_waited_for_is_not_called_a_difference(rows):
     plant(rows.database("us"), rows.database("eu"), 100)
     told = ask(rows, "compare", "--wait", "1s", "--timeout", "500ms", status=UNREACHABLE)
     assert "may still be in transit" in told.stderr and "properties/100" not in told.stdout
+
+
+UNAPPLIED = ("INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) "
+             "VALUES ('properties', %s, 'us', '{}', jsonb_build_object('us', %s), 'r', sha256(''), 200, now())")
+
+
+@contextlib.contextmanager
+def changing(stack, record):
+    """Writes the record again and again in us, and applies each write in eu when us has made the next one: eu is always behind."""
+    us, eu = (stack.database(region).connect() for region in ("us", "eu"))
+    ends = threading.Event()
+
+    def write(connection, n, more, *values):
+        connection.cursor().execute("UPDATE properties SET version = %s, vector = jsonb_build_object('us', %s), price = %s WHERE id = %s; "
+                                    + more, (n, n, n % 1000, record, *values))
+        connection.commit()
+
+    def run():
+        for n in itertools.count(3):
+            write(us, n, UNAPPLIED, record, n)
+            if n > 3:
+                write(eu, n - 1, "SELECT 1")
+                us.cursor().execute("DELETE FROM outbox WHERE vector = jsonb_build_object('us', %s)", (n - 1,))
+                us.commit()
+            if ends.is_set():
+                return
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
+        us.close()
+        eu.close()
+
+
+def test_a_record_that_changes_all_the_time_is_never_called_a_difference(rows):
+    rows.broker.start()
+    try:
+        with changing(rows, 77):
+            wait_until("a look sees it", lambda: found(rows) == {77: "behind"})
+            for _ in range(6):
+                assert data(rows, "compare", "properties")["differences"] == []
+    finally:
+        rows.broker.stop()
 
 
 @pytest.mark.parametrize("arguments", [
