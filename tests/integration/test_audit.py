@@ -145,6 +145,31 @@ def test_what_is_on_its_way_is_no_difference(stack):
     assert found(stack, "eu") == {}
 
 
+def test_a_record_that_changes_all_the_time_is_no_difference_however_late_its_writes_are(stack):
+    """Nothing can be applied in eu while its table is locked, and nothing is parked. us writes the record again at each look."""
+    record = stack.new_record("us")
+    wait_rounds(stack, "eu", 1)
+    written = 1
+    holder = stack.database("eu").connect()
+
+    def reported():
+        nonlocal written
+        assert stack.client("us").put(record, price=Decimal(written), version=written).status == 200
+        written += 1
+        return found(stack, "eu")
+    try:
+        holder.cursor().execute("LOCK TABLE properties IN SHARE MODE")
+        with pytest.raises(Timeout):
+            wait_until("eu reports it", reported, 6)
+        assert stack.database("eu").property(record)["version"] == 1
+    finally:
+        holder.rollback()
+        holder.close()
+    stack.wait_version("eu", record, written)
+    wait_rounds(stack, "eu", 1)
+    assert found(stack, "eu") == {}
+
+
 def test_a_record_whose_event_is_parked_is_left_out_and_the_rest_is_compared(stack):
     parked, other = stack.new_record("us"), stack.new_record("us")
     eu = stack.database("eu")
