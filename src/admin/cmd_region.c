@@ -13,7 +13,6 @@
 #include "admin/messages.h"
 #include "admin/table.h"
 #include "base/clock.h"
-#include "db/owner.h"
 
 #define LOOK_US 200000
 
@@ -35,14 +34,12 @@ static const struct pl_table_column columns[] = {
 };
 // clang-format on
 
-#define SHOWN_STATE                                                                            \
-	"CASE WHEN i.place = '" PL_OWNER_PLACE_REFUSED "' THEN 'refused' WHEN i.drained THEN " \
-	"'drained' ELSE i.state END"
-#define LIST_SQL                                                                                             \
-	"SELECT plist.plist_key(coalesce(i.region, '-'), i.generation), " SHOWN_STATE                        \
-	", " PL_EPOCH("i.since") ", plist.plist_outbox_unpublished(), (SELECT count(*) FROM plist.outbox), " \
-				 "(SELECT coalesce(sum(greatest(coalesce(total, 0) - records, 0)), 0) FROM " \
-				 "plist.asks WHERE done_at IS NULL), i.incarnation FROM plist.identity AS i"
+#define LIST_SQL                                                                                       \
+	"SELECT plist.plist_key(coalesce(i.region, '-'), i.generation), CASE WHEN i.drained THEN "     \
+	"'drained' ELSE i.state END, " PL_EPOCH(                                                       \
+		"i.since") ", plist.plist_outbox_unpublished(), (SELECT count(*) FROM plist.outbox), " \
+			   "(SELECT coalesce(sum(greatest(coalesce(total, 0) - records, 0)), 0) FROM " \
+			   "plist.asks WHERE done_at IS NULL), i.incarnation FROM plist.identity AS i"
 
 static void add_row(struct pl_table *table, struct pl_region_session *session)
 {
