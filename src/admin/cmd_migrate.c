@@ -150,8 +150,8 @@ static int claim(struct pl_invocation *invocation, struct pl_region_sessions *se
 		const char *params[] = { sessions->each[i].region->name };
 		PGresult *result = pl_region_sessions_query(
 			&sessions->each[i],
-			"SELECT state, detail FROM plist.plist_settle($1, '{}', now(), 0, NULL, true)", 1,
-			params);
+			"SELECT state, detail FROM plist.plist_settle($1, '{}', 0, 0, 0, NULL, true, false)",
+			1, params);
 		bool settled = result && strcmp(PQgetvalue(result, 0, 0), "settled") == 0;
 		if (result && !settled)
 			pl_fail("%s: %s", params[0], PQgetvalue(result, 0, 1));

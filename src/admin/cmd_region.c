@@ -241,6 +241,7 @@ static int forget(struct pl_invocation *invocation, const char *name)
 		if (pl_invocation_has(invocation, "dry-run"))
 			continue;
 		if (run(session, "DELETE FROM plist.region_heartbeats WHERE region = $1", 1, params) == 0 &&
+		    run(session, "DELETE FROM plist.heard_databases WHERE region = $1", 1, params) == 0 &&
 		    run(session, "DELETE FROM plist.asks WHERE of_region = $1", 1, params) == 0)
 			pl_say("%s: region %s is forgotten", session->region->name, name);
 	}

@@ -347,7 +347,8 @@ static void flush(struct pl_applier *applier)
 	struct pl_positions positions = positions_of(applier);
 	struct pl_error err = { 0 };
 
-	applier->flush_at_us = pl_mono_us() + FLUSH_US;
+	applier->flushed_at_us = pl_mono_us();
+	applier->flush_at_us = applier->flushed_at_us + FLUSH_US;
 	pl_applier_give_memory_back(applier);
 	// Without writes nothing else would notice that the session's database was
 	// replaced.
@@ -362,6 +363,7 @@ static void flush(struct pl_applier *applier)
 		pl_applier_database_failed(applier, &err);
 	else if (applier->buffer.now.n == 0)
 		pl_applier_database_works(applier);
+	pl_applier_answer(applier);
 }
 
 // ---- the loop

@@ -97,6 +97,11 @@ int pl_applier_learn_heard(struct pl_applier *applier, struct pl_error *err)
 	return 0;
 }
 
+void pl_applier_set_beat_soon(struct pl_applier *applier, atomic_bool *beat_soon)
+{
+	atomic_store(&applier->beat_soon, beat_soon);
+}
+
 void pl_applier_set_mail(struct pl_applier *applier, struct pl_audit_mail *mail)
 {
 	atomic_store(&applier->mail, mail);
@@ -119,6 +124,15 @@ static bool takes_mail(struct pl_applier *applier, const rd_kafka_message_t *mes
 	return true;
 }
 
+void pl_applier_answer(struct pl_applier *applier)
+{
+	atomic_bool *soon = atomic_load(&applier->beat_soon);
+
+	if (applier->heartbeats.stored && soon)
+		atomic_store(soon, true);
+	applier->heartbeats.stored = false;
+}
+
 void pl_applier_take_heartbeat(struct pl_applier *applier, const rd_kafka_message_t *message)
 {
 	const struct pl_heartbeat *heartbeat;
@@ -126,6 +140,8 @@ void pl_applier_take_heartbeat(struct pl_applier *applier, const rd_kafka_messag
 	if (takes_mail(applier, message))
 		return;
 	heartbeat = pl_heartbeats_take(&applier->heartbeats, applier->arena, applier->config, message);
+	if (applier->heartbeats.hurry && applier->flush_at_us > applier->flushed_at_us + FLUSH_US / 10)
+		applier->flush_at_us = applier->flushed_at_us + FLUSH_US / 10;
 	if (heartbeat)
 		pl_lag_tracker_heartbeat(applier->tracker, heartbeat, pl_now_us());
 	pl_reached_take(&applier->reached, applier->config, applier->region->name, message);

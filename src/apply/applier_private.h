@@ -48,6 +48,7 @@ struct pl_applier {
 	char trouble[PL_ERROR_TEXT_MAX]; // why it has no partitions or cannot apply; "" if unknown
 	struct pl_lag_tracker *tracker;
 	_Atomic(struct pl_audit_mail *) mail;
+	_Atomic(atomic_bool *) beat_soon;
 	struct pl_claims *claims;
 	int index;
 	struct pl_applier_stats stats;
@@ -69,7 +70,7 @@ struct pl_applier {
 	bool follows;             // it reads exactly these
 	bool prepared, unchecked; // the topics exist; a partition is not settled
 	struct pl_backoff backoff, kafka_backoff, replace_backoff;
-	int64_t try_at_us, prepare_at_us, tick_at_us, flush_at_us, look_at_us;
+	int64_t try_at_us, prepare_at_us, tick_at_us, flush_at_us, flushed_at_us, look_at_us;
 	bool had_backlog;                       // and has not given back the memory that it took
 	bool unsettled;                         // the broker did not say where to read on
 	int64_t unsettled_for_us;               // and it answers other questions
@@ -101,6 +102,8 @@ void pl_applier_database_failed(struct pl_applier *applier, const struct pl_erro
 void pl_applier_database_works(struct pl_applier *applier);
 bool pl_applier_have_database(struct pl_applier *applier);
 // applier_lag.c
+// once the heartbeats have been stored
+void pl_applier_answer(struct pl_applier *applier);
 void pl_applier_report_progress(struct pl_applier *applier);
 // what is buffered and not yet applied
 void pl_applier_report_held(struct pl_applier *applier);

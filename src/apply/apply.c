@@ -57,6 +57,11 @@ void pl_apply_reconfigure(struct pl_apply *apply, const struct pl_config *config
 		pl_applier_reconfigure(apply->appliers[i], config, region);
 }
 
+void pl_apply_set_beat_soon(struct pl_apply *apply, atomic_bool *beat_soon)
+{
+	pl_applier_set_beat_soon(apply->appliers[0], beat_soon); // it hears the heartbeats
+}
+
 void pl_apply_set_mail(struct pl_apply *apply, struct pl_audit_mail *mail)
 {
 	pl_applier_set_mail(apply->appliers[0], mail); // it hears the heartbeats

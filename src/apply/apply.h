@@ -4,6 +4,8 @@
 // Threads: one for each of kafka.apply_connections, with a Lua state for policies.
 #pragma once
 
+#include <stdatomic.h>
+
 #include "config/config.h"
 #include "lag/lag.h"
 #include "lag/tracker.h"
@@ -44,6 +46,9 @@ struct pl_apply *pl_apply_start(const struct pl_config *config, const struct pl_
 // and resolve all siblings again.
 void pl_apply_reconfigure(struct pl_apply *apply, const struct pl_config *config,
                           const struct pl_region *region);
+// Set when the question of another database has been stored: the next heartbeat
+// answers it.
+void pl_apply_set_beat_soon(struct pl_apply *apply, atomic_bool *beat_soon);
 // Where messages of other regions' audits go.
 void pl_apply_set_mail(struct pl_apply *apply, struct pl_audit_mail *mail);
 void pl_apply_stop(struct pl_apply **apply_p);

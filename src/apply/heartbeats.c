@@ -8,10 +8,11 @@
 #include "lag/tracker.h"
 
 #define SECOND INT64_C(1000000)
+#define PLACES (PL_REGIONS_MAX * PL_HEARTBEAT_SENDERS_MAX)
 
 void pl_heartbeats_fini(struct pl_heartbeats *heartbeats)
 {
-	for (int i = 0; i < PL_REGIONS_MAX; i++)
+	for (int i = 0; i < PLACES; i++)
 		if (heartbeats->of[i].arena)
 			pl_arena_free(&heartbeats->of[i].arena);
 }
@@ -21,17 +22,48 @@ static bool is_configured(const struct pl_config *config, const char *region)
 	return pl_config_region(config, region, strlen(region)) != NULL;
 }
 
-static int slot_of(const struct pl_heartbeats *heartbeats, const struct pl_config *config, const char *region)
+static bool is_of(const struct pl_heartbeats *heartbeats, int i, const struct pl_heartbeat *heartbeat)
 {
-	int other = -1;
+	return strcmp(heartbeats->of[i].region, heartbeat->region) == 0;
+}
 
-	for (int i = 0; i < PL_REGIONS_MAX; i++) {
-		if (heartbeats->of[i].region[0] == '\0' || strcmp(heartbeats->of[i].region, region) == 0)
-			return i;
-		if (other < 0 && !is_configured(config, heartbeats->of[i].region))
+static bool asks_anew(const struct pl_heartbeats *heartbeats, int i, const struct pl_heartbeat *heartbeat)
+{
+	const struct pl_word_sender *sender = &heartbeat->sender;
+
+	return sender->question[0] &&
+	       (!is_of(heartbeats, i, heartbeat) ||
+	        strcmp(heartbeats->of[i].heartbeat.sender.question, sender->question) != 0);
+}
+
+static bool is_older(const struct pl_heartbeats *heartbeats, int i, int than)
+{
+	return than < 0 || heartbeats->of[i].taken_us < heartbeats->of[than].taken_us;
+}
+
+// The sender's place, or a new one for it: a free one, unless its region has used up its
+// own; the one of its region's that has been silent for the longest; that of a region
+// that is not configured. -1: none, it is not configured itself.
+static int place_of(const struct pl_heartbeats *heartbeats, const struct pl_config *config,
+                    const struct pl_heartbeat *heartbeat)
+{
+	int unused = -1, oldest = -1, other = -1, n = 0;
+
+	for (int i = 0; i < PLACES; i++) {
+		if (heartbeats->of[i].region[0] == '\0') {
+			unused = unused < 0 ? i : unused;
+		} else if (is_of(heartbeats, i, heartbeat)) {
+			if (strcmp(heartbeats->of[i].heartbeat.sender.place, heartbeat->sender.place) == 0)
+				return i;
+			oldest = is_older(heartbeats, i, oldest) ? i : oldest;
+			n++;
+		} else if (other < 0 && !is_configured(config, heartbeats->of[i].region)) {
 			other = i;
+		}
 	}
-	return is_configured(config, region) ? other : -1;
+	if (unused >= 0 && n < PL_HEARTBEAT_SENDERS_MAX)
+		return unused;
+	return oldest >= 0 ? oldest : is_configured(config, heartbeat->region) ? other : -1;
 }
 
 // The shorter message that reports only a position is no heartbeat, and not refused.
@@ -72,11 +104,14 @@ const struct pl_heartbeat *pl_heartbeats_take(struct pl_heartbeats *heartbeats, 
 		refuse(heartbeats, message, &err);
 		return NULL;
 	}
-	i = slot_of(heartbeats, config, heartbeat.region);
-	if (i < 0 || (heartbeat.sent_at_us <= heartbeats->of[i].sent_at_us &&
-	              strcmp(heartbeats->of[i].region, heartbeat.region) == 0 &&
-	              now_us - heartbeats->of[i].taken_us < pl_lag_tracker_silent_us(config)))
+	i = place_of(heartbeats, config, &heartbeat);
+	if (i < 0 ||
+	    (heartbeat.sent_at_us <= heartbeats->of[i].sent_at_us && is_of(heartbeats, i, &heartbeat) &&
+	     strcmp(heartbeats->of[i].heartbeat.sender.place, heartbeat.sender.place) == 0 &&
+	     now_us - heartbeats->of[i].taken_us < pl_lag_tracker_silent_us(config)))
 		return NULL;
+	heartbeats->asked |= asks_anew(heartbeats, i, &heartbeat);
+	heartbeats->hurry |= heartbeats->asked || heartbeat.sender.answers;
 	strcpy(heartbeats->of[i].region, heartbeat.region);
 	heartbeats->of[i].sent_at_us = heartbeat.sent_at_us;
 	heartbeats->of[i].taken_us = now_us;
@@ -90,7 +125,7 @@ const struct pl_heartbeat *pl_heartbeats_take(struct pl_heartbeats *heartbeats, 
 	heartbeat.fields = kept(heartbeats->of[i].arena, heartbeat.fields);
 	heartbeats->of[i].heartbeat = heartbeat;
 	heartbeats->of[i].dirty = true;
-	return &heartbeats->of[i].heartbeat;
+	return heartbeat.sender.accepted ? &heartbeats->of[i].heartbeat : NULL;
 }
 
 // The database refuses its values each time, for example characters that its encoding
@@ -105,17 +140,21 @@ static void drop(struct pl_heartbeats *heartbeats, const char *region, const str
 int pl_heartbeats_flush(struct pl_heartbeats *heartbeats, const struct pl_apply_tools *tools,
                         struct pl_error *err)
 {
-	for (int i = 0; i < PL_REGIONS_MAX; i++) {
+	for (int i = 0; i < PLACES; i++) {
 		int code;
 
 		if (!heartbeats->of[i].dirty)
 			continue;
-		code = pl_apply_rows_heartbeat(tools->sql, tools->session, &heartbeats->of[i].heartbeat, err);
+		code = pl_apply_rows_heartbeat(tools->sql, tools->session, tools->region->name,
+		                               &heartbeats->of[i].heartbeat,
+		                               pl_lag_tracker_silent_us(tools->config), err);
 		if (code == PL_EINVAL && strncmp(err->sqlstate, "22", 2) == 0)
 			drop(heartbeats, heartbeats->of[i].region, err);
 		else if (code < 0)
 			return code;
 		heartbeats->of[i].dirty = false;
 	}
+	heartbeats->stored |= heartbeats->asked;
+	heartbeats->asked = heartbeats->hurry = false;
 	return 0;
 }

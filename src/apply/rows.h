@@ -159,5 +159,7 @@ int pl_apply_rows_count_flagged(struct pl_session *session, int64_t *n_r, struct
 int pl_apply_rows_flagged(struct pl_session *session, struct pl_arena *arena, const struct pl_flagged *after,
                           int limit, struct pl_flagged **found_r, struct pl_error *err);
 
-int pl_apply_rows_heartbeat(struct pl_apply_rows *sql, struct pl_session *session,
-                            const struct pl_heartbeat *heartbeat, struct pl_error *err);
+// Stores what region `own` has heard; silence_us: see plist_hear in
+// sql/022_questions.sql.
+int pl_apply_rows_heartbeat(struct pl_apply_rows *sql, struct pl_session *session, const char *own,
+                            const struct pl_heartbeat *heartbeat, int64_t silence_us, struct pl_error *err);

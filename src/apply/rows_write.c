@@ -552,25 +552,28 @@ int pl_apply_rows_positions(struct pl_apply_rows *sql, struct pl_session *sessio
 	return pl_apply_rows_exec(session, "apply_positions", sql->positions, err);
 }
 
-int pl_apply_rows_heartbeat(struct pl_apply_rows *sql, struct pl_session *session,
-                            const struct pl_heartbeat *heartbeat, struct pl_error *err)
+int pl_apply_rows_heartbeat(struct pl_apply_rows *sql, struct pl_session *session, const char *own,
+                            const struct pl_heartbeat *heartbeat, int64_t silence_us, struct pl_error *err)
 {
-	char sent[PL_TIME_TEXT_MAX], oldest[PL_TIME_TEXT_MAX], events[24];
-	const char *params[9] = { heartbeat->region,
-		                  pl_clock_format_time(heartbeat->sent_at_us, sent),
-		                  events,
-		                  heartbeat->outbox_oldest_us
-		                          ? pl_clock_format_time(heartbeat->outbox_oldest_us, oldest)
-		                          : NULL,
-		                  heartbeat->policies,
-		                  heartbeat->published,
-		                  heartbeat->applied,
-		                  heartbeat->word,
-		                  heartbeat->fields };
+	char sent[PL_TIME_TEXT_MAX], oldest[PL_TIME_TEXT_MAX], events[24], silence[32];
+	const char *params[11] = { own,
+		                   heartbeat->region,
+		                   pl_clock_format_time(heartbeat->sent_at_us, sent),
+		                   events,
+		                   heartbeat->outbox_oldest_us
+		                           ? pl_clock_format_time(heartbeat->outbox_oldest_us, oldest)
+		                           : NULL,
+		                   heartbeat->policies,
+		                   heartbeat->published,
+		                   heartbeat->applied,
+		                   heartbeat->word,
+		                   heartbeat->fields,
+		                   silence };
 	PGresult *result;
 
 	snprintf(events, sizeof(events), "%lld", (long long)heartbeat->outbox_events);
-	result = pl_session_exec_prepared(session, "apply_heartbeat", 9, params, err);
+	snprintf(silence, sizeof(silence), "%.3f", (double)silence_us / 1e6);
+	result = pl_session_exec_prepared(session, "apply_heartbeat", 11, params, err);
 	if (!result)
 		return err->code;
 	PQclear(result);

@@ -398,15 +398,8 @@ static const char *const fixed[] = {
 	"PREPARE apply_count_flagged AS SELECT count(*) FROM (SELECT DISTINCT resource, record_id FROM "
 	"plist.record_siblings) AS records",
 
-	"PREPARE apply_heartbeat (text, timestamptz, bigint, timestamptz, jsonb, jsonb, jsonb, jsonb, "
-	"jsonb) AS INSERT "
-	"INTO plist.region_heartbeats (region, sent_at, heard_at, outbox_events, outbox_oldest_at, "
-	"policies, published, applied, word, fields) VALUES ($1, $2, now(), $3, $4, $5, $6, $7, $8, $9) ON "
-	"CONFLICT (region) DO "
-	"UPDATE SET sent_at = excluded.sent_at, heard_at = excluded.heard_at, outbox_events = "
-	"excluded.outbox_events, outbox_oldest_at = excluded.outbox_oldest_at, policies = "
-	"excluded.policies, published = excluded.published, applied = excluded.applied, word = "
-	"excluded.word, fields = excluded.fields",
+	"PREPARE apply_heartbeat (text, text, timestamptz, bigint, timestamptz, jsonb, jsonb, jsonb, jsonb, "
+	"jsonb, double precision) AS SELECT plist.plist_hear($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 };
 
 static const char *keep(struct pl_arena *arena, struct pl_buf *sql)

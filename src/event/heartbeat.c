@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "event/word.h"
 #include "record/vector.h"
 
 #define AHEAD_US INT64_C(86400000000) // how far a clock may be ahead of this one
@@ -121,7 +120,10 @@ static int read_numbers(struct pl_arena *arena, const cJSON *json, int64_t now_u
 	h->published = read_object(arena, published);
 	h->applied = read_object(arena, applied);
 	h->word = read_object(arena, word);
-	return h->word ? pl_word_check(word, now_us, err) : 0;
+	if (h->word && pl_word_check(word, now_us, err) < 0)
+		return err->code;
+	pl_word_read_sender(h->word ? word : NULL, &h->sender);
+	return 0;
 }
 
 static int read_members(struct pl_arena *arena, const cJSON *json, int64_t now_us, struct pl_heartbeat *h,

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "event/sequence.h"
+#include "event/word.h"
 
 struct pl_heartbeat {
 	char region[PL_REGION_MAX + 1];
@@ -23,6 +24,7 @@ struct pl_heartbeat {
 	// What the region says of itself and asks of the others: see plist_word in
 	// sql/014_identity.sql.
 	const char *word;
+	struct pl_word_sender sender; // read from the word
 	// {daemon: {resource: {field: type}}}; likewise.
 	const char *fields;
 	// Every row of the region's outbox up to it is among what it has published.

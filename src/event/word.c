@@ -3,13 +3,13 @@
 // Threads: any; nothing is shared.
 #include "event/word.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "event/sequence.h"
 
-#define ID_MAX      64
 #define LIST_MAX    256
 #define ID_BASE_MAX INT64_C(9000000000000000000)
 
@@ -83,15 +83,32 @@ static bool are_numbers(const struct check *check, const cJSON *json)
 	return are;
 }
 
+// The questions of each region's databases that the sender quotes.
+static int check_answers(const struct check *check, const cJSON *answers)
+{
+	if (!is_absent(answers) && !cJSON_IsObject(answers))
+		return fault(check, "answers", "an object");
+	for (const cJSON *region = answers ? answers->child : NULL; region; region = region->next) {
+		if (!cJSON_IsArray(region) || cJSON_GetArraySize(region) > LIST_MAX)
+			return fault(check, "answers", "lists of questions");
+		for (const cJSON *question = region->child; question; question = question->next)
+			if (!is_uuid(question))
+				return fault(check, "answers", "lists of questions");
+	}
+	return 0;
+}
+
 static int check_identity(const struct check *check, const cJSON *identity)
 {
 	const cJSON *drained = pl_json_get(identity, "drained"), *place = pl_json_get(identity, "place");
+	const cJSON *question = pl_json_get(identity, "question");
 
 	if (is_absent(identity))
 		return 0;
 	if (!cJSON_IsObject(identity) || !is_uuid(pl_json_get(identity, "incarnation")) ||
-	    !(is_absent(place) || is_text(place, ID_MAX)) ||
-	    !is_text(pl_json_get(identity, "state"), ID_MAX) ||
+	    !(is_absent(place) || is_text(place, PL_WORD_ID_MAX)) ||
+	    !(is_absent(question) || is_uuid(question)) ||
+	    !is_text(pl_json_get(identity, "state"), PL_WORD_ID_MAX) ||
 	    !(is_absent(drained) || cJSON_IsBool(drained)) || is_absent(pl_json_get(identity, "high")) ||
 	    !is_place(check, identity, "high"))
 		return fault(check, "identity", "the identity of a database");
@@ -114,15 +131,15 @@ static int check_known(const struct check *check, const cJSON *known)
 
 static bool is_ask(const cJSON *ask)
 {
-	return cJSON_IsObject(ask) && is_text(pl_json_get(ask, "id"), ID_MAX) &&
-	       is_text(pl_json_get(ask, "of"), ID_MAX) && is_time(pl_json_get(ask, "since"));
+	return cJSON_IsObject(ask) && is_text(pl_json_get(ask, "id"), PL_WORD_ID_MAX) &&
+	       is_text(pl_json_get(ask, "of"), PL_WORD_ID_MAX) && is_time(pl_json_get(ask, "since"));
 }
 
 static bool is_served(const struct check *check, const cJSON *served)
 {
 	const cJSON *from = pl_json_get(served, "from"), *to = pl_json_get(served, "to");
 
-	return cJSON_IsObject(served) && is_text(pl_json_get(served, "id"), ID_MAX) &&
+	return cJSON_IsObject(served) && is_text(pl_json_get(served, "id"), PL_WORD_ID_MAX) &&
 	       (is_absent(from) || are_numbers(check, from)) && (is_absent(to) || are_numbers(check, to)) &&
 	       is_count(pl_json_get(served, "records"), PL_OUTBOX_ID_MAX) &&
 	       is_count(pl_json_get(served, "total"), PL_OUTBOX_ID_MAX);
@@ -155,6 +172,22 @@ bool pl_word_storable(const cJSON *json)
 	return true;
 }
 
+static void copy(char *text_r, size_t size, const char *text)
+{
+	snprintf(text_r, size, "%s", text ? text : "");
+}
+
+void pl_word_read_sender(const cJSON *word, struct pl_word_sender *sender_r)
+{
+	const cJSON *identity = pl_json_get(word, "identity");
+	const char *state = pl_json_string(identity, "state");
+
+	copy(sender_r->place, sizeof(sender_r->place), pl_json_string(identity, "place"));
+	copy(sender_r->question, sizeof(sender_r->question), pl_json_string(identity, "question"));
+	sender_r->answers = cJSON_GetArraySize(pl_json_get(word, "answers")) > 0;
+	sender_r->accepted = !state || strcmp(state, "new") != 0;
+}
+
 int pl_word_check(const cJSON *word, int64_t now_us, struct pl_error *err)
 {
 	struct check check = { now_us, err };
@@ -163,6 +196,7 @@ int pl_word_check(const cJSON *word, int64_t now_us, struct pl_error *err)
 
 	if ((code = check_identity(&check, pl_json_get(word, "identity"))) < 0 ||
 	    (code = check_known(&check, pl_json_get(word, "known"))) < 0 ||
+	    (code = check_answers(&check, pl_json_get(word, "answers"))) < 0 ||
 	    (code = check_lists(&check, pl_json_get(word, "asks"), pl_json_get(word, "served"))) < 0)
 		return code;
 	return is_absent(base) || are_numbers(&check, base) ? 0 : fault(&check, "base", "numbers of topics");

@@ -8,9 +8,22 @@
 #pragma once
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
+
+#define PL_WORD_ID_MAX 64
+
+// Which database has sent it.
+struct pl_word_sender {
+	char place[PL_WORD_ID_MAX + 1];    // "": it does not say; two databases have different ones
+	char question[PL_WORD_ID_MAX + 1]; // "": it asks nothing
+	bool accepted;                     // as the one that serves its region
+	bool answers;                      // it quotes questions of others
+};
+// Of a word that was checked, or of none.
+void pl_word_read_sender(const cJSON *word, struct pl_word_sender *sender_r);
 
 // Members that this version does not know are not checked, except that the database can
 // store them.

@@ -69,7 +69,7 @@ static int look(struct pl_heal *heal, bool *busy_r, struct pl_error *err)
 	if (pl_mono_us() >= heal->settle_at_us) {
 		if ((code = pl_heal_look_at_rows(heal, err)) < 0 || heal->missing_since_us > 0)
 			return code;
-		if (pl_mono_us() >= heal->hold_until_us && (code = pl_heal_settle(heal, err)) < 0)
+		if ((code = pl_heal_settle(heal, err)) < 0)
 			return code;
 		heal->settle_at_us = pl_mono_us() + (heal->was_settled ? LOOK_US : AGAIN_US);
 	}

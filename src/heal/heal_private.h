@@ -29,11 +29,11 @@ struct pl_heal {
 	const struct pl_config *config;
 	const struct pl_region *region;
 	struct pl_session *session;
-	char started[40];                      // by the database's clock; "": not asked yet
 	int64_t began_us, heard_us, waited_us; // start; since when, and how long, others can be heard
-	bool was_settled;
+	bool was_settled, asked;               // asked: plist_settle has been called before
+	char life[160];                        // of the database, at the last look: see heal_settle.c
+	bool end_sessions;                     // those of a former life
 	int64_t sure_id, forget_sent; // outbox ids: the database must have the first; ignore the second
-	int64_t hold_until_us;        // until then, nothing is decided about a restored database
 	bool elsewhere;               // at the last look, the database was a restored or moved one
 	int64_t row_next;             // of plist.outbox_sequence, and the row's version; "": not seen yet
 	char row_version[16];
@@ -59,9 +59,6 @@ const char *pl_heal_others(const struct pl_heal *heal, struct pl_buf *list);
 void pl_heal_set_gate(struct pl_heal *heal, enum pl_heal_gate gate, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-// heal_settle.c: notes the database's time, unless it is known. Only heartbeats heard
-// after it count.
-int pl_heal_ask_clock(struct pl_heal *heal, struct pl_error *err);
 // heal_rows.c: checks whether the rows were replaced by a copy, and makes those again
 // that are missing. 0 or a code.
 int pl_heal_look_at_rows(struct pl_heal *heal, struct pl_error *err);

@@ -22,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HOLD_US     (3 * SECOND) // long enough for the others' heartbeats to say what they know
 #define PATIENCE_US (3 * SECOND) // rows that are missing may be on their way
 
 static const char look_sql[] =
@@ -38,7 +37,8 @@ enum { L_NEXT, L_VERSION, L_ELSEWHERE, L_NO_SEQUENCE, L_NO_IDENTITY, L_NO_LEADER
 	"application_name ~ ('^plistd? ' || $1 || ' ')"
 
 static const char mark_sql[] =
-	"WITH marked AS (UPDATE plist.identity SET place = 'rows that were put back' WHERE region = $1 AND "
+	"WITH marked AS (UPDATE plist.identity SET place = 'rows that were put back', "
+	"question = NULL WHERE region = $1 AND "
 	"state <> 'new' AND plist.plist_key(region, generation) = $2 RETURNING 1) " END_SESSIONS;
 
 // The generation is one that no database of the region can have had, and below the next.
@@ -92,16 +92,12 @@ static int mark(struct pl_heal *heal, const char *sql, const char *with, struct 
 	return code;
 }
 
-// The database is not the same as before. The heartbeats in a restored one date from
-// the time of the backup: only those heard from now on say what the others know of this
-// region.
-static int begin_again(struct pl_heal *heal, struct pl_error *err)
+// The database is not the same as before. What it holds of the others may be of the time
+// of a backup, so it asks them.
+static void begin_again(struct pl_heal *heal)
 {
-	heal->started[0] = '\0';
 	heal->began_us = pl_mono_us();
 	heal->heard_us = heal->waited_us = 0;
-	heal->hold_until_us = heal->began_us + HOLD_US;
-	return pl_heal_ask_clock(heal, err);
 }
 
 static int begin_again_elsewhere(struct pl_heal *heal, bool copied, struct pl_error *err)
@@ -117,7 +113,8 @@ static int begin_again_elsewhere(struct pl_heal *heal, bool copied, struct pl_er
 	if (copied)
 		pl_warning("heal: the rows of this database were replaced by a copy; writes may be lost "
 		           "here");
-	return begin_again(heal, err);
+	begin_again(heal);
+	return 0;
 }
 
 // ---- rows that are missing
@@ -178,7 +175,8 @@ static int make_telling(struct pl_heal *heal, bool no_identity, struct pl_error 
 		return code;
 	pl_warning("heal: the row of %s was made again", what);
 	heal->row_version[0] = '\0';
-	return begin_again(heal, err);
+	begin_again(heal);
+	return 0;
 }
 
 static int take_look(struct pl_heal *heal, const PGresult *look, struct pl_error *err)

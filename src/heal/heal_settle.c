@@ -8,7 +8,7 @@
 // something may have been lost.
 //
 // Three things tell whether something may have been lost; plist_settle checks them
-// (sql/014_identity.sql):
+// (sql/022_questions.sql):
 //
 //   the place    of the database changes when it is restored, copied or created again:
 //                the server's identifier, the database's number and that of a table.
@@ -23,6 +23,11 @@
 // A key that was announced but lost before anybody heard of it would be used twice. So
 // the first write under a new key waits until the others report that they know the key
 // (plist_rebuilt). If nobody can be heard, the key's number is taken from the clock.
+//
+// What the others know is asked: their heartbeats count once they quote the question,
+// since older ones do not say what happened meanwhile. The question also finds another
+// database that serves the region. A database that may be a copy of it listens until the
+// other one would have answered, and is refused then; a key that it took would win.
 // Threads: the healing thread.
 #include "heal/heal_private.h"
 
@@ -30,6 +35,12 @@
 #include <stdio.h>
 
 #include "store/statement.h"
+
+// A database that may be a copy listens for as many heartbeats of the right one. Each of
+// them answers what was asked before it.
+#define LISTEN_BEATS 2
+// A database counts as gone after as many heartbeats without one.
+#define SILENT_BEATS 5
 
 void pl_heal_set_gate(struct pl_heal *heal, enum pl_heal_gate gate, const char *fmt, ...)
 {
@@ -41,20 +52,6 @@ void pl_heal_set_gate(struct pl_heal *heal, enum pl_heal_gate gate, const char *
 	va_end(ap);
 	atomic_store_explicit(&heal->gate, gate, memory_order_relaxed);
 	pthread_mutex_unlock(&heal->lock);
-}
-
-int pl_heal_ask_clock(struct pl_heal *heal, struct pl_error *err)
-{
-	PGresult *result;
-
-	if (heal->started[0])
-		return 0;
-	result = pl_session_exec(heal->session, "SELECT clock_timestamp()", 0, NULL, err);
-	if (!result)
-		return err->code;
-	snprintf(heal->started, sizeof(heal->started), "%s", PQgetvalue(result, 0, 0));
-	PQclear(result);
-	return 0;
 }
 
 const char *pl_heal_others(const struct pl_heal *heal, struct pl_buf *list)
@@ -72,13 +69,21 @@ const char *pl_heal_others(const struct pl_heal *heal, struct pl_buf *list)
 	return list->data;
 }
 
-// Looks at a settled region without a lock; only a step that may change something takes
-// the lock.
 static const char settle_sql[] =
-	"SELECT s.state, s.detail, plist.plist_key(i.region, i.generation), i.drained, "
-	"plist.plist_outbox_high() "
-	"FROM plist.plist_settle($1, $2, $3, $4, $5, $6) AS s, LATERAL (SELECT * FROM plist.identity "
-	"WHERE s.state IS NOT NULL) AS i";
+	"SELECT state, detail FROM plist.plist_settle($1, $2, $3, $4, $5, $6, $7, $8) WHERE state IS NOT "
+	"NULL";
+
+// The life: the part of the identity with which everything changes that sessions have
+// read before.
+static const char identity_sql[] =
+	"SELECT plist.plist_key(region, generation), drained, plist.plist_outbox_high(), concat_ws(' ', "
+	"incarnation, generation, place) FROM plist.identity";
+enum { I_KEY, I_DRAINED, I_HIGH, I_LIFE };
+
+static const char end_sql[] =
+	"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = "
+	"current_database() AND usename = current_user AND pid <> pg_backend_pid() AND application_name ~ "
+	"('^plistd? ' || $1 || ' ')";
 
 static void tell(struct pl_heal *heal, const char *state, const char *detail)
 {
@@ -124,51 +129,99 @@ static void judge(struct pl_heal *heal, const char *state, const char *detail, b
 		                 "%s", why);
 }
 
+static void print_seconds(char *text_r, size_t size, int64_t us)
+{
+	snprintf(text_r, size, "%.3f", (double)us / 1e6);
+}
+
+// Notes when the database has begun another life.
+static int read_identity(struct pl_heal *heal, PGresult **identity_r, struct pl_error *err)
+{
+	const char *life;
+
+	*identity_r = pl_session_exec(heal->session, identity_sql, 0, NULL, err);
+	if (!*identity_r)
+		return err->code;
+	life = PQntuples(*identity_r) == 1 ? PQgetvalue(*identity_r, 0, I_LIFE) : "";
+	if (heal->life[0] && strcmp(heal->life, life) != 0)
+		heal->end_sessions = true;
+	snprintf(heal->life, sizeof(heal->life), "%s", life);
+	return 0;
+}
+
+// Tried again until it is done: what the region's sessions have read of the identity, of
+// the outbox and of the positions belongs to a former life. They connect again.
+static int end_sessions(struct pl_heal *heal, struct pl_error *err)
+{
+	PGresult *result;
+
+	if (!heal->end_sessions)
+		return 0;
+	result = pl_session_exec(heal->session, end_sql, 1, (const char *const[]){ heal->region->name }, err);
+	PQclear(result);
+	if (!result)
+		return err->code;
+	heal->end_sessions = false;
+	return 0;
+}
+
+static void take(struct pl_heal *heal, const PGresult *result, const PGresult *identity, int64_t sent)
+{
+	const char *key = PQgetvalue(identity, 0, I_KEY), *state = PQgetvalue(result, 0, 0);
+	int64_t high = strtoll(PQgetvalue(identity, 0, I_HIGH), NULL, 10);
+
+	if (strcmp(state, "settled") == 0 || strcmp(state, "rebuilding") == 0) {
+		if (strcmp(key, heal->stats.key) != 0) {
+			heal->sure_id = 0; // an id of the former database
+			heal->forget_sent = sent;
+			pthread_mutex_lock(&heal->lock);
+			snprintf(heal->stats.key, sizeof(heal->stats.key), "%s", key);
+			pthread_mutex_unlock(&heal->lock);
+		}
+		if (high > heal->sure_id)
+			heal->sure_id = high;
+		heal->options.key(heal->options.arg, key);
+	}
+	judge(heal, state, PQgetisnull(result, 0, 1) ? NULL : PQgetvalue(result, 0, 1),
+	      PQgetvalue(identity, 0, I_DRAINED)[0] == 't');
+}
+
 int pl_heal_settle(struct pl_heal *heal, struct pl_error *err)
 {
 	struct pl_buf list = { 0 };
-	char waited[32], sure[24];
+	char waited[32], listen[32], silence[32], sure[24];
 	int64_t sent = heal->options.sent(heal->options.arg);
-	const char *params[6] = {
-		heal->region->name, NULL, heal->started, waited, NULL, heal->options.alone ? "t" : "f"
-	};
-	PGresult *result;
-	int code = pl_heal_ask_clock(heal, err);
+	int64_t beat_us =
+		heal->config->kafka.heartbeat_us > SECOND ? heal->config->kafka.heartbeat_us : SECOND;
+	const char *alone = heal->options.alone ? "t" : "f", *again = heal->asked ? "t" : "f";
+	const char *params[8] = { heal->region->name, NULL, waited, listen, silence, NULL, alone, again };
+	PGresult *result, *identity = NULL;
+	int code = 0;
 
-	if (code < 0)
+	if (!heal->life[0] && (code = read_identity(heal, &identity, err)) < 0)
 		return code;
+	PQclear(identity);
+	identity = NULL;
 	if (sent > heal->sure_id && sent != heal->forget_sent)
 		heal->sure_id = sent;
 	if (heal->was_settled || heal->sure_id > 0) {
 		snprintf(sure, sizeof(sure), "%lld", (long long)heal->sure_id);
-		params[4] = sure;
+		params[5] = sure;
 	}
 	params[1] = pl_heal_others(heal, &list);
-	snprintf(waited, sizeof(waited), "%.3f", (double)heal->waited_us / 1e6);
-	result = pl_session_exec(heal->session, settle_sql, 6, params, err);
+	print_seconds(waited, sizeof(waited), heal->waited_us);
+	print_seconds(listen, sizeof(listen), LISTEN_BEATS * beat_us);
+	print_seconds(silence, sizeof(silence), SILENT_BEATS * beat_us);
+	result = pl_session_exec(heal->session, settle_sql, 8, params, err);
 	pl_buf_fini(&list);
 	if (!result)
 		return err->code;
-	if (PQntuples(result) == 1) {
-		const char *key = PQgetvalue(result, 0, 2), *state = PQgetvalue(result, 0, 0);
-
-		if (strcmp(state, "settled") == 0 || strcmp(state, "rebuilding") == 0) {
-			if (strcmp(key, heal->stats.key) != 0) {
-				heal->sure_id = 0; // an id of the former database
-				heal->forget_sent = sent;
-				pthread_mutex_lock(&heal->lock);
-				snprintf(heal->stats.key, sizeof(heal->stats.key), "%s", key);
-				pthread_mutex_unlock(&heal->lock);
-			}
-			if (strtoll(PQgetvalue(result, 0, 4), NULL, 10) > heal->sure_id)
-				heal->sure_id = strtoll(PQgetvalue(result, 0, 4), NULL, 10);
-			heal->options.key(heal->options.arg, key);
-		}
-		judge(heal, state, PQgetisnull(result, 0, 1) ? NULL : PQgetvalue(result, 0, 1),
-		      PQgetvalue(result, 0, 3)[0] == 't');
-	}
+	heal->asked = true;
+	if (PQntuples(result) == 1 && (code = read_identity(heal, &identity, err)) == 0)
+		take(heal, result, identity, sent);
 	PQclear(result);
-	return 0;
+	PQclear(identity);
+	return code < 0 ? code : end_sessions(heal, err);
 }
 
 // ---- rebuilding

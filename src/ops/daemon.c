@@ -225,6 +225,8 @@ static int start(struct pl_daemon *daemon, struct pl_error *err)
 	if (!daemon->apply)
 		return err->code;
 	pl_apply_relay(daemon->apply, pl_relay_process(daemon->relay));
+	pl_relay_set_beat_soon(daemon->relay, &daemon->beat_soon);
+	pl_apply_set_beat_soon(daemon->apply, &daemon->beat_soon);
 	daemon->housekeep = pl_housekeep_start(config, region, err);
 	if (!daemon->housekeep)
 		return err->code;

@@ -29,6 +29,7 @@ struct pl_daemon {
 	struct pl_heal *heal;
 	struct pl_table_gate *tables; // resources that take no writes
 	struct pl_integrity *integrity;
+	atomic_bool beat_soon;      // the relay's, set by the applier
 	struct pl_audit_mail *mail; // between the audit, the relay and the applier
 	struct pl_audit *audit;
 	bool alone;                 // no other region knows more than this one's database

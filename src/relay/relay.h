@@ -4,6 +4,8 @@
 // Threads: one of its own. pl_relay_wake may be called from any.
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/buf.h"
 #include "config/config.h"
 
@@ -32,6 +34,8 @@ struct pl_relay *pl_relay_start(const struct pl_config *config, const struct pl_
 void pl_relay_wake(struct pl_relay *relay);
 // While it publishes, it sends what is put into this box; wake it then.
 void pl_relay_set_mail(struct pl_relay *relay, struct pl_audit_mail *mail);
+// When *beat_soon is set, the next heartbeat is sent without waiting for its time.
+void pl_relay_set_beat_soon(struct pl_relay *relay, atomic_bool *beat_soon);
 void pl_relay_reconfigure(struct pl_relay *relay, const struct pl_config *config,
                           const struct pl_region *region);
 // Whether Kafka's certificates and keys, if they have changed since the last call, can be

@@ -4,6 +4,8 @@
 #include "relay/daemon_fields.h"
 #include "relay/relay_private.h"
 
+#define SOON_US (SECOND / 10) // between two heartbeats, whoever asks for them
+
 // The number of rows in the outbox that the broker has not acknowledged. The statistics
 // also count acknowledged rows above the floor, which are subtracted here.
 static int look_at_outbox(struct pl_relay *relay, struct pl_outbox_look *look_r, struct pl_error *err)
@@ -77,13 +79,27 @@ static bool note_fields(struct pl_relay *relay)
 	return code == 0;
 }
 
+void pl_relay_set_beat_soon(struct pl_relay *relay, atomic_bool *beat_soon)
+{
+	atomic_store(&relay->beat_soon, beat_soon);
+}
+
+static bool is_due(struct pl_relay *relay, int64_t now_us)
+{
+	atomic_bool *soon = atomic_load(&relay->beat_soon);
+	int64_t last_us = relay->beat_at_us - relay->config->kafka.heartbeat_us;
+
+	return now_us >= relay->beat_at_us ||
+	       (soon && now_us >= last_us + SOON_US && atomic_exchange(soon, false));
+}
+
 bool pl_relay_beat_if_due(struct pl_relay *relay, int64_t now_us)
 {
 	struct pl_heartbeat heartbeat = { .sent_at_us = pl_now_us() };
 	struct pl_outbox_look look;
 	struct pl_error err = { 0 };
 
-	if (now_us < relay->beat_at_us)
+	if (!is_due(relay, now_us))
 		return true;
 	relay->beat_at_us = pl_mono_us() + relay->config->kafka.heartbeat_us;
 	if (pl_session_look(relay->session, &err) < 0 || look_at_outbox(relay, &look, &err) < 0) {

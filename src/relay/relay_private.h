@@ -56,6 +56,7 @@ struct pl_relay {
 	struct pl_config *next_config;
 	const struct pl_region *next_region;
 	_Atomic(struct pl_audit_mail *) mail;
+	_Atomic(atomic_bool *) beat_soon;
 
 	// Used by the thread only.
 	struct pl_config *config;

@@ -84,7 +84,8 @@ static void claim(PGconn *sql, const char *region)
 
 	execute(sql, "CREATE OR REPLACE FUNCTION plist.plist_run() RETURNS TEXT LANGUAGE sql AS 'SELECT "
 	             "''one''::text'");
-	snprintf(text, sizeof(text), "SELECT plist.plist_settle('%s', '{}', now(), 0, NULL, true)", region);
+	snprintf(text, sizeof(text), "SELECT plist.plist_settle('%s', '{}', 0, 0, 0, NULL, true, false)",
+	         region);
 	execute(sql, text);
 }
 

@@ -59,7 +59,7 @@ static void execute_file(PGconn *pg, const char *name)
 // lost.
 static const char claimed[] = "CREATE OR REPLACE FUNCTION plist.plist_run() RETURNS TEXT LANGUAGE sql AS "
 			      "'SELECT ''one''::text'; "
-			      "SELECT plist.plist_settle('us', '{}', now(), 0, NULL, true)";
+			      "SELECT plist.plist_settle('us', '{}', 0, 0, 0, NULL, true, false)";
 
 // All migrations, in order.
 static void execute_files(PGconn *pg)
