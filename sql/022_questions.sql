@@ -83,12 +83,12 @@ CREATE OR REPLACE FUNCTION plist.plist_word(own TEXT) RETURNS JSONB LANGUAGE sql
     FROM plist.identity AS i;
 $$;
 
--- Another database that serves the region `own` now; all NULL: none is heard. One that
--- was accepted here gives way to one with a later key, one that was not to any that
--- answers its question.
-CREATE OR REPLACE FUNCTION plist.plist_rival(own TEXT, i plist.identity, accepted BOOLEAN, silence DOUBLE PRECISION)
-    RETURNS plist.heard_databases LANGUAGE sql STABLE AS $$
-    SELECT d FROM plist.heard_databases AS d WHERE d.region = own AND d.place <> md5(plist.plist_place()) AND d.state IN ('settled', 'rebuilding')
+-- The incarnation of another database that serves the region `own` now; NULL: none is
+-- heard. A database that was accepted gives way to one with a later key, one that was
+-- not to any that answers its question.
+CREATE OR REPLACE FUNCTION plist.plist_rival(own TEXT, accepted BOOLEAN, silence DOUBLE PRECISION) RETURNS UUID LANGUAGE sql STABLE AS $$
+    SELECT d.incarnation FROM plist.identity AS i, plist.heard_databases AS d
+    WHERE d.region = own AND d.place <> md5(plist.plist_place()) AND d.state IN ('settled', 'rebuilding')
         AND d.heard_at > clock_timestamp() - make_interval(secs => silence)
         AND CASE WHEN accepted THEN d.heard_at > i.since AND (d.generation, d.place) > (i.generation, md5(plist.plist_place()))
             ELSE coalesce(d.answers ? i.question::text, false) END
@@ -118,7 +118,7 @@ CREATE OR REPLACE FUNCTION plist.plist_settle(own TEXT, others TEXT[], waited DO
                                               sure_high BIGINT, alone BOOLEAN, again BOOLEAN, OUT state TEXT, OUT detail TEXT) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     i         plist.identity;
-    rival     plist.heard_databases;
+    rival     UUID;       -- the incarnation of another database of the region
     place_now TEXT := plist.plist_place();
     run_now   TEXT := plist.plist_run();
     accepted  BOOLEAN;
@@ -146,15 +146,17 @@ BEGIN
         PERFORM plist.plist_question(own);
     END IF;
     SELECT * INTO i FROM plist.identity;
-    rival := plist.plist_rival(own, i, accepted, silence);
-    IF rival.region IS NULL AND again AND i.place = 'another database serves the region' THEN
-        SELECT * INTO rival FROM plist.heard_databases AS d WHERE d.region = own AND d.place <> md5(place_now) ORDER BY d.state = 'new', d.heard_at DESC LIMIT 1;
+    rival := plist.plist_rival(own, accepted, silence);
+    IF rival IS NULL AND again AND i.place = 'another database serves the region' THEN
+        SELECT d.incarnation INTO rival FROM plist.heard_databases AS d WHERE d.region = own AND d.place <> md5(place_now)
+            ORDER BY d.state = 'new', d.heard_at DESC LIMIT 1;
     END IF;
-    IF rival.region IS NOT NULL THEN
+    IF rival IS NOT NULL THEN
         UPDATE plist.identity SET place = 'another database serves the region' WHERE place IS DISTINCT FROM 'another database serves the region';
         state := 'refused';
-        detail := format('region %s is served by another database (incarnation %s) at the same time: correct regions.%s.database, or stop the other one and start this daemon again',
-                         own, rival.incarnation, own);
+        detail := format('region %s is served by another database (incarnation %s) at the same time: correct regions.%s.database, or stop the '
+                         || 'other one and start this daemon again',
+                         own, rival, own);
         RETURN;
     END IF;
     answered := ARRAY (SELECT h.region FROM plist.region_heartbeats AS h WHERE h.region = ANY (others) AND h.word -> 'answers' -> own ? i.question::text);

@@ -297,8 +297,7 @@ static void apply_messages(struct pl_applier *applier)
 	read_messages(applier);
 	matters = pl_apply_batch_matters(applier->batch);
 	if (matters || applier->unchecked || pl_apply_batch_has_own(applier->batch)) {
-		if (!pl_applier_have_database(applier) || !check_positions(applier) ||
-		    applier->buffer.now.n == 0)
+		if (!pl_applier_may_write(applier) || !check_positions(applier) || applier->buffer.now.n == 0)
 			return;
 		if (pl_apply_batch_size(applier->batch) < applier->buffer.now.n)
 			// again: more is known of the database now
@@ -341,6 +340,19 @@ static int count_kept(struct pl_applier *applier, struct pl_error *err)
 	return 0;
 }
 
+// A database that was not accepted yet must know the others' heartbeats, or nobody could
+// judge it.
+static void hear_others(struct pl_applier *applier)
+{
+	struct pl_error err = { 0 };
+
+	if (pl_session_connected(applier->tools.session) && !applier->accepted &&
+	    pl_heartbeats_flush(&applier->heartbeats, &applier->tools, &err) < 0)
+		pl_applier_database_failed(applier, &err);
+	pl_applier_answer(applier);
+	applier->flush_at_us = applier->flushed_at_us + FLUSH_US / 4;
+}
+
 // Writes what only operators read, once a second.
 static void flush(struct pl_applier *applier)
 {
@@ -353,7 +365,11 @@ static void flush(struct pl_applier *applier)
 	// Without writes nothing else would notice that the session's database was
 	// replaced.
 	pl_session_stands(applier->tools.session);
-	if (!pl_applier_have_database(applier) || !check_positions(applier) || !claims_hold(applier))
+	if (!pl_applier_may_write(applier)) {
+		hear_others(applier);
+		return;
+	}
+	if (!check_positions(applier) || !claims_hold(applier))
 		return;
 	pl_applier_rewrite_positions(applier);
 	pl_arena_reset(applier->arena);
@@ -428,10 +444,11 @@ static void round_of(struct pl_applier *applier)
 			apply_messages(applier);
 		if (now_us >= applier->flush_at_us)
 			flush(applier);
-		pl_applier_reach(applier, now_us);
+		if (applier->accepted)
+			pl_applier_reach(applier, now_us);
 		if (applier->index == 0 && pl_parked_retry_is_due(&applier->parked, now_us))
 			pl_applier_retry_parked(applier);
-		if (applier->index == 0)
+		if (applier->index == 0 && applier->accepted)
 			pl_created_twice_run(&applier->created_twice, &applier->tools);
 		if (applier->reresolve.pending)
 			pl_applier_reresolve(applier);

@@ -29,6 +29,7 @@ struct pl_applier_stats {
 	atomic_bool assigned, database_up, broker_up;
 	atomic_bool commits_refused;  // offsets, by the broker
 	atomic_bool policies_missing; // they could not be loaded
+	atomic_bool hears;            // the first applier reads the heartbeats
 	// Re-resolving records with siblings, done by the first applier: the number of
 	// configurations given to it, and of the configuration whose policies all these
 	// records were resolved with; then how many records there are, were resolved,

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/wake.h"
+#include "db/owner.h"
 #include "kafka/client.h"
 #include "kafka/linger.h"
 #include "script/policy.h"
@@ -69,6 +70,7 @@ struct pl_applier {
 	uint64_t losses;          // of the consumer's brokers, when the positions were last doubted
 	bool follows;             // it reads exactly these
 	bool prepared, unchecked; // the topics exist; a partition is not settled
+	bool accepted;            // the session's database, as the region's
 	struct pl_backoff backoff, kafka_backoff, replace_backoff;
 	int64_t try_at_us, prepare_at_us, tick_at_us, flush_at_us, flushed_at_us, look_at_us;
 	bool had_backlog;                       // and has not given back the memory that it took
@@ -101,6 +103,8 @@ void pl_applier_free_tools(struct pl_applier *applier);
 void pl_applier_database_failed(struct pl_applier *applier, const struct pl_error *err);
 void pl_applier_database_works(struct pl_applier *applier);
 bool pl_applier_have_database(struct pl_applier *applier);
+// The same, and it has been accepted as the region's.
+bool pl_applier_may_write(struct pl_applier *applier);
 // applier_lag.c
 // once the heartbeats have been stored
 void pl_applier_answer(struct pl_applier *applier);

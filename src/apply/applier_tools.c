@@ -114,7 +114,23 @@ bool pl_applier_have_database(struct pl_applier *applier)
 	pl_info("connected to the database");
 	NOTE(applier, database_up, true);
 	applier->unchecked = true; // it may be a different database
+	applier->accepted = false;
 	pl_positions_unsettle(&applier->buffer);
 	pl_claims_session(applier->claims, applier->index, pl_session_process(applier->tools.session));
 	return true;
+}
+
+bool pl_applier_may_write(struct pl_applier *applier)
+{
+	struct pl_error err = { 0 };
+
+	if (!pl_applier_have_database(applier))
+		return false;
+	if (applier->accepted)
+		return true;
+	if (pl_owner_judge(applier->tools.session, applier->region->name, &applier->accepted, &err) < 0)
+		pl_applier_database_failed(applier, &err);
+	else if (!applier->accepted)
+		applier->try_at_us = pl_mono_us() + SECOND / 20;
+	return applier->accepted;
 }

@@ -54,6 +54,7 @@ static void watch_broker(struct pl_applier *applier)
 	pl_lag_tracker_contact(applier->tracker, up, up ? contact_us : 0);
 	NOTE(applier, broker_up, up);
 	NOTE(applier, commits_refused, pl_consumer_commits_refused(applier->consumer));
+	NOTE(applier, hears, applier->prepared);
 	pl_claims_hears(applier->claims, applier->index, up);
 	if (up != applier->was_up) {
 		if (up)

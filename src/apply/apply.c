@@ -140,6 +140,7 @@ void pl_apply_stats(struct pl_apply *apply, struct pl_apply_stats *stats_r)
 	if (apply->n > 0) {
 		const struct pl_applier_stats *s = pl_applier_stats(apply->appliers[0]);
 
+		stats_r->hears = s->hears;
 		stats_r->parked = s->parked;
 		stats_r->dead = s->dead;
 		stats_r->left_twice = s->left_twice;

@@ -251,6 +251,11 @@ static int look(struct pl_claims *claims, struct claims_view *view, struct pl_er
 {
 	int code = pl_claims_register(claims, err);
 
+	if (code == PL_EBUSY) { // not the region's database, or not yet
+		atomic_store(&claims->hold_until_us, 0);
+		note_trouble(claims, err->text);
+		return code;
+	}
 	claims->alone = code < 0 && pl_db_error_read_only(err) && pl_session_connected(claims->session);
 	if (claims->alone) {
 		see_alone(claims, view);

@@ -84,7 +84,8 @@ struct pl_claims {
 };
 
 // claims_table.c: the rows. Each returns 0 or a code.
-int pl_claims_register(struct pl_claims *claims, struct pl_error *err); // also when it has changed
+// Also when it has changed. PL_EBUSY: the database has not been accepted as the region's.
+int pl_claims_register(struct pl_claims *claims, struct pl_error *err);
 int pl_claims_read(struct pl_claims *claims, struct claims_view *view, struct pl_error *err);
 // Removes members whose session has ended, with their claims, and ends the sessions of
 // their appliers, which may still be in the middle of a transaction, and of their relay.

@@ -65,7 +65,7 @@ int pl_claims_register(struct pl_claims *claims, struct pl_error *err)
 	describe(claims, &sessions, &topics, &hears);
 	pl_buf_printf(&all, "%s %s %d", sessions.data, topics.data, hears);
 	snprintf(lanes, sizeof(lanes), "%d", claims->nlanes);
-	if (!claims->registered) // a new session; its database may be another region's
+	if (!claims->registered) // a new session; its database may be another one
 		code = pl_owner_check(claims->session, claims->region->name, err);
 	if (code == 0 && (!claims->registered || strcmp(claims->registered, all.data) != 0)) {
 		code = write_member(claims,

@@ -103,7 +103,7 @@ static int turn(void *arg, int64_t *wait_us_r, struct pl_error *err)
 		compare_nothing(audit);
 	else
 		code = compare_others(audit, err);
-	if (audit->config->nregions < 2 || !audit->options.leads(audit->options.arg))
+	if (audit->config->nregions < 2 || code == INCOMPLETE || !audit->options.leads(audit->options.arg))
 		*wait_us_r = TURN_US;
 	return code == INCOMPLETE ? 0 : code;
 }

@@ -12,12 +12,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/wake.h"
+#include "db/owner.h"
 
 #define SECOND            INT64_C(1000000)
 #define STATEMENT         (60 * SECOND) // a turn may read a whole table, or many ranges of one
 #define LOG_EVERY         (10 * SECOND)
 #define UNREACHABLE_EVERY (60 * SECOND) // what serves clients says it, too
 #define LONGEST_US        (3600 * SECOND)
+#define UNACCEPTED_US     (SECOND / 4)
 
 struct pl_background {
 	struct pl_background_options options;
@@ -33,6 +35,7 @@ struct pl_background {
 	struct pl_config *config;
 	const struct pl_region *region;
 	struct pl_session *session;
+	bool accepted, refused; // the session's database, since it was connected, and as of the last look
 	struct pl_log_limit limit;
 };
 
@@ -137,8 +140,20 @@ uint64_t pl_background_failures(struct pl_background *background)
 
 int pl_background_connect(struct pl_background *background, bool *new_r, struct pl_error *err)
 {
+	int code = 0;
+
 	*new_r = !pl_session_stands(background->session);
-	return *new_r ? pl_session_connect(background->session, err) : 0;
+	background->refused = false;
+	if (*new_r) {
+		code = pl_session_connect(background->session, err);
+		background->accepted = background->options.any_owner;
+	}
+	if (code < 0 || background->accepted)
+		return code;
+	code = pl_owner_check(background->session, background->region->name, err);
+	*new_r = background->accepted = code == 0;
+	background->refused = code == PL_EBUSY;
+	return code;
 }
 
 int pl_background_stop_fd(const struct pl_background *background)
@@ -196,6 +211,10 @@ static void *run(void *arg)
 			break;
 		if (code == 0) {
 			pl_backoff_reset(&backoff);
+			continue;
+		}
+		if (code == PL_EBUSY && background->refused) {
+			wait_us = UNACCEPTED_US;
 			continue;
 		}
 		failed(background, &err);

@@ -21,6 +21,7 @@ struct pl_background_options {
 	const struct pl_region *region;
 	const char *const *setup;  // see db/session.h; may be NULL
 	int64_t least_us, most_us; // bounds of the wait after a failed turn
+	bool any_owner;            // also in a database that was not accepted as the region's
 
 	// Called with the first configuration and with each new one. The arguments are
 	// valid until the next call. The session stays the same unless the database's
@@ -52,7 +53,8 @@ uint64_t pl_background_failures(struct pl_background *background);
 // ---- for the thread
 
 // Connects the session unless it is connected and usable. *new_r: whether it was
-// connected by this call. 0 or a code.
+// connected by this call, or its database accepted (db/owner.h). 0 or a code; a turn that
+// returns PL_EBUSY is tried again quietly until the database is accepted.
 int pl_background_connect(struct pl_background *background, bool *new_r, struct pl_error *err);
 // Whether a new configuration waits to take effect.
 bool pl_background_outdated(struct pl_background *background);

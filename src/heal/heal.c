@@ -133,6 +133,7 @@ struct pl_heal *pl_heal_start(const struct pl_heal_options *options, struct pl_e
 		.region = options->region,
 		.least_us = SECOND / 20,
 		.most_us = SECOND / 2,
+		.any_owner = true,
 		.configure = configure,
 		.turn = turn,
 		.failed = failed,

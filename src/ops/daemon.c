@@ -84,7 +84,7 @@ static bool hears_others(void *arg)
 	struct pl_apply_stats stats = { 0 };
 
 	pl_apply_stats(daemon->apply, &stats);
-	return stats.assigned && stats.broker_up;
+	return stats.hears && stats.broker_up;
 }
 
 static int start_healing(struct pl_daemon *daemon, const struct pl_config *config,

@@ -354,7 +354,7 @@ static int clean(struct pl_housekeep *housekeep, struct pl_error *err)
 
 	if (code == 0 && pl_session_look(housekeep->session, err) < 0 &&
 	    !pl_session_connected(housekeep->session))
-		code = pl_session_connect(housekeep->session, err); // with the current settings
+		code = pl_background_connect(housekeep->background, &fresh, err); // with the current settings
 	if (code < 0 || (code = fold(housekeep, err)) < 0 || (code = expire_requests(housekeep, err)) < 0 ||
 	    pl_mono_us() < housekeep->conflicts_due_us)
 		return code;

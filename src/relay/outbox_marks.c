@@ -154,12 +154,15 @@ int pl_outbox_marks_generation(struct pl_session *session, int64_t *generation_r
 	return run(session, "SELECT generation FROM plist.identity", 0, NULL, generation_r, err);
 }
 
-int pl_outbox_marks_word(struct pl_session *session, const char *own, struct pl_buf *json,
+int pl_outbox_marks_word(struct pl_session *session, const char *own, bool whole, struct pl_buf *json,
                          int64_t *generation_r, struct pl_error *err)
 {
 	PGresult *result = pl_session_exec(
-		session, "SELECT plist.plist_word($1), (SELECT generation FROM plist.identity)", 1,
-		(const char *[]){ own }, err);
+		session,
+		whole ? "SELECT plist.plist_word($1), (SELECT generation FROM plist.identity)"
+		      : "SELECT plist.plist_word($1) - '{base,asks,served}'::text[], (SELECT generation FROM "
+			"plist.identity)",
+		1, (const char *[]){ own }, err);
 
 	if (!result)
 		return err->code;

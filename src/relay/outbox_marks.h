@@ -27,8 +27,8 @@ int pl_outbox_marks_heard(struct pl_session *session, const char *own, struct pl
 // Of the region's key; 0: it has none yet.
 int pl_outbox_marks_generation(struct pl_session *session, int64_t *generation_r, struct pl_error *err);
 // What the region tells the others beside, for its heartbeats: JSON. See plist_word in
-// sql/014_identity.sql.
-int pl_outbox_marks_word(struct pl_session *session, const char *own, struct pl_buf *json,
+// sql/014_identity.sql. Not `whole`: only who it is, and what it knows of the others.
+int pl_outbox_marks_word(struct pl_session *session, const char *own, bool whole, struct pl_buf *json,
                          int64_t *generation_r, struct pl_error *err);
 // How far this region has received events of the others, as JSON for its heartbeats.
 int pl_outbox_marks_applied(struct pl_session *session, struct pl_buf *json, struct pl_error *err);

@@ -254,6 +254,8 @@ static bool turn(struct pl_relay *relay)
 	if (!pl_relay_have_database(relay))
 		return false;
 	if (!pl_relay_leads(relay)) {
+		if (relay->asks && pl_relay_have_producer(relay))
+			pl_relay_producer_lives(relay);
 		pl_relay_beat_if_due(relay, now_us); // for the statistics: nothing is sent without a producer
 		return true;
 	}

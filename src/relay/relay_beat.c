@@ -1,6 +1,10 @@
 // Heartbeats, and what is counted for them and for the statistics.
 //
-// Beside relay/relay. The leader's heartbeat speaks for the region. Threads: the relay's.
+// Beside relay/relay. The leader's heartbeat speaks for the region. If its
+// database was not accepted (db/owner.h), it says only who it is, what it knows of the
+// others and what it asks, since they may be waiting for its word, too: what it has
+// published, received and served could be those of another database of the region.
+// Threads: the relay's.
 #include "relay/daemon_fields.h"
 #include "relay/relay_private.h"
 
@@ -26,6 +30,15 @@ static int look_at_outbox(struct pl_relay *relay, struct pl_outbox_look *look_r,
 	return 0;
 }
 
+// The position belongs to the generation that was read with the word.
+static int add_numbers(struct pl_relay *relay, struct pl_heartbeat *heartbeat, struct pl_buf *applied,
+                       struct pl_error *err)
+{
+	int code = pl_outbox_marks_applied(relay->session, applied, err);
+
+	return code < 0 ? code : pl_relay_position(relay, &heartbeat->position, &heartbeat->passed, err);
+}
+
 static void send_heartbeat(struct pl_relay *relay, struct pl_heartbeat *heartbeat)
 {
 	struct pl_outgoing_message message = { .key = relay->region->name,
@@ -40,14 +53,14 @@ static void send_heartbeat(struct pl_relay *relay, struct pl_heartbeat *heartbea
 	pl_streams_settled(&relay->streams, &settled);
 	pl_sequence_print(&published, &settled);
 	heartbeat->policies = policies.data;
-	heartbeat->published = published.data;
-	if (pl_outbox_marks_applied(relay->session, &applied, &err) < 0 ||
-	    pl_outbox_marks_word(relay->session, relay->region->name, &word, &relay->generation, &err) < 0 ||
-	    pl_daemon_fields_beat(relay->session, relay->config, relay->region, &fields, &err) < 0 ||
-	    pl_relay_position(relay, &heartbeat->position, &heartbeat->passed, &err) < 0) {
+	if (pl_outbox_marks_word(relay->session, relay->region->name, relay->leader, &word,
+	                         &relay->generation, &err) < 0 ||
+	    (relay->leader && add_numbers(relay, heartbeat, &applied, &err) < 0) ||
+	    pl_daemon_fields_beat(relay->session, relay->config, relay->region, &fields, &err) < 0) {
 		pl_relay_database_failed(relay, &err);
 	} else {
-		heartbeat->applied = applied.data;
+		heartbeat->published = relay->leader ? published.data : NULL;
+		heartbeat->applied = relay->leader ? applied.data : NULL;
 		heartbeat->word = word.data;
 		heartbeat->fields = fields.data;
 		pl_heartbeat_print(&value, heartbeat);
@@ -115,7 +128,7 @@ bool pl_relay_beat_if_due(struct pl_relay *relay, int64_t now_us)
 	if (relay->topics_ready && !relay->heartbeat_sent)
 		send_heartbeat(relay, &heartbeat);
 	if (!relay->leader)
-		return note_fields(relay);
+		return !relay->accepted || note_fields(relay);
 	if (!relay->topics_ready) // without a broker nothing else is asked
 		pl_relay_database_works(relay);
 	return true;

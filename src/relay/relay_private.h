@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/wake.h"
+#include "db/owner.h"
 #include "db/session.h"
 #include "event/audit_mail.h"
 #include "event/heartbeat.h"
@@ -87,6 +88,8 @@ struct pl_relay {
 	struct pl_backoff backoff;
 	struct pl_log_limit database_limit, broker_limit, delivery_limit;
 	bool leader, topics_ready;
+	bool accepted;       // the session's database, as the region's, at the last look
+	bool asks;           // it was not, and this relay sends its heartbeats
 	bool level;          // the last read returned fewer rows than allowed
 	bool wanted;         // there may be rows to read
 	bool undelivered;    // an event was not delivered: start again

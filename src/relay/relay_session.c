@@ -4,8 +4,6 @@
 // Beside relay/relay, which does the work in between. Threads: the relay's.
 #include "relay/relay_private.h"
 
-#include "db/owner.h"
-
 // ---- losing and finding
 
 // What is in flight is read again, and sent again by the next producer.
@@ -51,8 +49,9 @@ void pl_relay_database_failed(struct pl_relay *relay, const struct pl_error *err
 		pl_warning("%s; events wait in the outbox%s", err->text,
 		           strcmp(err->sqlstate, "42P01") == 0 ? "; has plist-admin migrate been run?" : "");
 	if (!pl_session_connected(relay->session)) {
-		if (relay->leader)
+		if (relay->leader || relay->asks)
 			drop_producer(relay);
+		relay->asks = relay->accepted = false;
 		pl_relay_forget_topics(relay); // another daemon checks them now
 		pl_relay_forget_regions(relay);
 		relay->leader = false;
@@ -92,24 +91,10 @@ static int64_t silence_of(const struct pl_config *config)
 	return 4 * config->kafka.heartbeat_us > SILENT_US ? 4 * config->kafka.heartbeat_us : SILENT_US;
 }
 
-bool pl_relay_leads(struct pl_relay *relay)
+static bool lead(struct pl_relay *relay)
 {
 	struct pl_error err = { 0 };
-	int64_t now_us = pl_mono_us();
-	int ours;
 
-	if (relay->leader || now_us < relay->lock_at_us)
-		return relay->leader;
-	relay->lock_at_us = now_us + LOCK_US;
-	ours = pl_owner_check(relay->session, relay->region->name, &err);
-	if (ours == 0)
-		ours = pl_outbox_lock(relay->session, silence_of(relay->config), &err);
-	if (ours < 0)
-		pl_relay_database_failed(relay, &err);
-	else if (ours == 0) // another daemon publishes
-		pl_relay_database_works(relay);
-	if (ours <= 0)
-		return false;
 	forget_flights(relay);
 	if (pl_relay_begin(relay, &err) < 0 ||
 	    pl_outbox_retry_known(relay->session, relay->config, &err) < 0) {
@@ -121,6 +106,31 @@ bool pl_relay_leads(struct pl_relay *relay)
 	NOTE(relay, process, pl_session_process(relay->session));
 	pl_notice("relay: publishing events of region %s", relay->region->name);
 	return true;
+}
+
+// A relay that leads does not ask again whose database it is: whoever finds that it is
+// no longer the region's ends its session (heal/heal_settle). One whose database was not
+// accepted only sends heartbeats.
+bool pl_relay_leads(struct pl_relay *relay)
+{
+	struct pl_error err = { 0 };
+	int64_t now_us = pl_mono_us();
+	int code;
+
+	if (relay->leader || now_us < relay->lock_at_us)
+		return relay->leader;
+	relay->lock_at_us = now_us + LOCK_US;
+	code = pl_owner_judge(relay->session, relay->region->name, &relay->accepted, &err);
+	if (code == 0)
+		code = relay->asks ? 1 : pl_outbox_lock(relay->session, silence_of(relay->config), &err);
+	if (code < 0)
+		pl_relay_database_failed(relay, &err);
+	else if (code == 0) // another daemon publishes
+		pl_relay_database_works(relay);
+	if (code <= 0)
+		return false;
+	relay->asks = !relay->accepted;
+	return relay->accepted && lead(relay);
 }
 
 // ---- the producer and its reports

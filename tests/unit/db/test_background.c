@@ -26,6 +26,7 @@ static struct {
 	struct pl_session *session;
 	const struct pl_config *config;
 	int configured, turns, connects, failures, ends;
+	bool owned;      // only in an accepted database
 	bool lasts, had; // a turn lasts until the stop; by then it has still had `background`
 	int to_fail;     // this many of the next turns
 	int64_t wait_us; // what a turn asks for
@@ -140,6 +141,7 @@ static void start(void)
 	struct pl_error err;
 
 	it.background = pl_background_new(&(struct pl_background_options){ .name = "test",
+	                                                                   .any_owner = !it.owned,
 	                                                                   .config = config,
 	                                                                   .region = us(config),
 	                                                                   .least_us = 1000,
@@ -157,7 +159,7 @@ static int begin(void **state)
 	it.configured = it.turns = it.connects = it.failures = it.ends = it.to_fail = 0;
 	it.wait_us = LONG_US;
 	it.sql = NULL;
-	it.lasts = it.had = false;
+	it.lasts = it.had = it.owned = false;
 	config = load(getenv("DATABASE_URL"));
 	return 0;
 }
@@ -215,6 +217,7 @@ static void only_the_newest_of_several_configurations_is_taken_over(void **state
 	for (int i = 0; i < 3; i++)
 		others[i] = load(getenv("DATABASE_URL"));
 	it.background = pl_background_new(&(struct pl_background_options){ .name = "test",
+	                                                                   .any_owner = true,
 	                                                                   .config = config,
 	                                                                   .region = us(config),
 	                                                                   .configure = configure,
@@ -307,6 +310,42 @@ static void a_thread_that_was_never_started_can_be_freed(void **state)
 	(void)state;
 }
 
+// ---- whose database it is
+
+static void say(const char *sql)
+{
+	PGconn *other = PQconnectdb(getenv("DATABASE_URL"));
+	PGresult *result = PQexec(other, sql);
+
+	if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
+		fail_msg("%s: %s", sql, PQerrorMessage(other));
+	PQclear(result);
+	PQfinish(other);
+}
+
+static void nothing_is_done_in_a_database_until_it_is_accepted_and_it_is_no_failure(void **state)
+{
+	say("CREATE SCHEMA plist; CREATE TABLE plist.identity AS SELECT 'us' AS region, 'settled' AS state, "
+	    "'there' AS place; CREATE FUNCTION plist.plist_place() RETURNS text RETURN 'here'; CREATE TABLE "
+	    "done (n int)");
+	it.owned = true;
+	it.sql = "INSERT INTO done VALUES (1)";
+	start();
+	await_count(&it.turns, 3);
+	assert_int_equal(it.connects, 0);
+	assert_int_equal(it.failures, 0);
+	say("DO 'BEGIN ASSERT (SELECT count(*) FROM done) = 0; END'");
+	say("UPDATE plist.identity SET place = 'here'");
+	await_count(&it.connects, 1); // and begins as in a new session
+	say("UPDATE plist.identity SET region = 'eu'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+	    "WHERE application_name = 'plistd us test'");
+	pl_background_reconfigure(it.background, config, us(config));
+	await_count(&it.failures, 1); // another region's: this is one
+	assert_int_equal(it.connects, 1);
+	say("DROP SCHEMA plist CASCADE; DROP TABLE done");
+	(void)state;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -321,6 +360,7 @@ int main(void)
 		TEST(the_end_does_not_wait_for_a_statement),
 		TEST(a_turn_that_is_stopped_has_its_thread_until_it_returns),
 		TEST(a_thread_that_was_never_started_can_be_freed),
+		TEST(nothing_is_done_in_a_database_until_it_is_accepted_and_it_is_no_failure),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

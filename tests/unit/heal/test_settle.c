@@ -25,8 +25,9 @@ static void is_new(int region)
 {
 	lab_ask(&lab, region,
 	        "TRUNCATE plist.outbox, plist.outbox_marks, plist.asks, plist.known_regions, "
-	        "plist.region_heartbeats, plist.heard_databases, plist.applied_sequences; UPDATE plist.identity SET region = NULL, "
-	        "generation = 0, state = 'new', place = NULL, run = NULL, question = NULL, incarnation = gen_random_uuid()");
+	        "plist.region_heartbeats, plist.heard_databases, plist.applied_sequences; "
+	        "UPDATE plist.identity SET region = NULL, generation = 0, state = 'new', place = NULL, "
+	        "run = NULL, question = NULL, incarnation = gen_random_uuid()");
 }
 
 static int setup(void **state)
@@ -73,7 +74,8 @@ static const char *word_of(int region)
 static void hears(int region, int other, const char *word)
 {
 	lab_ask(&lab, region,
-	        "SELECT plist.plist_hear('%s', '%s', clock_timestamp(), 0, NULL, '{}', NULL, NULL, '%s', NULL, 5)",
+	        "SELECT plist.plist_hear('%s', '%s', clock_timestamp(), 0, NULL, '{}', NULL, NULL, '%s', "
+	        "NULL, 5)",
 	        names[region], names[other], word);
 	lab_ask(&lab, region, "SELECT plist.plist_note_words('%s')", names[region]);
 }
@@ -201,8 +203,8 @@ static void what_arrived_since_the_last_look_is_part_of_the_answer(void **state)
 	        "INSERT INTO plist.applied_sequences (origin, topic, partition, seq, generation, outbox_id) "
 	        "VALUES ('eu', 'property-updates', 0, 1, 2, 9)");
 	lab_is(&lab, "2 9", US,
-	       "SELECT concat_ws(' ', k -> 'generation', k -> 'outbox_id') FROM (SELECT plist.plist_word('us') -> "
-	       "'known' -> 'eu' AS k) AS word");
+	       "SELECT concat_ws(' ', k -> 'generation', k -> 'outbox_id') FROM (SELECT "
+	       "plist.plist_word('us') -> 'known' -> 'eu' AS k) AS word");
 }
 
 static void a_region_asks_those_that_could_not_be_heard_later(void **state)
@@ -221,7 +223,8 @@ static void a_region_asks_those_that_could_not_be_heard_later(void **state)
 static void is_copied(void)
 {
 	lab_ask(&lab, COPY,
-	        "UPDATE plist.identity SET region = 'eu', generation = 1, state = 'settled', place = 'eu''s'");
+	        "UPDATE plist.identity SET region = 'eu', generation = 1, state = 'settled', place = "
+	        "'eu''s'");
 }
 
 // What the copy and eu's database hear in a second: their own and each other's.
