@@ -23,6 +23,7 @@
 #include "base/json.h"
 #include "db/inventory.h"
 #include "db/migrate.h"
+#include "db/owner.h"
 #include "kafka/topics.h"
 
 #define BEHIND_SECONDS 10.0
@@ -273,13 +274,39 @@ static void look_at_migrations(struct status *status, struct pl_region_session *
 		look_at_inventory(status, region_session);
 }
 
+// Columns 8 to 10 of the query below.
+static void warn_of_place(struct status *status, const char *name, const PGresult *result)
+{
+	const char *refused = pl_cell(result, 0, 8), *elsewhere = pl_cell(result, 0, 9);
+
+	if (refused && refused[0] == 't')
+		warning(status,
+		        "%s: this database is refused, because another one serves the region; correct "
+		        "regions.%s.database, or stop the other one and start this one's daemon again",
+		        name, name);
+	else if (elsewhere && elsewhere[0] == 't')
+		warning(status,
+		        "%s: the database was restored or moved, or is a copy, and no daemon has accepted it "
+		        "as the region's yet; nothing is published or applied",
+		        name);
+	if (pl_cell(result, 0, 10))
+		warning(status,
+		        "%s: another database (incarnation %s) speaks for the region, too; find the daemon "
+		        "whose regions.%s.database names it: a copy, or one that was left behind",
+		        name, pl_cell(result, 0, 10), name);
+}
+
 // What the region itself says of its database, and what it waits for.
 static void look_at_identity(struct status *status, struct pl_region_session *region_session)
 {
 	const char *name = region_session->region->name;
 	PGresult *result = pl_region_sessions_query(
 		region_session,
-		"SELECT i.state, i.drained, i.region, a.n, a.of, a.purpose, a.records, a.total FROM "
+		"SELECT i.state, i.drained, i.region, a.n, a.of, a.purpose, a.records, a.total, "
+		"i.place = '" PL_OWNER_PLACE_REFUSED "', i.place <> plist.plist_place(), (SELECT "
+		"string_agg(d.incarnation::text, ', ') FROM plist.heard_databases AS d WHERE d.region = "
+		"i.region AND d.place <> md5(plist.plist_place()) AND d.heard_at > now() - interval '10 "
+		"seconds') FROM "
 		"plist.identity AS i, LATERAL (SELECT count(*) AS n, string_agg(of_region, ', ') AS of, "
 		"max(purpose) AS purpose, coalesce(sum(records), 0) AS records, coalesce(sum(total), 0) AS "
 		"total FROM plist.asks WHERE done_at IS NULL OR purpose = 'rebuild' AND i.state = "
@@ -292,6 +319,8 @@ static void look_at_identity(struct status *status, struct pl_region_session *re
 	bool rebuilding = strcmp(pl_cell(result, 0, 0), "rebuilding") == 0;
 	if (strcmp(pl_cell(result, 0, 0), "new") == 0)
 		warning(status, "%s: no daemon has claimed the database for the region yet", name);
+	else
+		warn_of_place(status, name, result);
 	if (pl_cell(result, 0, 1)[0] == 't')
 		warning(status, "%s: the region is drained; 'plist-admin region resume %s' lets requests in",
 		        name, name);

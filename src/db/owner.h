@@ -16,6 +16,10 @@
 
 #include "db/session.h"
 
+// What plist.identity.place says instead of a place once another database was found to
+// serve the region: see plist_settle in sql/022_questions.sql.
+#define PL_OWNER_PLACE_REFUSED "another database serves the region"
+
 // 0, or a code: the database belongs to another region, or failed. In one that has not
 // been accepted, nothing may be published, applied or written; only heartbeats go to and
 // fro, which ask whether it may be accepted.

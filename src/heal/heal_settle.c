@@ -77,8 +77,10 @@ static const char settle_sql[] =
 // read before.
 static const char identity_sql[] =
 	"SELECT plist.plist_key(region, generation), drained, plist.plist_outbox_high(), concat_ws(' ', "
-	"incarnation, generation, place) FROM plist.identity";
-enum { I_KEY, I_DRAINED, I_HIGH, I_LIFE };
+	"incarnation, generation, place), incarnation, (SELECT count(*) FROM plist.heard_databases WHERE "
+	"region = $1 AND place <> md5(plist.plist_place()) AND heard_at > clock_timestamp() - interval '10 "
+	"seconds') FROM plist.identity";
+enum { I_KEY, I_DRAINED, I_HIGH, I_LIFE, I_INCARNATION, I_OTHERS };
 
 static const char end_sql[] =
 	"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = "
@@ -139,7 +141,8 @@ static int read_identity(struct pl_heal *heal, PGresult **identity_r, struct pl_
 {
 	const char *life;
 
-	*identity_r = pl_session_exec(heal->session, identity_sql, 0, NULL, err);
+	*identity_r = pl_session_exec(heal->session, identity_sql, 1,
+	                              (const char *const[]){ heal->region->name }, err);
 	if (!*identity_r)
 		return err->code;
 	life = PQntuples(*identity_r) == 1 ? PQgetvalue(*identity_r, 0, I_LIFE) : "";
@@ -165,10 +168,40 @@ static int end_sessions(struct pl_heal *heal, struct pl_error *err)
 	return 0;
 }
 
+// A refusal names this database, too: the operator has to find the wrong one of two.
+static const char *detail_of(const struct pl_heal *heal, const PGresult *result, const PGresult *identity,
+                             char detail_r[PL_ERROR_TEXT_MAX])
+{
+	const PGconn *pg = pl_session_pg(heal->session);
+
+	if (PQgetisnull(result, 0, 1))
+		return NULL;
+	if (strcmp(PQgetvalue(result, 0, 0), "refused") != 0)
+		return PQgetvalue(result, 0, 1);
+	snprintf(detail_r, PL_ERROR_TEXT_MAX,
+	         "%s; this one is database %s at %s, port %s (incarnation %s): nothing of it is published, "
+	         "and nothing is applied to it or written",
+	         PQgetvalue(result, 0, 1), PQdb(pg), PQhost(pg), PQport(pg),
+	         PQgetvalue(identity, 0, I_INCARNATION));
+	return detail_r;
+}
+
+static void note_others(struct pl_heal *heal, int64_t n)
+{
+	if (n > 0 && heal->stats.other_databases == 0)
+		pl_warning("heal: another database speaks for region %s, too; find the daemon whose "
+		           "regions.%s.database names it: a copy, or one that was left behind",
+		           heal->region->name, heal->region->name);
+	pthread_mutex_lock(&heal->lock);
+	heal->stats.other_databases = n;
+	pthread_mutex_unlock(&heal->lock);
+}
+
 static void take(struct pl_heal *heal, const PGresult *result, const PGresult *identity, int64_t sent)
 {
 	const char *key = PQgetvalue(identity, 0, I_KEY), *state = PQgetvalue(result, 0, 0);
 	int64_t high = strtoll(PQgetvalue(identity, 0, I_HIGH), NULL, 10);
+	char detail[PL_ERROR_TEXT_MAX];
 
 	if (strcmp(state, "settled") == 0 || strcmp(state, "rebuilding") == 0) {
 		if (strcmp(key, heal->stats.key) != 0) {
@@ -182,7 +215,8 @@ static void take(struct pl_heal *heal, const PGresult *result, const PGresult *i
 			heal->sure_id = high;
 		heal->options.key(heal->options.arg, key);
 	}
-	judge(heal, state, PQgetisnull(result, 0, 1) ? NULL : PQgetvalue(result, 0, 1),
+	note_others(heal, strtoll(PQgetvalue(identity, 0, I_OTHERS), NULL, 10));
+	judge(heal, state, detail_of(heal, result, identity, detail),
 	      PQgetvalue(identity, 0, I_DRAINED)[0] == 't');
 }
 

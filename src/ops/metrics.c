@@ -363,6 +363,9 @@ static void print_heal(struct pl_buf *buf, struct pl_daemon *daemon)
 	pl_metrics_labelled(buf, name, "state", "settled", s.settled);
 	pl_metrics_labelled(buf, name, "state", "rebuilding", s.rebuilding);
 	pl_metrics_labelled(buf, name, "state", "unsettled", !s.settled && !s.rebuilding);
+	pl_metrics_gauge(buf, "plist_region_other_databases",
+	                 "Databases that speak for this region beside this one, such as copies.",
+	                 (double)s.other_databases);
 	pl_metrics_gauge(buf, "plist_region_drained", "Whether the operator has drained this region.",
 	                 s.drained);
 	pl_metrics_gauge(buf, "plist_rebuild_records",

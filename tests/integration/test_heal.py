@@ -290,25 +290,133 @@ def test_deleted_rows_with_which_nothing_is_lost_are_made_again(stack):
     assert identity(stack, "eu") == ("eu", generation, "settled")
 
 
-def test_two_databases_of_one_region_are_refused_in_words(stack):
-    postgres = stack.postgres["eu"]
-    url = f"postgresql://plist@127.0.0.1:{postgres.port}/copy"
-    dump = subprocess.run(["pg_dump", "-d", postgres.superuser_url], check=True, capture_output=True).stdout
-    superuser(postgres, "CREATE DATABASE copy OWNER plist")
-    try:
-        subprocess.run(["psql", "-q", "-d", f"postgresql://postgres@127.0.0.1:{postgres.port}/copy"], input=dump, check=True,
+class Copy:
+    """A copy of eu's database on the same server, and a daemon of eu whose YAML names it."""
+
+    def __init__(self, stack):
+        self.stack, self.server = stack, stack.postgres["eu"]
+        self.url = f"postgresql://plist@127.0.0.1:{self.server.port}/copy"
+        self.daemon = stack.second_daemon("eu")
+
+    def __enter__(self):
+        dump = subprocess.run(["pg_dump", "-d", self.server.superuser_url], check=True, capture_output=True).stdout
+        superuser(self.server, "CREATE DATABASE copy OWNER plist")
+        subprocess.run(["psql", "-q", "-d", f"postgresql://postgres@127.0.0.1:{self.server.port}/copy"], input=dump, check=True,
                        capture_output=True, env=os.environ)
-        daemon = stack.second_daemon("eu")
-        stack.write_config(lambda c: c["regions"]["eu"].update(database=url))
+        # On a server of its own, nobody of these would live.
+        self.rows("UPDATE plist.plist_leaders SET pid = 0; DELETE FROM plist.apply_members; DELETE FROM plist.partition_claims")
+        return self
+
+    def __exit__(self, *_):
+        self.daemon.stop()
+        self.stack.write_config()
+        superuser(self.server, "DROP DATABASE copy WITH (FORCE)")
+
+    def launch(self):
+        self.stack.write_config(lambda c: c["regions"]["eu"].update(database=self.url))
+        self.daemon.launch()
+        self.daemon.wait_up()
+
+    def rows(self, sql, *arguments):
+        connection = psycopg2.connect(self.url)
+        connection.autocommit = True
         try:
-            daemon.launch()
-            daemon.wait_up()
-            wait_until("it says why", lambda: daemon.log_contains("is served by another database"))
-            assert daemon.client.get("/ready").status == 503
-            assert daemon.client.post(price=Decimal("1.00")).headers["x-plist-executed"] == "no"
-            assert stack.client("eu").get("/ready").status == 200
+            cursor = connection.cursor()
+            cursor.execute(sql, arguments)
+            return cursor.fetchall() if cursor.description else None
         finally:
-            daemon.stop()
-            stack.write_config()
-    finally:
-        superuser(postgres, "DROP DATABASE copy WITH (FORCE)")
+            connection.close()
+
+
+UNPUBLISHED = ("INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, status, expires_at) VALUES "
+               "('properties', %s, 'eu', '{\"id\":%s,\"price\":1.00,\"bedrooms\":null,\"bathrooms\":null,\"region_origin\":\"eu\","
+               "\"version\":7,\"updated_at\":\"2026-02-21T10:00:00.000000Z\"}', '{\"eu\": 7}', 'of-the-copy', sha256(''), 200, "
+               "now() + interval '1 day')")
+WRITTEN = ("SELECT (SELECT count(*) FROM properties), (SELECT max(id) FROM properties), (SELECT count(*) FROM processed_requests), "
+           "(SELECT count(*) FROM outbox), (SELECT count(*) FROM outbox_marks), (SELECT max(next) FROM plist.outbox_sequence), "
+           "(SELECT count(*) FROM plist.apply_members), (SELECT count(*) FROM partition_claims), (SELECT sum(next_offset) FROM "
+           "applied_positions), (SELECT sum(seq) FROM applied_sequences), (SELECT count(*) FROM conflicts)")
+
+
+def place(stack):
+    """Of the database that us takes for that of eu: what eu's last heartbeat said."""
+    return stack.database("us").value("SELECT word -> 'identity' ->> 'place' FROM region_heartbeats WHERE region = 'eu'")
+
+
+def check_harmless(stack, copy, ghost):
+    """While the copy is refused: nothing of it arrives, nothing arrives there, and the region goes on."""
+    right = stack.database("eu").value("SELECT md5(plist.plist_place())")
+    wait_until("the right database speaks for eu", lambda: place(stack) == right)
+    before = copy.rows(WRITTEN)
+    beats = stack.database("us").value("SELECT sent_at FROM region_heartbeats WHERE region = 'eu'")
+    requests = [write(stack, region, stack.new_record(region))[0] for region in ("us", "eu") for _ in range(4)]
+    us = stack.database("us")
+
+    def some_heartbeats_later():
+        assert place(stack) == right
+        return us.value("SELECT sent_at > %s + interval '3 seconds' FROM region_heartbeats WHERE region = 'eu'", beats)
+    wait_until("eu was heard for a while", some_heartbeats_later)
+    assert copy.daemon.metrics()["plist_relay_leader"] == 0
+    assert copy.rows(WRITTEN) == before
+    for database in stack.databases.values():
+        assert not database.remembered("of-the-copy")
+        assert database.value("SELECT count(*) FROM properties WHERE id = %s", ghost) == 0
+    stack.settle()
+    check_whole(stack, requests)
+    assert stack.client("eu").get("/ready").status == 200
+
+
+def test_a_copy_of_a_region_s_database_publishes_nothing_and_applies_nothing(stack):
+    """A clone or a restored backup that still says that it is eu's, while eu runs."""
+    stack.settle()
+    key = identity(stack, "eu")
+    with Copy(stack) as copy:
+        ghost = 900_000_000 + next(stack._ids)
+        copy.rows(UNPUBLISHED, ghost, ghost)
+        copy.launch()
+        wait_until("it says why", lambda: copy.daemon.log_contains("is served by another database"))
+        assert copy.daemon.client.get("/ready").status == 503
+        assert copy.daemon.client.post(price=Decimal("1.00")).headers["x-plist-executed"] == "no"
+        assert copy.rows("SELECT count(*) FROM plist.apply_members") == [(0,)]
+        check_harmless(stack, copy, ghost)
+        incarnation = stack.database("eu").value("SELECT incarnation FROM plist.identity")
+        for text in (copy.daemon.operators.get("/ready").text, copy.daemon.log_text()):
+            assert f"another database (incarnation {incarnation})" in text
+            assert f"this one is database copy at 127.0.0.1, port {copy.server.port}" in text
+        listed = stack.admin("region", "list", "--region", "eu", check=False).stdout
+        assert "refused" in listed
+        stack.write_config()
+        assert "speaks for the region, too" in stack.admin("status", check=False).stderr
+        assert stack.plistd["eu"].metrics()["plist_region_other_databases"] == 1
+    assert identity(stack, "eu") == key
+    stack.wait_green()
+
+
+def test_of_two_databases_of_a_region_that_were_both_accepted_one_is_refused(stack):
+    """Kafka was unreachable when the second one was accepted, or an operator said --alone."""
+    stack.settle()
+    with Copy(stack) as copy:
+        ghost = 900_000_000 + next(stack._ids)
+        copy.rows("UPDATE plist.identity SET place = plist.plist_place(), generation = 0, run = plist.plist_run()")
+        copy.launch()
+        wait_until("it publishes", lambda: copy.daemon.log_contains("publishing events of region eu"))
+        wait_until("it is refused", lambda: copy.daemon.log_contains("is served by another database"))
+        wait_until("its sessions have asked again", lambda: copy.daemon.metrics()["plist_relay_leader"] == 0)
+        copy.rows(UNPUBLISHED, ghost, ghost)
+        check_harmless(stack, copy, ghost)
+
+
+def test_a_refused_copy_does_not_take_over_while_the_right_daemon_is_restarted(stack):
+    """Once the operator has decided for it, its own daemon is started again."""
+    stack.settle()
+    with Copy(stack) as copy:
+        copy.launch()
+        wait_until("it says why", lambda: copy.daemon.log_contains("is served by another database"))
+        stack.write_config()
+        stack.plistd["eu"].stop()
+        gone = copy.rows("SELECT max(heard_at) FROM plist.heard_databases WHERE region = 'eu' AND state <> 'new'")[0][0]
+        wait_until("it has been silent for long", lambda: copy.rows("SELECT now() > %s + interval '8 seconds'", gone)[0][0])
+        assert copy.daemon.client.get("/ready").status == 503
+        assert copy.rows("SELECT generation FROM plist.identity") == [(identity(stack, "eu")[1],)]
+        stack.plistd["eu"].start()
+        wait_until("the region serves again", lambda: stack.client("eu").get("/ready").status == 200)
