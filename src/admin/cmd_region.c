@@ -38,11 +38,15 @@ static const struct pl_table_column columns[] = {
 #define SHOWN_STATE                                                                        \
 	"CASE WHEN i.place = '" PL_OWNER_PLACE_REFUSED "' THEN 'refused' WHEN i.place <> " \
 	"plist.plist_place() THEN 'unaccepted' WHEN i.drained THEN 'drained' ELSE i.state END"
-#define LIST_SQL                                                                                                 \
-	"SELECT plist.plist_key(coalesce(i.region, '-'), i.generation), " SHOWN_STATE ", " PL_EPOCH(             \
-		"i.since") ", plist.plist_outbox_unpublished(), (SELECT count(*) FROM "                          \
-			   "plist.outbox), (SELECT coalesce(sum(greatest(coalesce(total, 0) - records, 0)), 0) " \
-			   "FROM plist.asks WHERE done_at IS NULL), i.incarnation FROM plist.identity AS i"
+#define MISSING_RECORDS                                                                        \
+	"(SELECT coalesce(sum(greatest(coalesce(total, 0) - records, 0)), 0) FROM plist.asks " \
+	"WHERE done_at IS NULL)"
+// clang-format off
+#define LIST_SQL                                                                               \
+	"SELECT plist.plist_key(coalesce(i.region, '-'), i.generation), " SHOWN_STATE ", "     \
+	PL_EPOCH("i.since") ", plist.plist_outbox_unpublished(), (SELECT count(*) FROM "       \
+	"plist.outbox), " MISSING_RECORDS ", i.incarnation FROM plist.identity AS i"
+// clang-format on
 
 static void add_row(struct pl_table *table, struct pl_region_session *session)
 {
@@ -416,7 +420,7 @@ const struct pl_command pl_cmd_region_list = {
 	.summary = "show the state of each region's database",
 	.help = "Shows under which key each region counts its writes, whether its database is whole, and "
 		"what its outbox holds. state: new (no daemon has claimed the database yet), settled, "
-		"rebuilding, drained, unaccepted (it was restored or moved, or is a copy), or refused (another "
+		"rebuilding, drained, unaccepted (restored, moved, or a copy), or refused (another "
 		"database serves the region).",
 	.prints_data = true,
 	.regions = true,

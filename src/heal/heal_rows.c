@@ -24,12 +24,17 @@
 
 #define PATIENCE_US (3 * SECOND) // rows that are missing may be on their way
 
+// While a dump is being restored, the rows come before the keys of their tables: without
+// these, they are on their way.
 static const char look_sql[] =
 	"SELECT s.next, s.xmin, i.state <> 'new' AND i.place IS DISTINCT FROM plist.plist_place(), s.one IS "
 	"NULL, i.one IS NULL, (SELECT count(*) FROM plist.plist_leaders WHERE name IN ('relay', "
-	"'housekeeping')) < 2, (SELECT id_base FROM plist.id_ranges WHERE region = $1) FROM (SELECT) AS t "
-	"LEFT JOIN plist.outbox_sequence AS s ON true LEFT JOIN plist.identity AS i ON true";
-enum { L_NEXT, L_VERSION, L_ELSEWHERE, L_NO_SEQUENCE, L_NO_IDENTITY, L_NO_LEADER, L_ID_BASE };
+	"'housekeeping')) < 2, (SELECT id_base FROM plist.id_ranges WHERE region = $1), (SELECT count(*) "
+	"FROM pg_constraint WHERE contype = 'p' AND conrelid IN ('plist.outbox_sequence'::regclass, "
+	"'plist.identity'::regclass, 'plist.plist_leaders'::regclass, 'plist.id_ranges'::regclass)) = 4 "
+	"FROM (SELECT) AS t LEFT JOIN plist.outbox_sequence AS s ON true LEFT JOIN plist.identity AS i ON "
+	"true";
+enum { L_NEXT, L_VERSION, L_ELSEWHERE, L_NO_SEQUENCE, L_NO_IDENTITY, L_NO_LEADER, L_ID_BASE, L_KEYED };
 
 #define END_SESSIONS                                                                                   \
 	"SELECT count(pg_terminate_backend(pid, 5000)) FROM marked, pg_stat_activity WHERE datname = " \
@@ -127,6 +132,9 @@ static int make_harmless(struct pl_heal *heal, const PGresult *look, struct pl_e
 	bool no_leader = PQgetvalue(look, 0, L_NO_LEADER)[0] == 't', no_range = false;
 	int code = 0;
 
+	if (PQgetvalue(look, 0, L_KEYED)[0] != 't')
+		return 0;
+
 	if (!PQgetisnull(look, 0, L_ID_BASE))
 		snprintf(heal->id_base, sizeof(heal->id_base), "%s", PQgetvalue(look, 0, L_ID_BASE));
 	else
@@ -146,7 +154,7 @@ static int make_harmless(struct pl_heal *heal, const PGresult *look, struct pl_e
 // counted; without the sequence, a copy of its row cannot be told from the row. Whoever
 // empties a table may be about to fill it from a backup, so the rows get a moment to
 // come. Then they are made, and the region begins under a new key.
-static int make_telling(struct pl_heal *heal, bool no_identity, struct pl_error *err)
+static int make_telling(struct pl_heal *heal, bool no_identity, bool keyed, struct pl_error *err)
 {
 	const char *what = no_identity ? "plist.identity" : "plist.outbox_sequence";
 	char next[24];
@@ -164,7 +172,7 @@ static int make_telling(struct pl_heal *heal, bool no_identity, struct pl_error 
 		       what, (int)(PATIENCE_US / SECOND));
 		heal->missing_since_us = pl_mono_us();
 	}
-	if (pl_mono_us() - heal->missing_since_us < PATIENCE_US)
+	if (!keyed || pl_mono_us() - heal->missing_since_us < PATIENCE_US)
 		return 0;
 	snprintf(next, sizeof(next), "%lld", (long long)heal->row_next);
 	if (no_identity)
@@ -210,7 +218,7 @@ int pl_heal_look_at_rows(struct pl_heal *heal, struct pl_error *err)
 	no_sequence = PQgetvalue(look, 0, L_NO_SEQUENCE)[0] == 't';
 	if ((code = make_harmless(heal, look, err)) == 0) {
 		if (no_identity || no_sequence) {
-			code = make_telling(heal, no_identity, err);
+			code = make_telling(heal, no_identity, PQgetvalue(look, 0, L_KEYED)[0] == 't', err);
 		} else {
 			heal->missing_since_us = 0;
 			code = take_look(heal, look, err);

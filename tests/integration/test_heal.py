@@ -290,6 +290,22 @@ def test_deleted_rows_with_which_nothing_is_lost_are_made_again(stack):
     assert identity(stack, "eu") == ("eu", generation, "settled")
 
 
+def test_rows_are_not_made_in_a_table_that_a_dump_is_just_restoring(stack):
+    """The rows of a dump come before the keys: one that is made meanwhile would be there twice."""
+    database = stack.database("eu")
+    looks = "SELECT max(query_start) FROM pg_stat_activity WHERE application_name = 'plistd eu heal' AND pid <> pg_backend_pid()"
+    leaders = database.rows("SELECT name, pid, backend_start, since FROM plist.plist_leaders")
+    database.execute("ALTER TABLE plist.plist_leaders DROP CONSTRAINT plist_leaders_pkey; DELETE FROM plist.plist_leaders")
+    for _ in range(3):
+        last = database.value(looks)
+        wait_until("the healing thread has looked again", lambda: database.value(looks) > last)
+    assert database.value("SELECT count(*) FROM plist.plist_leaders") == 0
+    for leader in leaders:
+        database.execute("INSERT INTO plist.plist_leaders (name, pid, backend_start, since) VALUES (%s, %s, %s, %s)", *leader)
+    database.execute("ALTER TABLE plist.plist_leaders ADD CONSTRAINT plist_leaders_pkey PRIMARY KEY (name)")
+    stack.wait_green()
+
+
 class Copy:
     """A copy of eu's database on the same server, and a daemon of eu whose YAML names it."""
 
