@@ -27,7 +27,7 @@ struct pl_apply_stats {
 	bool database_up, broker_up;
 	bool commits_refused;  // offsets, since the consumer group has members
 	bool policies_missing; // at least one applier could not load them: the last writer wins
-	bool hears; // the heartbeats of the other regions
+	bool hears;            // the heartbeats of the other regions
 	uint64_t consumers_replaced;
 	uint64_t gaps_total; // partitions in which another region's events were missing
 	// how long applying has failed; the maximum of all appliers

@@ -52,8 +52,8 @@ enum pl_heal_gate pl_heal_reason(struct pl_heal *heal, char reason_r[PL_ERROR_TE
 struct pl_heal_stats {
 	bool settled, rebuilding, drained;
 	char key[PL_REGION_MAX + 1];
-	int64_t records, total; // of a rebuild: published by the others so far; 0: not known
-	uint64_t asked, served; // how often this region asked others, and served others
+	int64_t records, total;  // of a rebuild: published by the others so far; 0: not known
+	uint64_t asked, served;  // how often this region asked others, and served others
 	int64_t other_databases; // that speak for this region, too
 };
 void pl_heal_stats(struct pl_heal *heal, struct pl_heal_stats *stats_r);
