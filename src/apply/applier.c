@@ -80,23 +80,6 @@ void pl_applier_read_again(struct pl_applier *applier)
 		pl_apply_batch_forget(applier->batch);
 }
 
-static void note_reresolve(struct pl_applier *applier)
-{
-	NOTE(applier, reresolve_total, applier->reresolve.total);
-	NOTE(applier, reresolve_seen, applier->reresolve.seen);
-	NOTE(applier, reresolve_changed, applier->reresolve.changed);
-}
-
-// A start or a new configuration: siblings are resolved again and parked events are
-// due, by the first applier.
-static void begin_configuration(struct pl_applier *applier)
-{
-	pl_reresolve_begin(&applier->reresolve, applier->index == 0);
-	note_reresolve(applier);
-	if (applier->index == 0)
-		pl_parked_retry_all(&applier->parked);
-}
-
 // Each topic belongs to one resource, so two configurations with equally many resources
 // have the same topics if one has all of the other's.
 static bool same_topics(const struct pl_config *a, const struct pl_config *b)
@@ -136,7 +119,7 @@ static void take_configuration(struct pl_applier *applier)
 	applier->unchecked = true;
 	applier->follows = false;
 	pl_applier_renew_consumer(applier);
-	begin_configuration(applier);
+	pl_applier_begin_retries(applier);
 }
 
 // ---- taking messages
@@ -381,39 +364,6 @@ static void flush(struct pl_applier *applier)
 		pl_applier_database_works(applier);
 }
 
-static void retry_parked(struct pl_applier *applier)
-{
-	struct pl_error err = { 0 };
-	int tried;
-
-	if (!pl_session_connected(applier->tools.session))
-		return;
-	if (pl_parked_retry_run(&applier->parked, applier->batch, &applier->tools, &applier->counts, &tried,
-	                        &err) < 0) {
-		if (err.code != PL_ESTOPPED && pl_log_limit_ok(&applier->database_limit, 10 * SECOND))
-			pl_warning("parked events could not be retried: %s", err.text);
-	} else if (tried > 0 && !applier->parked.more) {
-		applier->flush_at_us = 0; // count them at once
-	}
-}
-
-static void reresolve(struct pl_applier *applier)
-{
-	struct pl_error err = { 0 };
-
-	if (!pl_applier_have_database(applier))
-		return;
-	if (pl_reresolve_step(&applier->reresolve, applier->batch, &applier->tools, applier->arena, &err) <
-	    0) {
-		if (!err.retryable || !pl_session_connected(applier->tools.session))
-			pl_applier_database_failed(applier, &err);
-		return;
-	}
-	note_reresolve(applier);
-	if (!applier->reresolve.pending)
-		atomic_store(&applier->stats.reresolved, applier->taken);
-}
-
 // ---- the loop
 
 static void pause_for(struct pl_applier *applier, int64_t us)
@@ -478,11 +428,11 @@ static void round_of(struct pl_applier *applier)
 			flush(applier);
 		pl_applier_reach(applier, now_us);
 		if (applier->index == 0 && pl_parked_retry_is_due(&applier->parked, now_us))
-			retry_parked(applier);
+			pl_applier_retry_parked(applier);
 		if (applier->index == 0)
 			pl_created_twice_run(&applier->created_twice, &applier->tools);
 		if (applier->reresolve.pending)
-			reresolve(applier);
+			pl_applier_reresolve(applier);
 	}
 	if (now_us >= applier->tick_at_us) {
 		pl_fetch_buffer_sweep(&applier->buffer); // no batch has done it meanwhile
@@ -500,7 +450,7 @@ static void *run(void *arg)
 	snprintf(name, sizeof(name), applier->index ? "apply-%d" : "apply", applier->index + 1);
 	pl_log_set_thread(name);
 	pl_applier_make_tools(applier);
-	begin_configuration(applier);
+	pl_applier_begin_retries(applier);
 	while (!stopping(applier))
 		round_of(applier);
 	positions = positions_of(applier);

@@ -128,6 +128,10 @@ void pl_applier_note_failure(struct pl_applier *applier, const char *why);
 void pl_applier_note_trouble(struct pl_applier *applier, const char *why);
 // Replaces the consumer if files have changed that it read when it was made.
 void pl_applier_renew_consumer(struct pl_applier *applier);
+// applier_retries.c. For a start or a new configuration; the others between two batches.
+void pl_applier_begin_retries(struct pl_applier *applier);
+void pl_applier_retry_parked(struct pl_applier *applier);
+void pl_applier_reresolve(struct pl_applier *applier);
 // applier_claims.c
 void pl_applier_follow_claims(struct pl_applier *applier);
 void pl_applier_rewrite_positions(struct pl_applier *applier);

@@ -56,7 +56,6 @@
 // at the default setting, and nothing waits.
 #include "relay/relay.h"
 
-#include "relay/daemon_fields.h"
 #include "relay/relay_private.h"
 
 // ---- the work
@@ -218,108 +217,6 @@ static bool read_and_send(struct pl_relay *relay)
 	return true;
 }
 
-// The number of rows in the outbox that the broker has not acknowledged. The statistics
-// also count acknowledged rows above the floor, which are subtracted here.
-static int look_at_outbox(struct pl_relay *relay, struct pl_outbox_look *look_r, struct pl_error *err)
-{
-	int64_t first = pl_in_flight_first(&relay->in_flight), acknowledged;
-	int code = pl_outbox_look(relay->session, relay->leader ? relay->cursor.floor : -1,
-	                          !relay->leader       ? 0
-	                          : first == INT64_MAX ? relay->cursor.high
-	                                               : first - 1,
-	                          look_r, err);
-
-	if (code < 0 || !relay->leader)
-		return code;
-	acknowledged = relay->cursor.read.ids - relay->in_flight.n;
-	look_r->events -= acknowledged < look_r->events ? acknowledged : look_r->events;
-	if (look_r->events < relay->in_flight.n)
-		look_r->events = relay->in_flight.n;
-	return 0;
-}
-
-static void send_heartbeat(struct pl_relay *relay, struct pl_heartbeat *heartbeat)
-{
-	struct pl_outgoing_message message = { .key = relay->region->name,
-		                               .key_len = strlen(relay->region->name),
-		                               .partition = -1 };
-	struct pl_buf value = { 0 }, policies = { 0 }, published = { 0 }, applied = { 0 }, word = { 0 },
-		      fields = { 0 };
-	struct pl_sequences settled = { 0 };
-	struct pl_error err = { 0 };
-
-	pl_policy_ids_print(&policies, relay->policies);
-	pl_streams_settled(&relay->streams, &settled);
-	pl_sequence_print(&published, &settled);
-	heartbeat->policies = policies.data;
-	heartbeat->published = published.data;
-	if (pl_outbox_marks_applied(relay->session, &applied, &err) < 0 ||
-	    pl_outbox_marks_word(relay->session, relay->region->name, &word, &relay->generation, &err) < 0 ||
-	    pl_daemon_fields_beat(relay->session, relay->config, relay->region, &fields, &err) < 0 ||
-	    pl_relay_position(relay, &heartbeat->position, &heartbeat->passed, &err) < 0) {
-		pl_relay_database_failed(relay, &err);
-	} else {
-		heartbeat->applied = applied.data;
-		heartbeat->word = word.data;
-		heartbeat->fields = fields.data;
-		pl_heartbeat_print(&value, heartbeat);
-		message.value = value.data;
-		message.value_len = value.len;
-		relay->heartbeat_sent =
-			pl_producer_send(relay->producer, relay->config->kafka.heartbeat_topic, &message,
-		                         HEARTBEAT_TAG, &err) == 0;
-	}
-	pl_sequence_fini(&settled);
-	pl_buf_fini(&value);
-	pl_buf_fini(&policies);
-	pl_buf_fini(&published);
-	pl_buf_fini(&applied);
-	pl_buf_fini(&word);
-	pl_buf_fini(&fields);
-}
-
-// Of a daemon that does not lead: the leader's heartbeat says what it knows.
-static bool note_fields(struct pl_relay *relay)
-{
-	struct pl_buf all = { 0 };
-	struct pl_error err = { 0 };
-	int code = pl_daemon_fields_beat(relay->session, relay->config, relay->region, &all, &err);
-
-	pl_buf_fini(&all);
-	if (code < 0)
-		pl_relay_database_failed(relay, &err);
-	return code == 0;
-}
-
-// False: the database failed; the next attempt is due at try_at_us.
-static bool beat_if_due(struct pl_relay *relay, int64_t now_us)
-{
-	struct pl_heartbeat heartbeat = { .sent_at_us = pl_now_us() };
-	struct pl_outbox_look look;
-	struct pl_error err = { 0 };
-
-	if (now_us < relay->beat_at_us)
-		return true;
-	relay->beat_at_us = pl_mono_us() + relay->config->kafka.heartbeat_us;
-	if (pl_session_look(relay->session, &err) < 0 || look_at_outbox(relay, &look, &err) < 0) {
-		pl_relay_database_failed(relay, &err);
-		return false;
-	}
-	strcpy(heartbeat.region, relay->region->name);
-	heartbeat.outbox_events = look.events;
-	heartbeat.outbox_oldest_us = look.events > 0 ? heartbeat.sent_at_us - look.oldest_age_us : 0;
-	NOTE(relay, outbox_events, look.events);
-	NOTE(relay, outbox_oldest_us, heartbeat.outbox_oldest_us);
-	NOTE(relay, refused, relay->refused = look.refused);
-	if (relay->topics_ready && !relay->heartbeat_sent)
-		send_heartbeat(relay, &heartbeat);
-	if (!relay->leader)
-		return note_fields(relay);
-	if (!relay->topics_ready) // without a broker nothing else is asked
-		pl_relay_database_works(relay);
-	return true;
-}
-
 // ---- the loop
 
 static void take_configuration(struct pl_relay *relay)
@@ -357,15 +254,15 @@ static bool turn(struct pl_relay *relay)
 	if (!pl_relay_have_database(relay))
 		return false;
 	if (!pl_relay_leads(relay)) {
-		beat_if_due(relay, now_us); // only for the statistics: without a producer nothing is sent
+		pl_relay_beat_if_due(relay, now_us); // for the statistics: nothing is sent without a producer
 		return true;
 	}
 	if (!pl_relay_have_producer(relay) || !pl_relay_producer_lives(relay)) {
-		beat_if_due(relay, now_us); // the leader's session must not be silent
+		pl_relay_beat_if_due(relay, now_us); // the leader's session must not be silent
 		return false;
 	}
 	// First, because checking the session finds out why later steps would fail.
-	if (!beat_if_due(relay, now_us) || !relay->leader)
+	if (!pl_relay_beat_if_due(relay, now_us) || !relay->leader)
 		return false;
 	if (!pl_relay_settle(relay) || !pl_relay_settle_refused(relay) ||
 	    !pl_relay_keep_marks(relay, now_us) || !pl_relay_tell_position(relay, now_us))

@@ -141,6 +141,8 @@ void pl_relay_database_failed(struct pl_relay *relay, const struct pl_error *err
 void pl_relay_database_works(struct pl_relay *relay);
 bool pl_relay_have_database(struct pl_relay *relay);
 bool pl_relay_leads(struct pl_relay *relay);
+// relay_beat.c. False: the database failed; the next attempt is due at try_at_us.
+bool pl_relay_beat_if_due(struct pl_relay *relay, int64_t now_us);
 bool pl_relay_have_producer(struct pl_relay *relay);
 // Drops the producer if files have changed that it read when it was made.
 void pl_relay_renew_producer(struct pl_relay *relay);
