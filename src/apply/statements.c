@@ -335,7 +335,8 @@ static const char *const fixed[] = {
 	"PREPARE apply_letters_due (integer) AS SELECT topic, partition, kafka_offset, broker_time, "
 	"encode(key, 'hex'), encode(value, 'hex'), headers FROM plist.dead_letters WHERE retry_at <= "
 	"statement_timestamp() AND id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id) - size AS "
-	"before FROM (SELECT id, coalesce(octet_length(value), 0) AS size FROM plist.dead_letters WHERE "
+	"before FROM (SELECT id, coalesce(octet_length(value), 0) + "
+	"coalesce(octet_length(headers::text), 0) AS size FROM plist.dead_letters WHERE "
 	"retry_at <= statement_timestamp() ORDER BY id LIMIT $1) AS e) AS d WHERE before < 8388608) "
 	"ORDER BY id FOR UPDATE SKIP LOCKED",
 
@@ -360,15 +361,15 @@ static const char *const fixed[] = {
 	"'5 minutes' END) "
 	"* (1 - 0.03 * random() * least(p.tries, 10))",
 
-	// Up to 8 MiB of them, but at least one. Not clock_timestamp(), since the index
-	// would not be used.
+	// Up to 8 MiB of them, but at least one; the headers of a delete hold the last
+	// record. Not clock_timestamp(), since the index would not be used.
 	"PREPARE apply_parked_due (integer, text[]) AS SELECT topic, partition, kafka_offset, broker_time, "
 	"encode(key, 'hex'), encode(value, 'hex'), headers FROM plist.parked_events WHERE retry_at <= "
 	"statement_timestamp() AND id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY retry_at, id) "
-	"- size AS before FROM (SELECT id, retry_at, coalesce(octet_length(value), 0) AS size FROM "
-	"plist.parked_events WHERE retry_at <= statement_timestamp() AND resource <> ALL ($2) ORDER BY "
-	"retry_at, id LIMIT $1) AS e) AS d WHERE before < 8388608) ORDER BY retry_at, id FOR UPDATE SKIP "
-	"LOCKED",
+	"- size AS before FROM (SELECT id, retry_at, coalesce(octet_length(value), 0) + "
+	"coalesce(octet_length(headers::text), 0) AS size FROM plist.parked_events WHERE retry_at <= "
+	"statement_timestamp() AND resource <> ALL ($2) ORDER BY retry_at, id LIMIT $1) AS e) AS d WHERE "
+	"before < 8388608) ORDER BY retry_at, id FOR UPDATE SKIP LOCKED",
 
 	"PREPARE apply_parked_done (text[], integer[], bigint[]) AS DELETE FROM plist.parked_events "
 	"WHERE (topic, partition, kafka_offset) IN (SELECT * FROM unnest($1, $2, $3))",
@@ -391,9 +392,12 @@ static const char *const fixed[] = {
 	"outbox_id FROM plist.known_regions WHERE region = $1) AS k WHERE (k.generation, k.outbox_id) >= "
 	"($2, $3)) THEN plist.plist_reach($1, $2, $3) ELSE false END",
 
-	"PREPARE apply_flagged (text, bigint, integer) AS SELECT DISTINCT resource, record_id FROM "
-	"plist.record_siblings WHERE (resource, record_id) > ($1, $2) ORDER BY resource, "
-	"record_id LIMIT $3",
+	// Of large records fewer: about 8 MiB of siblings, but at least one record.
+	"PREPARE apply_flagged (text, bigint, integer) AS SELECT resource, record_id FROM (SELECT resource, "
+	"record_id, sum(size) OVER (ORDER BY resource, record_id) - size AS before FROM (SELECT resource, "
+	"record_id, sum(octet_length(fields::text)) AS size FROM plist.record_siblings WHERE (resource, "
+	"record_id) > ($1, $2) GROUP BY resource, record_id ORDER BY resource, record_id LIMIT $3) AS r) AS "
+	"s WHERE before < 8388608 ORDER BY resource, record_id",
 
 	"PREPARE apply_count_flagged AS SELECT count(*) FROM (SELECT DISTINCT resource, record_id FROM "
 	"plist.record_siblings) AS records",

@@ -86,7 +86,7 @@ struct pl_relay {
 	struct pl_backoff backoff;
 	struct pl_log_limit database_limit, broker_limit, delivery_limit;
 	bool leader, topics_ready;
-	bool level;          // the last read returned fewer rows than allowed
+	bool level;          // the last read left no rows behind
 	bool wanted;         // there may be rows to read
 	bool undelivered;    // an event was not delivered: start again
 	bool heartbeat_sent; // and not yet acknowledged
