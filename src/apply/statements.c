@@ -46,17 +46,51 @@ static void add_params(struct pl_buf *sql, int from, int n)
 		pl_buf_printf(sql, "%s$%d", i ? ", " : "", from + i);
 }
 
+// The bytes of a row's texts and of its siblings.
+static void add_size(struct pl_buf *sql, const struct pl_resource *resource)
+{
+	pl_buf_printf(sql,
+	              "CASE WHEN has_siblings THEN (SELECT coalesce(sum(octet_length(s.fields::text)), 0) "
+	              "FROM plist.record_siblings AS s WHERE s.resource = '%s' AND s.record_id = p.id) ELSE "
+	              "0 END",
+	              resource->name);
+	for (int i = 0; i < resource->nfields; i++) {
+		if (resource->fields[i].type != PL_FIELD_STRING)
+			continue;
+		pl_buf_adds(sql, " + coalesce(octet_length(p.");
+		pl_quote_name(sql, resource->fields[i].name);
+		pl_buf_adds(sql, "), 0)");
+	}
+}
+
+// Rows of more than $2 bytes come without their texts, which PostgreSQL then does not
+// fetch from the TOAST table.
 static void lock_text(struct pl_buf *sql, const struct pl_resource *resource, bool skip_locked)
 {
-	pl_buf_printf(sql, "PREPARE apply_lock%s_%d (bigint[]) AS SELECT id, ", skip_locked ? "_free" : "",
-	              resource->index);
+	pl_buf_printf(sql, "PREPARE apply_lock%s_%d (bigint[], integer[]) AS SELECT id, ",
+	              skip_locked ? "_free" : "", resource->index);
+	for (int i = 0; i < resource->nfields; i++) {
+		bool text = resource->fields[i].type == PL_FIELD_STRING;
+
+		pl_buf_adds(sql, text ? "CASE WHEN plist_size <= ($2)[1] THEN " : "");
+		pl_quote_name(sql, resource->fields[i].name);
+		pl_buf_adds(sql, text ? " END, " : ", ");
+	}
+	pl_buf_adds(sql,
+	            "region_origin, version, updated_at, vector, plist_deleted, has_siblings, field_times, "
+	            "request_id, CASE WHEN plist_size <= ($2)[1] THEN plist_unknown END, plist_size FROM "
+	            "(SELECT *, plist_texts + coalesce(octet_length(plist_unknown::text), 0) AS "
+	            "plist_size FROM (SELECT id, ");
 	add_fields(sql, resource);
-	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at IS NOT NULL, has_siblings, "
-	                 "field_times, request_id, ");
+	pl_buf_adds(sql,
+	            "region_origin, version, updated_at, vector, deleted_at IS NOT NULL AS plist_deleted, "
+	            "has_siblings, field_times, request_id, ");
 	pl_statement_stored_unknown(sql, resource);
-	pl_buf_adds(sql, " FROM ");
+	pl_buf_adds(sql, " AS plist_unknown, ");
+	add_size(sql, resource);
+	pl_buf_adds(sql, " AS plist_texts FROM ");
 	pl_statement_table(sql, resource);
-	pl_buf_printf(sql, " AS p WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE%s",
+	pl_buf_printf(sql, " AS p WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE%s) AS p) AS p",
 	              skip_locked ? " SKIP LOCKED" : "");
 }
 
