@@ -23,8 +23,9 @@ const char *const *pl_apply_rows_setup(const struct pl_apply_rows *sql);
 // siblings into state and row. In two steps: the caller may compute while the server
 // works on the first; nothing else may be asked between them. `skip_locked`: does not
 // wait for rows that other sessions hold, and marks them `locked`. PL_EBUSY without an
-// SQLSTATE: they have more than PL_APPLY_ROWS_BYTES; the transaction may go on with fewer.
-#define PL_APPLY_ROWS_BYTES 16777216 // of texts and siblings; a single record may have more
+// SQLSTATE: they have more than PL_APPLY_ROWS_BYTES of texts and siblings, which only a
+// single record may have; the transaction may go on with fewer of them.
+#define PL_APPLY_ROWS_BYTES 16777216
 struct pl_rows_to_lock {
 	struct pl_touched_row *const *rows;
 	int n;
