@@ -44,6 +44,12 @@
 //   here      collect requests │decide │          │ encode COPY, policies, rows,
 //                                              next batch │
 //
+// Memory
+//
+// Small events may concern large records: many rows of a megabyte, or many conflicts that
+// each keep all siblings of one. So the rows that a transaction reads are bounded in
+// bytes, and so are the conflicts; if a batch has more, it is written in parts.
+//
 // Partial failure
 //
 // When the database rejects a value (a constraint, a trigger) or another session holds a
@@ -315,6 +321,11 @@ static int write_outcome(struct pl_apply_batch *b, const struct pl_apply_tools *
 	return pl_apply_rows_later(sql, session, d->known_requests, d->nknown, err);
 }
 
+bool pl_apply_batch_is_too_large(const struct pl_apply_tools *tools, int code, const struct pl_error *err)
+{
+	return code == PL_EBUSY && err->sqlstate[0] == '\0' && pl_session_connected(tools->session);
+}
+
 int pl_apply_batch_decide(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                           const struct item *items, int n, struct pl_error *err)
 {
@@ -328,6 +339,9 @@ int pl_apply_batch_decide(struct pl_apply_batch *b, const struct pl_apply_tools 
 	if ((code = pl_apply_rows_load(tools->sql, tools->session, b->arena, &wanted, err)) < 0)
 		return code;
 	decide_items(b, items, n);
+	if (d->conflict_bytes > PL_APPLY_ROWS_BYTES && n > 1)
+		return pl_error_set(err, PL_EBUSY, "the conflicts of %d events have more than %d bytes", n,
+		                    PL_APPLY_ROWS_BYTES);
 	return pl_decision_read_requests(d, tools, err);
 }
 
@@ -428,13 +442,11 @@ static bool again(struct pl_apply_batch *b, int code, const struct pl_error *err
 	return code == PL_ECONFLICT && err->retryable;
 }
 
-static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
-                       int n, struct pl_apply_counts *counts, struct pl_error *err)
+static int write_part(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items, int n,
+                      struct pl_apply_counts *counts, struct pl_error *err)
 {
-	int code = pl_apply_batch_look_shunned(b, tools, items, n, err), tries = 0;
+	int code, tries = 0;
 
-	if (code < 0)
-		return code;
 	do {
 		b->skip_locked = pl_apply_batch_has_stuck(b);
 		code = pl_apply_batch_transaction(b, tools, items, n, err);
@@ -452,6 +464,25 @@ static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *to
 		b->upsert = UPSERT_TRANSACTIONS;
 	else
 		b->upsert -= b->upsert > 0;
+	return 0;
+}
+
+// In one transaction, or in several one after the other.
+static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
+                       int n, struct pl_apply_counts *counts, struct pl_error *err)
+{
+	int code = pl_apply_batch_look_shunned(b, tools, items, n, err), part = n;
+
+	if (code < 0)
+		return code;
+	for (int from = 0; from < n; from += part) {
+		part = part < n - from ? part : n - from;
+		while ((code = write_part(b, tools, items + from, part, counts, err)) < 0) {
+			if (part == 1 || !pl_apply_batch_is_too_large(tools, code, err))
+				return code;
+			part /= 2;
+		}
+	}
 	return 0;
 }
 
@@ -487,14 +518,13 @@ static int reresolve(struct pl_apply_batch *b, const struct pl_apply_tools *tool
 	return pl_apply_rows_write(tools->sql, tools->session, true, err);
 }
 
-int pl_apply_batch_reresolve(struct pl_apply_batch *batch, const struct pl_apply_tools *tools,
-                             const struct pl_flagged *records, int n, int *changed_r, struct pl_error *err)
+static int reresolve_part(struct pl_apply_batch *batch, const struct pl_apply_tools *tools,
+                          const struct pl_flagged *records, int n, int *changed, struct pl_error *err)
 {
 	struct pl_apply_decision *d = &batch->decision;
 	int code;
 
 	forget_attempt(batch);
-	*changed_r = 0;
 	pl_decision_begin(d, batch->arena, &batch->counts, n);
 	for (int i = 0; i < n; i++) {
 		const struct pl_resource *resource = pl_config_resource(tools->config, records[i].resource);
@@ -514,6 +544,23 @@ int pl_apply_batch_reresolve(struct pl_apply_batch *batch, const struct pl_apply
 	if (code < 0)
 		pl_apply_batch_roll_back(tools);
 	for (int i = 0; i < d->ntouched && code == 0; i++)
-		*changed_r += d->touched_rows[i]->changed;
+		*changed += d->touched_rows[i]->changed;
 	return code;
+}
+
+int pl_apply_batch_reresolve(struct pl_apply_batch *batch, const struct pl_apply_tools *tools,
+                             const struct pl_flagged *records, int n, int *changed_r, struct pl_error *err)
+{
+	int code, part = n;
+
+	*changed_r = 0;
+	for (int from = 0; from < n; from += part) {
+		part = part < n - from ? part : n - from;
+		while ((code = reresolve_part(batch, tools, records + from, part, changed_r, err)) < 0) {
+			if (part == 1 || !pl_apply_batch_is_too_large(tools, code, err))
+				return code;
+			part /= 2;
+		}
+	}
+	return 0;
 }

@@ -71,5 +71,5 @@ int pl_apply_batch_foresee(struct pl_apply_batch *b, const struct pl_apply_tools
 	}
 	b->no_positions = no_positions;
 	b->silent = false;
-	return code;
+	return pl_apply_batch_is_too_large(tools, code, err) ? 0 : code; // then each is tried
 }

@@ -134,6 +134,9 @@ void pl_apply_batch_begin_attempt(struct pl_apply_batch *b, const struct pl_appl
 // Locks and reads the items' rows, and takes the events into them, in memory.
 int pl_apply_batch_decide(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                           const struct item *items, int n, struct pl_error *err);
+// Whether that failed only since the records or conflicts have too many bytes: fewer
+// events may succeed, in the same transaction, too.
+bool pl_apply_batch_is_too_large(const struct pl_apply_tools *tools, int code, const struct pl_error *err);
 int pl_apply_batch_attempt(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                            const struct item *items, int n, struct pl_error *err);
 int pl_apply_batch_transaction(struct pl_apply_batch *b, const struct pl_apply_tools *tools,

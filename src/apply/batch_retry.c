@@ -77,7 +77,8 @@ static int try_group(struct pl_apply_batch *b, const struct pl_apply_tools *tool
 			b->together = n < PL_RETRY_MAX / 2 ? 2 * n : PL_RETRY_MAX;
 		return n;
 	}
-	if (!pl_apply_batch_is_refusal(tools, code, err))
+	if (!pl_apply_batch_is_refusal(tools, code, err) &&
+	    !(n > 1 && pl_apply_batch_is_too_large(tools, code, err)))
 		return code;
 	b->together = n > 4 ? n / 4 : 1;
 	if (n > 1)

@@ -194,6 +194,22 @@ static void note_replaced(struct pl_apply_decision *d, struct pl_touched_row *to
 			d->conflicts_seen[i]->closed = true;
 }
 
+static int64_t bytes_of(const struct pl_state *state, const struct pl_resource *resource)
+{
+	int64_t bytes = 0;
+
+	for (int i = 0; i < state->n; i++) {
+		const struct pl_sibling *write = &state->writes[i];
+
+		for (int f = 0; f < resource->nfields; f++)
+			bytes += write->values[f] ? (int64_t)strlen(write->values[f]) : 0;
+		bytes += write->unknown ? (int64_t)strlen(write->unknown) : 0;
+	}
+	return bytes;
+}
+
+// Each conflict keeps all of the record's writes, so together they may be much larger
+// than the events.
 static void note_conflict(struct pl_apply_decision *d, struct pl_touched_row *touched,
                           const struct pl_event *event)
 {
@@ -205,6 +221,7 @@ static void note_conflict(struct pl_apply_decision *d, struct pl_touched_row *to
 	touched->changed = touched->ask = true;
 	touched->detected = seen;
 	d->conflicts_seen[d->nconflicts_seen++] = seen;
+	d->conflict_bytes += bytes_of(&seen->state, touched->resource);
 }
 
 bool pl_decision_take(struct pl_apply_decision *d, struct pl_event *event, struct pl_touched_row *touched)

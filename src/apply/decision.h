@@ -29,6 +29,7 @@ struct pl_apply_decision {
 	struct pl_stored_requests stored; // that the database remembers
 	struct pl_conflict_seen **conflicts_seen;
 	int nconflicts_seen;
+	int64_t conflict_bytes;            // of their writes
 	struct pl_conflict_row *conflicts; // to be written
 	int nconflicts;
 };

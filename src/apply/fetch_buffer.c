@@ -110,6 +110,16 @@ struct pl_fetched *pl_fetch_buffer_open(struct pl_fetch_buffer *buffer)
 	return buffer->writing || buffer->ahead.n > 0 ? &buffer->ahead : &buffer->now;
 }
 
+// With the headers: those of a delete hold the last record, and its value is empty.
+static size_t size_of(const struct pl_message *message)
+{
+	size_t size = message->key_len + message->value_len;
+
+	for (int i = 0; i < message->nheaders; i++)
+		size += message->headers[i].len;
+	return size;
+}
+
 void pl_fetch_buffer_take(struct pl_fetch_buffer *buffer, rd_kafka_message_t *message)
 {
 	struct pl_fetched *held = pl_fetch_buffer_open(buffer);
@@ -120,8 +130,8 @@ void pl_fetch_buffer_take(struct pl_fetch_buffer *buffer, rd_kafka_message_t *me
 		held->messages = pl_realloc(held->messages, sizeof(held->messages[0]) * (size_t)held->cap);
 	}
 	held->raw[held->n] = message;
-	pl_consumer_message(held->arena, message, &held->messages[held->n++]);
-	held->bytes += message->len + message->key_len;
+	pl_consumer_message(held->arena, message, &held->messages[held->n]);
+	held->bytes += size_of(&held->messages[held->n++]);
 }
 
 void pl_fetch_buffer_add(struct pl_fetch_buffer *buffer, const char *topic, int32_t partition)
@@ -153,7 +163,7 @@ static void drop_messages_of(struct pl_fetched *held, const char *topic, int32_t
 
 	for (int i = 0; i < held->n; i++) {
 		if (held->messages[i].partition == partition && strcmp(held->messages[i].topic, topic) == 0) {
-			held->bytes -= held->raw[i]->len + held->raw[i]->key_len;
+			held->bytes -= size_of(&held->messages[i]);
 			rd_kafka_message_destroy(held->raw[i]);
 			continue;
 		}

@@ -29,7 +29,7 @@ struct pl_fetched {
 	int n, cap;
 	rd_kafka_message_t **raw;
 	struct pl_message *messages;
-	size_t bytes;
+	size_t bytes; // of keys, values and headers
 };
 
 struct pl_fetch_buffer {

@@ -12,20 +12,21 @@ void pl_reresolve_begin(struct pl_reresolve *r, bool pending)
 	*r = (struct pl_reresolve){ .pending = pending };
 }
 
-// Queries the number of records only if they need more than one step.
 static int count(struct pl_reresolve *r, int n, const struct pl_apply_tools *tools, struct pl_error *err)
 {
-	int64_t total = n;
-	int code = n == STEP ? pl_apply_rows_count_flagged(tools->session, &total, err) : 0;
+	int64_t total = 0;
+	int code = n > 0 ? pl_apply_rows_count_flagged(tools->session, &total, err) : 0;
 
 	if (code == 0)
 		r->total = (uint64_t)total;
 	return code;
 }
 
-static void log_progress(const struct pl_reresolve *r)
+static void log_progress(const struct pl_reresolve *r, int n)
 {
-	if (r->seen > 0 && (!r->pending || r->seen % (50 * STEP) == 0))
+	uint64_t every = 50 * STEP, before = r->seen - (uint64_t)n;
+
+	if (r->seen > 0 && (!r->pending || r->seen / every > before / every))
 		pl_notice("re-resolved %llu records with concurrent writes; %llu of them changed%s",
 		          (unsigned long long)r->seen, (unsigned long long)r->changed,
 		          r->pending ? "; there are more" : "");
@@ -49,10 +50,10 @@ int pl_reresolve_step(struct pl_reresolve *r, struct pl_apply_batch *batch,
 		snprintf(r->resource, sizeof(r->resource), "%s", found[n - 1].resource);
 		r->id = found[n - 1].id;
 	}
-	if (n < STEP) {
+	if (n == 0) { // a step takes fewer records if they are large
 		r->pending = false;
 		r->total = r->seen; // siblings were added and removed meanwhile
 	}
-	log_progress(r);
+	log_progress(r, n);
 	return 0;
 }

@@ -22,7 +22,10 @@ const char *const *pl_apply_rows_setup(const struct pl_apply_rows *sql);
 // Locks the touched rows (ascending by resource and id), and reads them and their
 // siblings into state and row. In two steps: the caller may compute while the server
 // works on the first; nothing else may be asked between them. `skip_locked`: does not
-// wait for rows that other sessions hold, and marks them `locked`.
+// wait for rows that other sessions hold, and marks them `locked`. PL_EBUSY without an
+// SQLSTATE: they have more than PL_APPLY_ROWS_BYTES of texts and siblings, which only a
+// single record may have; the transaction may go on with fewer of them.
+#define PL_APPLY_ROWS_BYTES 16777216
 struct pl_rows_to_lock {
 	struct pl_touched_row *const *rows;
 	int n;

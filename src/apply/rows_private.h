@@ -8,7 +8,7 @@ struct pl_apply_rows {
 	const struct pl_config *config;
 	struct pl_arena *arena;
 	const char *const *setup;
-	struct pl_columns *ids, *pairs, *questions, *requests, *positions;
+	struct pl_columns *ids, *locks, *pairs, *questions, *requests, *positions;
 	// Encoded by pl_apply_rows_ready: the rows by resource; records that had
 	// siblings, those of them that have none any more; …
 	struct pl_columns **rows, *replaced, *settled, *siblings, *conflicts, *reresolve, *dead, *parked,

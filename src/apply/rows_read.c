@@ -23,6 +23,7 @@
 #define TIME  PL_WIRE_TIMESTAMPTZ
 
 static const enum pl_wire_type id_types[] = { INT8 };
+static const enum pl_wire_type lock_types[] = { INT8, PL_WIRE_INT4 };
 static const enum pl_wire_type pair_types[] = { TEXT, INT8 };
 static const enum pl_wire_type question_types[] = { TEXT, TEXT };
 static const enum pl_wire_type sibling_types[] = {
@@ -121,6 +122,7 @@ struct pl_apply_rows *pl_apply_rows_new(const struct pl_config *config)
 	for (int i = 0; i < config->nresources; i++)
 		sql->rows[i] = row_columns(&config->resources[i]);
 	sql->ids = COLUMNS(id_types);
+	sql->locks = COLUMNS(lock_types);
 	sql->pairs = COLUMNS(pair_types);
 	sql->replaced = COLUMNS(pair_types);
 	sql->settled = COLUMNS(pair_types);
@@ -152,6 +154,7 @@ void pl_apply_rows_free(struct pl_apply_rows **rows_p)
 		pl_columns_free(&sql->rows[i]);
 	free(sql->rows);
 	pl_columns_free(&sql->ids);
+	pl_columns_free(&sql->locks);
 	pl_columns_free(&sql->pairs);
 	pl_columns_free(&sql->replaced);
 	pl_columns_free(&sql->settled);
@@ -310,38 +313,74 @@ static int of_one_resource(struct pl_touched_row *const *touched_rows, int n)
 	return same;
 }
 
-// Locks the rows of one resource.
-static int send_lock(struct pl_apply_rows *sql, struct pl_session *session,
-                     struct pl_touched_row *const *touched_rows, int n, bool skip_locked,
+struct loading {
+	struct pl_apply_rows *sql;
+	struct pl_session *session;
+	struct pl_arena *arena;
+	const struct pl_rows_to_lock *wanted;
+	int64_t bytes; // of the rows so far, and of their siblings
+};
+
+// Locks the rows of one resource, and asks for their texts if each row may be as large;
+// or `again` for those that came without them.
+static int send_lock(const struct loading *l, struct pl_touched_row *const *touched_rows, int n, bool again,
                      struct pl_error *err)
 {
+	struct pl_columns *columns = l->sql->locks;
 	char statement[32];
 
-	pl_columns_reset(sql->ids);
+	pl_columns_reset(columns);
 	for (int i = 0; i < n; i++)
-		pl_columns_i64(sql->ids, 0, touched_rows[i]->key.id);
-	snprintf(statement, sizeof(statement), skip_locked ? "apply_lock_free_%d" : "apply_lock_%d",
+		if (!again || touched_rows[i]->cut)
+			pl_columns_i64(columns, 0, touched_rows[i]->key.id);
+	pl_columns_i64(columns, 1, again ? INT32_MAX : PL_APPLY_ROWS_BYTES / l->wanted->n);
+	snprintf(statement, sizeof(statement),
+	         l->wanted->skip_locked ? "apply_lock_free_%d" : "apply_lock_%d",
 	         touched_rows[0]->resource->index);
-	return pl_apply_rows_send(session, statement, sql->ids, err);
+	return pl_apply_rows_send(l->session, statement, columns, err);
 }
 
-static int receive_locked(struct pl_session *session, struct pl_arena *arena,
-                          struct pl_touched_row *const *touched_rows, int n, struct pl_error *err)
+// Returns how many of the rows came without their texts, or a code.
+static int receive_locked(struct loading *l, struct pl_touched_row *const *touched_rows, int n, bool again,
+                          struct pl_error *err)
 {
-	PGresult *result = pl_session_receive(session, err);
-	int at = 0;
+	PGresult *result = pl_session_receive(l->session, err);
+	int at = 0, ncut = 0;
 
 	if (!result)
 		return err->code;
 	for (int i = 0; i < PQntuples(result); i++) { // both ascend by id
-		int64_t id = strtoll(pl_apply_rows_cell(result, i, 0), NULL, 10);
+		int64_t id = strtoll(pl_apply_rows_cell(result, i, 0), NULL, 10), size;
 
 		while (at < n && touched_rows[at]->key.id < id)
 			at++;
-		if (at < n && touched_rows[at]->key.id == id)
-			read_row(arena, result, i, touched_rows[at]);
+		if (at == n || touched_rows[at]->key.id != id)
+			continue;
+		size = strtoll(pl_apply_rows_cell(result, i, PQnfields(result) - 1), NULL, 10);
+		l->bytes += again ? 0 : size;
+		touched_rows[at]->cut = !again && size > PL_APPLY_ROWS_BYTES / l->wanted->n;
+		if (touched_rows[at]->cut)
+			ncut++;
+		else
+			read_row(l->arena, result, i, touched_rows[at]);
 	}
 	PQclear(result);
+	return ncut;
+}
+
+static int load_rows(struct loading *l, struct pl_touched_row *const *touched_rows, int n,
+                     struct pl_error *err)
+{
+	int ncut = receive_locked(l, touched_rows, n, false, err), code;
+
+	if (ncut < 0)
+		return ncut;
+	if (l->bytes > PL_APPLY_ROWS_BYTES && l->wanted->n > 1)
+		return pl_error_set(err, PL_EBUSY, "the records of %d events have more than %d bytes",
+		                    l->wanted->n, PL_APPLY_ROWS_BYTES);
+	if (ncut > 0 && ((code = send_lock(l, touched_rows, n, true, err)) < 0 ||
+	                 (code = receive_locked(l, touched_rows, n, true, err)) < 0))
+		return code;
 	return 0;
 }
 
@@ -407,9 +446,11 @@ static int load_siblings(struct pl_apply_rows *sql, struct pl_session *session, 
 int pl_apply_rows_lock(struct pl_apply_rows *sql, struct pl_session *session,
                        const struct pl_rows_to_lock *wanted, struct pl_error *err)
 {
-	return wanted->n > 0 ? send_lock(sql, session, wanted->rows, of_one_resource(wanted->rows, wanted->n),
-	                                 wanted->skip_locked, err)
-	                     : 0;
+	const struct loading l = { .sql = sql, .session = session, .wanted = wanted };
+
+	return wanted->n > 0
+	               ? send_lock(&l, wanted->rows, of_one_resource(wanted->rows, wanted->n), false, err)
+	               : 0;
 }
 
 static int find_locked(struct pl_apply_rows *sql, struct pl_session *session,
@@ -443,15 +484,14 @@ static int find_locked(struct pl_apply_rows *sql, struct pl_session *session,
 int pl_apply_rows_load(struct pl_apply_rows *sql, struct pl_session *session, struct pl_arena *arena,
                        const struct pl_rows_to_lock *wanted, struct pl_error *err)
 {
+	struct loading l = { sql, session, arena, wanted, 0 };
 	struct pl_touched_row *const *rows = wanted->rows;
 	int code;
 
 	for (int from = 0, same; from < wanted->n; from += same) {
 		same = of_one_resource(rows + from, wanted->n - from);
-		if (from > 0 &&
-		    (code = send_lock(sql, session, rows + from, same, wanted->skip_locked, err)) < 0)
-			return code;
-		if ((code = receive_locked(session, arena, rows + from, same, err)) < 0 ||
+		if ((from > 0 && (code = send_lock(&l, rows + from, same, false, err)) < 0) ||
+		    (code = load_rows(&l, rows + from, same, err)) < 0 ||
 		    (wanted->skip_locked && (code = find_locked(sql, session, rows + from, same, err)) < 0))
 			return code;
 	}

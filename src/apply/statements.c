@@ -46,17 +46,51 @@ static void add_params(struct pl_buf *sql, int from, int n)
 		pl_buf_printf(sql, "%s$%d", i ? ", " : "", from + i);
 }
 
+// The bytes of a row's texts and of its siblings.
+static void add_size(struct pl_buf *sql, const struct pl_resource *resource)
+{
+	pl_buf_printf(sql,
+	              "CASE WHEN has_siblings THEN (SELECT coalesce(sum(octet_length(s.fields::text)), 0) "
+	              "FROM plist.record_siblings AS s WHERE s.resource = '%s' AND s.record_id = p.id) ELSE "
+	              "0 END",
+	              resource->name);
+	for (int i = 0; i < resource->nfields; i++) {
+		if (resource->fields[i].type != PL_FIELD_STRING)
+			continue;
+		pl_buf_adds(sql, " + coalesce(octet_length(p.");
+		pl_quote_name(sql, resource->fields[i].name);
+		pl_buf_adds(sql, "), 0)");
+	}
+}
+
+// Rows of more than $2 bytes come without their texts, which PostgreSQL then does not
+// fetch from the TOAST table.
 static void lock_text(struct pl_buf *sql, const struct pl_resource *resource, bool skip_locked)
 {
-	pl_buf_printf(sql, "PREPARE apply_lock%s_%d (bigint[]) AS SELECT id, ", skip_locked ? "_free" : "",
-	              resource->index);
+	pl_buf_printf(sql, "PREPARE apply_lock%s_%d (bigint[], integer[]) AS SELECT id, ",
+	              skip_locked ? "_free" : "", resource->index);
+	for (int i = 0; i < resource->nfields; i++) {
+		bool text = resource->fields[i].type == PL_FIELD_STRING;
+
+		pl_buf_adds(sql, text ? "CASE WHEN plist_size <= ($2)[1] THEN " : "");
+		pl_quote_name(sql, resource->fields[i].name);
+		pl_buf_adds(sql, text ? " END, " : ", ");
+	}
+	pl_buf_adds(sql,
+	            "region_origin, version, updated_at, vector, plist_deleted, has_siblings, field_times, "
+	            "request_id, CASE WHEN plist_size <= ($2)[1] THEN plist_unknown END, plist_size FROM "
+	            "(SELECT *, plist_texts + coalesce(octet_length(plist_unknown::text), 0) AS "
+	            "plist_size FROM (SELECT id, ");
 	add_fields(sql, resource);
-	pl_buf_adds(sql, "region_origin, version, updated_at, vector, deleted_at IS NOT NULL, has_siblings, "
-	                 "field_times, request_id, ");
+	pl_buf_adds(sql,
+	            "region_origin, version, updated_at, vector, deleted_at IS NOT NULL AS plist_deleted, "
+	            "has_siblings, field_times, request_id, ");
 	pl_statement_stored_unknown(sql, resource);
-	pl_buf_adds(sql, " FROM ");
+	pl_buf_adds(sql, " AS plist_unknown, ");
+	add_size(sql, resource);
+	pl_buf_adds(sql, " AS plist_texts FROM ");
 	pl_statement_table(sql, resource);
-	pl_buf_printf(sql, " AS p WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE%s",
+	pl_buf_printf(sql, " AS p WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE%s) AS p) AS p",
 	              skip_locked ? " SKIP LOCKED" : "");
 }
 
@@ -335,7 +369,8 @@ static const char *const fixed[] = {
 	"PREPARE apply_letters_due (integer) AS SELECT topic, partition, kafka_offset, broker_time, "
 	"encode(key, 'hex'), encode(value, 'hex'), headers FROM plist.dead_letters WHERE retry_at <= "
 	"statement_timestamp() AND id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id) - size AS "
-	"before FROM (SELECT id, coalesce(octet_length(value), 0) AS size FROM plist.dead_letters WHERE "
+	"before FROM (SELECT id, coalesce(octet_length(value), 0) + "
+	"coalesce(octet_length(headers::text), 0) AS size FROM plist.dead_letters WHERE "
 	"retry_at <= statement_timestamp() ORDER BY id LIMIT $1) AS e) AS d WHERE before < 8388608) "
 	"ORDER BY id FOR UPDATE SKIP LOCKED",
 
@@ -360,15 +395,15 @@ static const char *const fixed[] = {
 	"'5 minutes' END) "
 	"* (1 - 0.03 * random() * least(p.tries, 10))",
 
-	// Up to 8 MiB of them, but at least one. Not clock_timestamp(), since the index
-	// would not be used.
+	// Up to 8 MiB of them, but at least one; the headers of a delete hold the last
+	// record. Not clock_timestamp(), since the index would not be used.
 	"PREPARE apply_parked_due (integer, text[]) AS SELECT topic, partition, kafka_offset, broker_time, "
 	"encode(key, 'hex'), encode(value, 'hex'), headers FROM plist.parked_events WHERE retry_at <= "
 	"statement_timestamp() AND id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY retry_at, id) "
-	"- size AS before FROM (SELECT id, retry_at, coalesce(octet_length(value), 0) AS size FROM "
-	"plist.parked_events WHERE retry_at <= statement_timestamp() AND resource <> ALL ($2) ORDER BY "
-	"retry_at, id LIMIT $1) AS e) AS d WHERE before < 8388608) ORDER BY retry_at, id FOR UPDATE SKIP "
-	"LOCKED",
+	"- size AS before FROM (SELECT id, retry_at, coalesce(octet_length(value), 0) + "
+	"coalesce(octet_length(headers::text), 0) AS size FROM plist.parked_events WHERE retry_at <= "
+	"statement_timestamp() AND resource <> ALL ($2) ORDER BY retry_at, id LIMIT $1) AS e) AS d WHERE "
+	"before < 8388608) ORDER BY retry_at, id FOR UPDATE SKIP LOCKED",
 
 	"PREPARE apply_parked_done (text[], integer[], bigint[]) AS DELETE FROM plist.parked_events "
 	"WHERE (topic, partition, kafka_offset) IN (SELECT * FROM unnest($1, $2, $3))",
@@ -391,9 +426,12 @@ static const char *const fixed[] = {
 	"outbox_id FROM plist.known_regions WHERE region = $1) AS k WHERE (k.generation, k.outbox_id) >= "
 	"($2, $3)) THEN plist.plist_reach($1, $2, $3) ELSE false END",
 
-	"PREPARE apply_flagged (text, bigint, integer) AS SELECT DISTINCT resource, record_id FROM "
-	"plist.record_siblings WHERE (resource, record_id) > ($1, $2) ORDER BY resource, "
-	"record_id LIMIT $3",
+	// Of large records fewer: about 8 MiB of siblings, but at least one record.
+	"PREPARE apply_flagged (text, bigint, integer) AS SELECT resource, record_id FROM (SELECT resource, "
+	"record_id, sum(size) OVER (ORDER BY resource, record_id) - size AS before FROM (SELECT resource, "
+	"record_id, sum(octet_length(fields::text)) AS size FROM plist.record_siblings WHERE (resource, "
+	"record_id) > ($1, $2) GROUP BY resource, record_id ORDER BY resource, record_id LIMIT $3) AS r) AS "
+	"s WHERE before < 8388608 ORDER BY resource, record_id",
 
 	"PREPARE apply_count_flagged AS SELECT count(*) FROM (SELECT DISTINCT resource, record_id FROM "
 	"plist.record_siblings) AS records",

@@ -20,6 +20,7 @@ struct pl_touched_row {
 	bool flagged; // the row says that it has siblings
 	// another session holds the row, so nothing was read of it
 	bool locked;
+	bool cut;         // its texts are still to be read
 	bool was_deleted; // as loaded
 	bool changed;     // the row is to be written
 	// it has siblings, and they or what is known of them changed

@@ -299,7 +299,7 @@ static const struct pl_key rows[] = {
 	         "delivered, such as acks or auto.offset.reset, are refused, and so are useless numbers. One "
 	         "that lowers security is named at start. Changed certificates and keys need a reload." },
 	{ "kafka.relay_batch", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(kafka.relay_batch), "1000", .min = 1,
-	  .max = 100000, .doc = "Maximum number of events that the relay reads from the outbox at once." },
+	  .max = 100000, .doc = "Maximum number of events that the relay reads at once, up to about 4 MiB." },
 	{ "kafka.linger", PL_KEY_DURATION, 0, CONFIG(kafka.linger_us), "40ms", .min = 0, .max = M,
 	  .doc = "Minimum interval between batches of the relay, and of the applier, under load, so that "
 	         "more events share one request or transaction. A single event is never delayed." },

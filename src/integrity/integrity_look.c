@@ -12,8 +12,6 @@
 #define NOTES_AT_ONCE "1000"
 #define OPEN_AT_ONCE  "200"
 
-enum { SUBJECT, RECORDS, VECTORS, FIRST }; // columns of the queries in integrity_sql.c
-
 // Adds to an array, "{1,2}", a text that contains neither commas nor quotes.
 static void add_item(struct pl_buf *array, const char *text)
 {
@@ -51,49 +49,57 @@ static void found(struct pl_integrity *integrity, const struct pl_integrity_chec
 		           check->resource->name, subject, check->fields, check->to->name, conflict);
 }
 
-// Opens the violation that a row of a check's query shows, or updates it. A new
-// violation inherits the tries of earlier ones only if a change by a rule has caused
-// it: clients may cause violations with one record as often as they like.
-static int open_one(struct pl_integrity *integrity, const struct pl_integrity_check *check,
-                    const PGresult *rows, int i, struct pl_error *err)
-{
-	const char *params[] = { check->resource->name,
-		                 check->type,
-		                 check->fields,
-		                 PQgetvalue(rows, i, SUBJECT),
-		                 PQgetvalue(rows, i, RECORDS),
-		                 PQgetvalue(rows, i, VECTORS),
-		                 PQgetvalue(rows, i, FIRST),
-		                 check->resource->violations ? check->resource->violations : "none" };
-	PGresult *result = pl_session_exec(
-		integrity->session,
-		"WITH old AS (SELECT records, conflict FROM plist.violations WHERE resource = $1 AND type "
-		"= $2 AND fields = $3 AND subject = $4 AND gone_at IS NULL), c AS (INSERT INTO "
-		"plist.conflicts (resource, record_id, type, policy_name, policy_sha256, siblings, "
-		"verdict, visible, vector) SELECT $1, $7::bigint, $2, $8, '', $5::jsonb, "
-		"jsonb_build_object('fields', $3::text, 'subject', $4::text), '{}', '{}' WHERE NOT EXISTS "
-		"(SELECT FROM old) RETURNING id), u AS (UPDATE plist.conflicts SET siblings = $5::jsonb "
-		"WHERE id = (SELECT conflict FROM old WHERE records <> $6::jsonb)) INSERT INTO "
-		"plist.violations AS v (resource, type, fields, subject, records, conflict, tries) SELECT "
-		"$1, $2, $3, $4, $6::jsonb, coalesce((SELECT id FROM c), (SELECT conflict FROM old)), "
-		"coalesce((SELECT max(tries) FROM plist.violations AS o WHERE o.resource = $1 AND o.written "
-		"&& ARRAY(SELECT r ->> 'request_id' FROM jsonb_array_elements($5::jsonb) AS r WHERE r ->> "
-		"'request_id' IS NOT NULL)), 0) ON CONFLICT (resource, type, fields, subject) DO UPDATE SET "
-		"records = excluded.records, conflict = excluded.conflict, found_at = CASE WHEN v.gone_at "
-		"IS NULL THEN v.found_at ELSE now() END, changed_at = CASE WHEN v.records = "
-		"excluded.records AND v.gone_at IS NULL THEN v.changed_at ELSE now() END, "
-		"tries = CASE WHEN v.records = excluded.records AND v.gone_at IS NULL THEN v.tries ELSE "
-		"excluded.tries END, written = CASE WHEN excluded.tries > 0 OR v.gone_at IS NULL THEN "
-		"v.written ELSE '{}' END, tried = CASE WHEN v.gone_at IS NULL THEN "
-		"v.tried END, looked_at = now(), gone_at = NULL RETURNING (SELECT id FROM c)",
-		8, params, err);
+// The violation stays in the database: its records may be large, and many.
+static const char open_sql[] =
+	"), old AS (SELECT records, conflict FROM plist.violations WHERE resource = $2 AND type = $3 AND "
+	"fields = $4 AND subject = $5 AND gone_at IS NULL), c AS (INSERT INTO plist.conflicts (resource, "
+	"record_id, type, policy_name, policy_sha256, siblings, verdict, visible, vector) SELECT $2, first, "
+	"$3, $6, '', records, jsonb_build_object('fields', $4::text, 'subject', $5::text), '{}', '{}' FROM "
+	"found WHERE NOT EXISTS (SELECT FROM old) RETURNING id), u AS (UPDATE plist.conflicts AS k SET "
+	"siblings = f.records FROM found AS f, old WHERE k.id = old.conflict AND old.records <> f.vectors) "
+	"INSERT INTO plist.violations AS v (resource, type, fields, subject, records, conflict, tries) "
+	"SELECT $2, $3, $4, $5, f.vectors, coalesce((SELECT id FROM c), (SELECT conflict FROM old)), "
+	"coalesce((SELECT max(tries) FROM plist.violations AS o WHERE o.resource = $2 AND o.written && "
+	"ARRAY(SELECT r ->> 'request_id' FROM jsonb_array_elements(f.records) AS r WHERE r ->> 'request_id' "
+	"IS NOT NULL)), 0) FROM found AS f ON CONFLICT (resource, type, fields, subject) DO UPDATE SET "
+	"records = excluded.records, conflict = excluded.conflict, found_at = CASE WHEN v.gone_at "
+	"IS NULL THEN v.found_at ELSE now() END, changed_at = CASE WHEN v.records = "
+	"excluded.records AND v.gone_at IS NULL THEN v.changed_at ELSE now() END, "
+	"tries = CASE WHEN v.records = excluded.records AND v.gone_at IS NULL THEN v.tries ELSE "
+	"excluded.tries END, written = CASE WHEN excluded.tries > 0 OR v.gone_at IS NULL THEN "
+	"v.written ELSE '{}' END, tried = CASE WHEN v.gone_at IS NULL THEN "
+	"v.tried END, looked_at = now(), gone_at = NULL RETURNING (SELECT id FROM c)";
 
+// Opens the violation with this subject, or updates it. Returns whether there is one, or
+// a code. A new violation inherits the tries of earlier ones only if a change by a rule
+// has caused it: clients may cause violations with one record as often as they like.
+static int open_one(struct pl_integrity *integrity, const struct pl_integrity_check *check,
+                    const char *subject, struct pl_error *err)
+{
+	struct pl_buf sql = { 0 }, subjects = { 0 };
+	PGresult *result;
+	int code;
+
+	add_quoted(&subjects, subject);
+	pl_buf_addc(&subjects, '}');
+	pl_buf_adds(&sql, "WITH found (subject, records, vectors, first) AS (");
+	pl_integrity_sql_of_subjects(&sql, check);
+	pl_buf_adds(&sql, open_sql);
+	result = pl_session_exec(
+		integrity->session, sql.data, 6,
+		(const char *const[]){ subjects.data, check->resource->name, check->type, check->fields,
+	                               subject,
+	                               check->resource->violations ? check->resource->violations : "none" },
+		err);
+	pl_buf_fini(&sql);
+	pl_buf_fini(&subjects);
 	if (!result)
 		return err->code;
-	if (!PQgetisnull(result, 0, 0))
-		found(integrity, check, params[3], PQgetvalue(result, 0, 0));
+	code = PQntuples(result) > 0;
+	if (code > 0 && !PQgetisnull(result, 0, 0))
+		found(integrity, check, subject, PQgetvalue(result, 0, 0));
 	PQclear(result);
-	return 0;
+	return code;
 }
 
 static int close_one(struct pl_integrity *integrity, const char *const key[4], struct pl_error *err)
@@ -106,30 +112,23 @@ static int close_one(struct pl_integrity *integrity, const char *const key[4], s
 		4, key, err);
 }
 
-// Runs one of a check's queries with an array as its parameter.
-static PGresult *query(struct pl_integrity *integrity, const struct pl_integrity_check *check,
-                       void (*text)(struct pl_buf *sql, const struct pl_integrity_check *check),
-                       const char *array, struct pl_error *err)
-{
-	struct pl_buf sql = { 0 };
-	PGresult *result;
-
-	text(&sql, check);
-	result = pl_session_exec(integrity->session, sql.data, 1, &array, err);
-	pl_buf_fini(&sql);
-	return result;
-}
-
 static int open_all(struct pl_integrity *integrity, const struct pl_integrity_check *check, const char *ids,
                     struct pl_error *err)
 {
-	PGresult *rows = query(integrity, check, pl_integrity_sql_of_ids, ids, err);
-	int code = rows ? 0 : err->code;
+	struct pl_buf sql = { 0 };
+	PGresult *rows;
+	int code;
 
-	for (int i = 0; rows && i < PQntuples(rows) && code == 0; i++)
-		code = open_one(integrity, check, rows, i, err);
+	pl_buf_adds(&sql, "SELECT subject FROM (");
+	pl_integrity_sql_of_ids(&sql, check);
+	pl_buf_adds(&sql, ") AS found (subject, records, vectors, first)");
+	rows = pl_session_exec(integrity->session, sql.data, 1, &ids, err);
+	pl_buf_fini(&sql);
+	code = rows ? 0 : err->code;
+	for (int i = 0; rows && i < PQntuples(rows) && code >= 0; i++)
+		code = open_one(integrity, check, PQgetvalue(rows, i, 0), err);
 	PQclear(rows);
-	return code;
+	return code < 0 ? code : 0;
 }
 
 // ---- all records
@@ -274,24 +273,9 @@ static bool finds(const struct pl_config *config, const char *const key[4],
 static int look_again(struct pl_integrity *integrity, const char *const key[4], struct pl_error *err)
 {
 	struct pl_integrity_check check;
-	struct pl_buf array = { 0 };
-	PGresult *rows = NULL;
-	int code = 0;
+	int code = finds(integrity->config, key, &check) ? open_one(integrity, &check, key[3], err) : 0;
 
-	if (finds(integrity->config, key, &check)) {
-		add_quoted(&array, key[3]);
-		pl_buf_addc(&array, '}');
-		rows = query(integrity, &check, pl_integrity_sql_of_subjects, array.data, err);
-		pl_buf_fini(&array);
-		if (!rows)
-			return err->code;
-	}
-	if (rows && PQntuples(rows) > 0)
-		code = open_one(integrity, &check, rows, 0, err);
-	else
-		code = close_one(integrity, key, err);
-	PQclear(rows);
-	return code;
+	return code > 0 ? 0 : code < 0 ? code : close_one(integrity, key, err);
 }
 
 static int look_at_open(struct pl_integrity *integrity, struct pl_error *err)

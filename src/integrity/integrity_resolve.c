@@ -19,6 +19,7 @@
 
 #define AT_ONCE       "50"
 #define TRIES_MAX     5
+#define RECORDS_BYTES (16 << 20)       // of a violation's records, as JSON
 #define REMEMBERED_US (86400 * SECOND) // how long the request id of a change is remembered
 
 enum { RESOURCE, TYPE, FIELDS, SUBJECT, CONFLICT, TRIES, RULE }; // columns of a violation that is due
@@ -31,6 +32,7 @@ struct due {
 	struct pl_integrity_check check;
 	struct pl_violation violation;
 	const char *vectors; // vectors of its records, by id
+	bool too_large;      // its records have more than RECORDS_BYTES, or too many members
 	int written;         // how many changes were written here
 	struct pl_buf ids;   // and their request ids, as an array without its end
 	int mine;            // how many changes this region has to write
@@ -75,7 +77,7 @@ static void read_record(struct due *due, const cJSON *json, struct pl_violation_
 
 static int read_records(struct due *due, const char *text, struct pl_error *err)
 {
-	static const struct pl_json_limits limits = { 16 << 20, 16, 1000000 };
+	static const struct pl_json_limits limits = { RECORDS_BYTES, 16, 1000000 };
 	cJSON *json = pl_json_parse(text, strlen(text), &limits, err);
 	struct pl_violation_record *records;
 	const cJSON *item;
@@ -102,7 +104,11 @@ static int load(struct due *due, struct pl_error *err)
 	pl_buf_adds(&array, "{");
 	pl_buf_add_json(&array, due->key[SUBJECT], strlen(due->key[SUBJECT])); // quoted as in an array
 	pl_buf_adds(&array, "}");
+	pl_buf_printf(&sql,
+	              "SELECT vectors, CASE WHEN octet_length(records::text) <= %d THEN records END FROM (",
+	              RECORDS_BYTES);
 	pl_integrity_sql_of_subjects(&sql, &due->check);
+	pl_buf_adds(&sql, ") AS found (subject, records, vectors, first)");
 	rows = pl_session_exec(due->integrity->session, sql.data, 1, (const char *const[]){ array.data },
 	                       err);
 	pl_buf_fini(&sql);
@@ -111,9 +117,9 @@ static int load(struct due *due, struct pl_error *err)
 		return err->code;
 	code = PQntuples(rows) > 0;
 	if (code > 0) {
-		due->vectors = pl_arena_strdup(due->arena, PQgetvalue(rows, 0, 2));
-		if (read_records(due, PQgetvalue(rows, 0, 1), err) < 0)
-			code = err->code;
+		due->vectors = pl_arena_strdup(due->arena, PQgetvalue(rows, 0, 0));
+		due->too_large =
+			PQgetisnull(rows, 0, 1) || read_records(due, PQgetvalue(rows, 0, 1), err) < 0;
 	}
 	PQclear(rows);
 	return code;
@@ -294,6 +300,9 @@ static int ask(struct due *due, struct pl_error *err)
 		return 0;
 	if (due->tries >= TRIES_MAX)
 		return note_try(due, "the changes of the rule violate again and again; change the records",
+		                pl_rule_name(rule), err);
+	if (due->too_large)
+		return note_try(due, "its records are too large together for the rule; change some of them",
 		                pl_rule_name(rule), err);
 	if (pl_rule_resolve(rule, &due->violation, 1, due->arena, &answer, &fault) < 0)
 		return fault.retryable ? 0 : note_try(due, fault.text, pl_rule_name(rule), err);

@@ -24,6 +24,20 @@ static int *count_of(struct pl_in_flight *in_flight, enum pl_in_flight_state sta
 	}
 }
 
+static void count(struct pl_in_flight *in_flight, const struct pl_in_flight_row *row)
+{
+	++*count_of(in_flight, row->state);
+	if (row->state == PL_IN_FLIGHT_SENT)
+		in_flight->bytes += row->bytes;
+}
+
+static void uncount(struct pl_in_flight *in_flight, const struct pl_in_flight_row *row)
+{
+	--*count_of(in_flight, row->state);
+	if (row->state == PL_IN_FLIGHT_SENT)
+		in_flight->bytes -= row->bytes;
+}
+
 // The index of the first row whose id is not smaller.
 static int place(const struct pl_in_flight *in_flight, int64_t id)
 {
@@ -55,7 +69,7 @@ void pl_in_flight_add(struct pl_in_flight *in_flight, const struct pl_in_flight_
 	        sizeof(in_flight->rows[0]) * (size_t)(in_flight->n - at));
 	in_flight->rows[at] = *row;
 	in_flight->n++;
-	++*count_of(in_flight, row->state);
+	count(in_flight, row);
 }
 
 bool pl_in_flight_set(struct pl_in_flight *in_flight, int64_t id, enum pl_in_flight_state state)
@@ -64,9 +78,9 @@ bool pl_in_flight_set(struct pl_in_flight *in_flight, int64_t id, enum pl_in_fli
 
 	if (at == in_flight->n || in_flight->rows[at].id != id)
 		return false;
-	--*count_of(in_flight, in_flight->rows[at].state);
+	uncount(in_flight, &in_flight->rows[at]);
 	in_flight->rows[at].state = state;
-	++*count_of(in_flight, state);
+	count(in_flight, &in_flight->rows[at]);
 	return true;
 }
 
@@ -108,6 +122,7 @@ void pl_in_flight_drop(struct pl_in_flight *in_flight, enum pl_in_flight_state s
 	for (int i = 0; i < in_flight->n; i++)
 		if (in_flight->rows[i].state != state || in_flight->rows[i].id > last_id)
 			in_flight->rows[n++] = in_flight->rows[i];
-	*count_of(in_flight, state) -= in_flight->n - n;
+		else
+			uncount(in_flight, &in_flight->rows[i]);
 	in_flight->n = n;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum pl_in_flight_state {
@@ -16,6 +17,7 @@ struct pl_in_flight_row {
 	uint32_t record;
 	uint32_t slot;     // its stream (relay/streams), and its numbers in it
 	int64_t seq, prev; // seq 0: it has no numbers
+	size_t bytes;      // of its message, which the producer keeps until the broker answers
 	enum pl_in_flight_state state;
 };
 
@@ -23,6 +25,7 @@ struct pl_in_flight {
 	int n, cap;
 	struct pl_in_flight_row *rows; // ascending by id
 	int sent, done, refused;       // the number of rows in each state
+	size_t bytes;                  // of those that are sent
 };
 
 void pl_in_flight_fini(struct pl_in_flight *in_flight);

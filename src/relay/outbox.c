@@ -25,6 +25,17 @@
 // the floor, it advances without a query. A transaction that stays open for hours stops
 // the floor; what is read meanwhile is one range, and a gap for each id that never
 // appeared.
+//
+// Large rows
+//
+// An event may have any size, and a thousand of 100 KB must not be read at once. So the
+// texts of a row come only if every row of the read may be as large; the rows before the
+// first larger one are taken. If that one is the first, another statement sums up the
+// sizes in the order of ids, and leaves out the rows behind PL_OUTBOX_READ_BYTES. Neither
+// fetches from the TOAST table what it leaves out. Summing up always would be simpler,
+// but takes a microsecond for each ordinary row. Adapting the number of rows to the sizes
+// read last would bound nothing, since the next ones may be larger. As long as rows are
+// large, the other statement is used at once.
 #include "relay/outbox.h"
 
 #include <stdlib.h>
@@ -32,12 +43,33 @@
 
 #include "base/clock.h"
 
-#define COLUMNS                                                                                         \
-	"id, resource, record_id, origin, value, deleted, vector, field_times, request_id, principal, " \
-	"fingerprint, status, "                                                                         \
-	"expires_at, traceparent, created_at, reset, republished, answer"
+#define COLUMNS_WITH(value, answer)                                                              \
+	"id, resource, record_id, origin, " value ", deleted, vector, field_times, request_id, " \
+	"principal, fingerprint, status, expires_at, traceparent, created_at, reset, republished, " answer
+#define COLUMNS      COLUMNS_WITH("value", "answer")
+#define BYTES_COLUMN 18 // behind them, in FIRST_BYTES
 
-#define EXACT_COUNT "10000"
+#define EXACT_COUNT  "10000"
+
+// What else a row has is small.
+#define SIZE         "octet_length(value) + coalesce(octet_length(answer), 0)"
+// The rows behind $1, the first $2 of them.
+#define ABOVE(columns) \
+	"SELECT " columns " FROM plist.outbox WHERE id > $1 AND refused_at IS NULL ORDER BY id LIMIT $2"
+// The same, and those in the gaps $4 to $5. Searches the index for each gap.
+#define WITH_GAPS(columns)                                                                         \
+	"(SELECT o.* FROM unnest($4, $5) AS g(first, last), LATERAL (SELECT " columns              \
+	" FROM plist.outbox WHERE id >= g.first AND id <= g.last AND refused_at IS NULL ORDER BY " \
+	"id LIMIT $2) AS o ORDER BY o.id LIMIT $2) UNION ALL (" ABOVE(columns) ") ORDER BY id LIMIT $2"
+// Without the texts of rows that are larger than $3.
+#define SMALL                                                            \
+	COLUMNS_WITH("CASE WHEN " SIZE " <= $3 THEN value END AS value", \
+	             "CASE WHEN " SIZE " <= $3 THEN answer END AS answer")
+// The first of these rows that have $3 bytes. ROWS: the default frame looks for peers.
+#define FIRST_BYTES(rows)                                                                     \
+	"SELECT " COLUMNS ", before + size FROM (SELECT *, sum(size) OVER (ORDER BY id ROWS " \
+	"UNBOUNDED PRECEDING) - size AS before FROM (SELECT *, " SIZE " AS size FROM (" rows  \
+	") AS r) AS sized) AS s WHERE before < $3 ORDER BY id"
 
 const char *const pl_outbox_setup[] = {
 	"SET TIME ZONE 'UTC'",
@@ -52,15 +84,11 @@ const char *const pl_outbox_setup[] = {
 	"SET plan_cache_mode = force_generic_plan",
 	"SET enable_seqscan = off",
 	"SET enable_bitmapscan = off",
-	"PREPARE outbox_read (bigint, int) AS SELECT " COLUMNS
-	" FROM plist.outbox WHERE id > $1 AND refused_at IS NULL ORDER BY id LIMIT $2",
-	// Searches the index for each gap.
-	"PREPARE outbox_read_gaps (bigint, int, bigint[], bigint[]) AS (SELECT o.* FROM unnest($3, $4) AS "
-	"g(first, last), LATERAL (SELECT " COLUMNS
-	" FROM plist.outbox WHERE id >= g.first AND id <= g.last AND refused_at IS NULL ORDER BY id LIMIT "
-	"$2) AS o ORDER BY o.id LIMIT $2) "
-	"UNION ALL (SELECT " COLUMNS
-	" FROM plist.outbox WHERE id > $1 AND refused_at IS NULL ORDER BY id LIMIT $2) ORDER BY id LIMIT $2",
+	"PREPARE outbox_read (bigint, int, int) AS " ABOVE(SMALL),
+	"PREPARE outbox_read_gaps (bigint, int, int, bigint[], bigint[]) AS " WITH_GAPS(SMALL),
+	"PREPARE outbox_read_large (bigint, int, int) AS " FIRST_BYTES(ABOVE(COLUMNS)),
+	"PREPARE outbox_read_gaps_large (bigint, int, int, bigint[], bigint[]) AS " FIRST_BYTES(
+		WITH_GAPS(COLUMNS)),
 	"PREPARE outbox_read_refused AS SELECT " COLUMNS
 	" FROM plist.outbox WHERE refused_at IS NOT NULL AND retry_at <= now() ORDER BY retry_at, id LIMIT 1",
 	"PREPARE outbox_refuse (bigint, text) AS UPDATE plist.outbox SET refused_at = coalesce(refused_at, "
@@ -240,6 +268,12 @@ static void take_rows(struct pl_outbox_batch *batch)
 		read_row(batch->result, i, &batch->rows[i]);
 }
 
+// Of a batch that was read by FIRST_BYTES.
+static int64_t bytes_of(const struct pl_outbox_batch *batch)
+{
+	return batch->n > 0 ? strtoll(PQgetvalue(batch->result, batch->n - 1, BYTES_COLUMN), NULL, 10) : 0;
+}
+
 void pl_outbox_begin(struct pl_outbox_cursor *cursor, int64_t floor)
 {
 	pl_outbox_cursor_fini(cursor);
@@ -272,14 +306,14 @@ bool pl_outbox_has_gap(const struct pl_outbox_cursor *cursor)
 	return cursor->read.n > 0 && cursor->read.ranges[0].first > cursor->floor + 1;
 }
 
-static void move_on(struct pl_outbox_cursor *cursor, const struct pl_outbox_batch *batch, int limit,
+static void move_on(struct pl_outbox_cursor *cursor, const struct pl_outbox_batch *batch,
                     int64_t first_in_flight)
 {
 	int64_t last = batch->n > 0 ? batch->rows[batch->n - 1].id : 0, floor = cursor->next_floor;
 
 	if (last > cursor->high)
 		cursor->high = last;
-	if (batch->n >= limit && last <= floor)
+	if (batch->more && last <= floor)
 		return;
 	// Events that have just arrived may still be in flight, too.
 	if (batch->n > 0 && batch->rows[0].id <= floor)
@@ -304,41 +338,68 @@ static void add_gap_ends(struct pl_buf *buf, const struct pl_id_run *gaps, int n
 	pl_buf_addc(buf, '}');
 }
 
-static PGresult *read_gaps(struct pl_session *session, const struct pl_id_run *gaps, int n, const char *high,
-                           const char *limit, struct pl_error *err)
+// How large each row of a read may be.
+static int64_t share_of(int limit)
 {
+	return PL_OUTBOX_READ_BYTES / limit;
+}
+
+// Rows of any size, or only the texts of small ones.
+static PGresult *read_rows(struct pl_session *session, const struct pl_outbox_cursor *cursor, int limit,
+                           bool large, struct pl_error *err)
+{
+	char high[24], most[12], bytes[12];
 	struct pl_buf firsts = { 0 }, lasts = { 0 };
-	const char *params[4] = { high, limit };
+	struct pl_id_run *gaps = pl_calloc((size_t)cursor->read.n + 1, sizeof(gaps[0]));
+	int n = pl_id_ranges_gaps(&cursor->read, cursor->floor, cursor->high, gaps);
 	PGresult *result;
 
+	snprintf(high, sizeof(high), "%lld", (long long)cursor->high);
+	snprintf(most, sizeof(most), "%d", limit);
+	snprintf(bytes, sizeof(bytes), "%lld", (long long)(large ? PL_OUTBOX_READ_BYTES : share_of(limit)));
 	add_gap_ends(&firsts, gaps, n, false);
 	add_gap_ends(&lasts, gaps, n, true);
-	params[2] = firsts.data;
-	params[3] = lasts.data;
-	result = pl_session_exec_prepared(session, "outbox_read_gaps", 4, params, err);
+	result = pl_session_exec_prepared(
+		session,
+		n > 0 ? (large ? "outbox_read_gaps_large" : "outbox_read_gaps")
+		      : (large ? "outbox_read_large" : "outbox_read"),
+		n > 0 ? 5 : 3, (const char *[]){ high, most, bytes, firsts.data, lasts.data }, err);
 	pl_buf_fini(&firsts);
 	pl_buf_fini(&lasts);
+	free(gaps);
 	return result;
+}
+
+static void drop_large(struct pl_outbox_batch *batch)
+{
+	int n = 0;
+
+	while (n < batch->n && batch->rows[n].value)
+		n++;
+	batch->more |= n < batch->n;
+	batch->n = n;
 }
 
 int pl_outbox_read(struct pl_session *session, struct pl_outbox_cursor *cursor, int64_t first_in_flight,
                    int limit, struct pl_outbox_batch *batch_r, struct pl_error *err)
 {
-	char high[24], most[12];
-	const char *params[2] = { high, most };
-	struct pl_id_run *gaps = pl_calloc((size_t)cursor->read.n + 1, sizeof(gaps[0]));
-	int n = pl_id_ranges_gaps(&cursor->read, cursor->floor, cursor->high, gaps);
+	bool large = cursor->large, again;
 
-	snprintf(high, sizeof(high), "%lld", (long long)cursor->high);
-	snprintf(most, sizeof(most), "%d", limit);
-	memset(batch_r, 0, sizeof(*batch_r));
-	batch_r->result = n > 0 ? read_gaps(session, gaps, n, high, most, err)
-	                        : pl_session_exec_prepared(session, "outbox_read", 2, params, err);
-	free(gaps);
-	if (!batch_r->result)
-		return err->code;
-	take_rows(batch_r);
-	move_on(cursor, batch_r, limit, first_in_flight);
+	do {
+		memset(batch_r, 0, sizeof(*batch_r));
+		batch_r->result = read_rows(session, cursor, limit, large, err);
+		if (!batch_r->result)
+			return err->code;
+		take_rows(batch_r);
+		batch_r->more = batch_r->n >= limit || (large && bytes_of(batch_r) >= PL_OUTBOX_READ_BYTES);
+		drop_large(batch_r);
+		again = batch_r->n == 0 && batch_r->more; // the first one is large
+		cursor->large = large ? bytes_of(batch_r) > batch_r->n * share_of(limit) : again;
+		large = true;
+		if (again)
+			pl_outbox_batch_fini(batch_r);
+	} while (again);
+	move_on(cursor, batch_r, first_in_flight);
 	return 0;
 }
 

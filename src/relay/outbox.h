@@ -29,10 +29,16 @@ struct pl_outbox_cursor {
 	// No new row appears up to here; the next read that gets this far makes it the
 	// floor.
 	int64_t next_floor;
+	bool large; // the rows that were read last had more than their share of the bytes
 };
+
+// A read takes events of about this many bytes, however many rows it may take, but at
+// least one.
+#define PL_OUTBOX_READ_BYTES 4194304
 
 struct pl_outbox_batch {
 	int n;
+	bool more;                  // there may be further rows
 	struct pl_outbox_row *rows; // in the order of their ids
 	PGresult *result;           // holds their texts
 };
@@ -41,7 +47,8 @@ struct pl_outbox_batch {
 void pl_outbox_begin(struct pl_outbox_cursor *cursor, int64_t floor);
 void pl_outbox_cursor_fini(struct pl_outbox_cursor *cursor);
 // Reads up to `limit` rows that are not in the cursor's `read`, without adding them to
-// it. The floor stays below `first_in_flight` (INT64_MAX: nothing is in flight).
+// it; of large ones fewer. The floor stays below `first_in_flight` (INT64_MAX: nothing is
+// in flight).
 int pl_outbox_read(struct pl_session *session, struct pl_outbox_cursor *cursor, int64_t first_in_flight,
                    int limit, struct pl_outbox_batch *batch_r, struct pl_error *err);
 void pl_outbox_batch_fini(struct pl_outbox_batch *batch);

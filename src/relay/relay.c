@@ -36,11 +36,11 @@
 // event that the broker refuses permanently (too large) is set aside: it stays in the
 // outbox and is retried later, while the others continue (relay/relay_refused.c).
 //
-// Pace. There are no timers while there is work. While reads return as many rows as
-// they may, up to WINDOW batches are in flight. When a read returns fewer, the relay
-// has caught up with the writers, and the next read waits until everything in flight is
-// acknowledged. So a single write is sent immediately, and under load rows accumulate
-// while the broker is busy. A read every IDLE_US finds what other daemons have
+// Pace. There are no timers while there is work. While reads return as many rows, or as
+// many bytes, as they may, up to WINDOW batches are in flight. When a read returns fewer,
+// the relay has caught up with the writers, and the next read waits until everything in
+// flight is acknowledged. So a single write is sent immediately, and under load rows
+// accumulate while the broker is busy. A read every IDLE_US finds what other daemons have
 // committed.
 //
 // But the broker is not busy for long, and answers each small batch with one request
@@ -128,6 +128,7 @@ bool pl_relay_send_row(struct pl_relay *relay, const struct pl_outbox_row *row)
 	                    &message, &err) < 0)
 		return refuse(relay, row, err.text);
 	sent.record = number_of(resource, row);
+	sent.bytes = size_of(&message);
 	code = pl_relay_number(relay, resource, &message, &sent, &text, &err);
 	if (code == 0)
 		code = pl_producer_send(relay->producer, resource->topic, &message, row->id, &err);
@@ -168,7 +169,8 @@ static bool may_read(const struct pl_relay *relay)
 		return false;
 	if (relay->one_by_one > 0 || relay->level || relay->alone || pl_relay_retry_due(relay, pl_mono_us()))
 		return relay->in_flight.sent == 0 && pl_mono_us() >= paced_until(relay);
-	return relay->in_flight.sent + relay->in_flight.done < WINDOW * relay->config->kafka.relay_batch;
+	return relay->in_flight.sent + relay->in_flight.done < WINDOW * relay->config->kafka.relay_batch &&
+	       relay->in_flight.bytes < (size_t)WINDOW * PL_OUTBOX_READ_BYTES;
 }
 
 static int portion_of(const struct pl_relay *relay)
@@ -198,7 +200,7 @@ static bool read_and_send(struct pl_relay *relay)
 	relay->used = batch.n;
 	while (sent < batch.n && pl_relay_send_row(relay, &batch.rows[sent]))
 		sent++;
-	relay->level = batch.n < limit;
+	relay->level = !batch.more;
 	if (relay->one_by_one > 0) {
 		relay->one_by_one -= sent < relay->one_by_one ? sent : relay->one_by_one;
 		relay->portion *= 2; // a refusal has halved the last one's size

@@ -9,12 +9,20 @@
 
 #include "kafka/message_headers.h"
 
-#define LOOK_US     SECOND
-#define FAILED_US   (10 * SECOND)
-// Read at once. Each may be as large as a message of Kafka and is read as hexadecimal
-// text, so more of them would take much memory. The next are read when these were
-// answered.
-#define LETTERS_MAX "100"
+#define LOOK_US       SECOND
+#define FAILED_US     (10 * SECOND)
+// Read at once: so many, and of large ones about so many bytes, but at least one. They
+// are read as hexadecimal text, and the producer keeps them until the broker answers; the
+// next are read then.
+#define LETTERS_MAX   "100"
+#define LETTERS_BYTES "4194304"
+
+static const char read_sql[] =
+	"SELECT id, topic, partition, kafka_offset, encode(key, 'hex'), encode(value, 'hex'), headers, "
+	"error, tries + 1 FROM (SELECT *, sum(size) OVER (ORDER BY id) - size AS before FROM (SELECT *, "
+	"coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0) + "
+	"coalesce(octet_length(headers::text), 0) AS size FROM plist.dead_letters WHERE sent_at IS NULL "
+	"ORDER BY id LIMIT " LETTERS_MAX ") AS l) AS sized WHERE before < " LETTERS_BYTES " ORDER BY id";
 
 static bool is_wanted(const struct pl_relay *relay, int64_t now_us)
 {
@@ -136,7 +144,6 @@ void pl_relay_forget_letters(struct pl_relay *relay)
 
 bool pl_relay_send_letters(struct pl_relay *relay, int64_t now_us)
 {
-	static const char *const most = LETTERS_MAX;
 	struct pl_error err = { 0 };
 	PGresult *result;
 	int row = 0;
@@ -145,17 +152,13 @@ bool pl_relay_send_letters(struct pl_relay *relay, int64_t now_us)
 		return true;
 	relay->letters.look_at_us = now_us + LOOK_US;
 	if (note_sent(relay, &err) < 0 ||
-	    !(result = pl_session_exec(relay->session,
-	                               "SELECT id, topic, partition, kafka_offset, encode(key, 'hex'), "
-	                               "encode(value, 'hex'), headers, error, tries + 1 FROM "
-	                               "plist.dead_letters WHERE sent_at IS NULL ORDER BY id LIMIT $1",
-	                               1, &most, &err))) {
+	    !(result = pl_session_exec(relay->session, read_sql, 0, NULL, &err))) {
 		pl_relay_database_failed(relay, &err);
 		return false;
 	}
 	while (row < PQntuples(result) && send_letter(relay, result, row))
 		row++;
-	if (PQntuples(result) == row && row == (int)strtol(most, NULL, 10))
+	if (row > 0 && row == PQntuples(result))
 		relay->letters.look_at_us = now_us; // as soon as these are delivered
 	PQclear(result);
 	pl_arena_reset(relay->arena);

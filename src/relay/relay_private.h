@@ -90,7 +90,7 @@ struct pl_relay {
 	bool leader, topics_ready;
 	bool accepted;       // the session's database, as the region's, at the last look
 	bool asks;           // it was not, and this relay sends its heartbeats
-	bool level;          // the last read returned fewer rows than allowed
+	bool level;          // the last read left no rows behind
 	bool wanted;         // there may be rows to read
 	bool undelivered;    // an event was not delivered: start again
 	bool heartbeat_sent; // and not yet acknowledged

@@ -14,7 +14,9 @@
 // ends with it, what is bound to the session ends with DISCARD ALL, and what needs
 // privileges is refused.
 //
-// Lists are plist's own statements and have a connection of the daemon's role.
+// Lists are plist's own statements and have a connection of the daemon's role. They need
+// no cursor, since they bound their rows themselves: in number, and in bytes, so that a
+// page of large records ends early.
 // Threads: belongs to the store's worker.
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,10 +26,11 @@
 #include "store/quote.h"
 #include "store/store_private.h"
 
-#define QUERIES_MAX    4 // in flight
-#define QUERY_COMMANDS 8 // of each
-#define RESULT_PART    4 // of lua.handlers.memory, like a single string
-#define LOSSES_MAX     1 // a query that ends its session would end the next one, too
+#define QUERIES_MAX    4       // in flight
+#define QUERY_COMMANDS 8       // of each
+#define RESULT_PART    4       // of lua.handlers.memory, like a single string
+#define LOSSES_MAX     1       // a query that ends its session would end the next one, too
+#define PAGE_BYTES     2097152 // of a list, and one record more
 
 static void finish(struct pl_store *store, struct pl_query *query, int code, const struct pl_error *err)
 {
@@ -113,6 +116,8 @@ static void fetched(void *arg, PGresult *result, const struct pl_error *err)
 	pl_pending_call_free(&store->queries_sent, pending);
 	if (!query)
 		return;
+	if (query->own && result && err->code)
+		first = *err;
 	if (first.code && is_old(store, query, &first)) {
 		DL_PREPEND(store->lists, query);
 	} else if (first.code) {
@@ -138,32 +143,43 @@ static void fetched(void *arg, PGresult *result, const struct pl_error *err)
 	}
 }
 
-static void send(struct pl_store *store, struct pl_query *query)
+static bool send_cursor(struct pl_conn *conn, const struct pl_query *query, struct pl_pending_call *pending,
+                        struct pl_error *err)
 {
-	struct pl_pending_call *pending = pl_pending_call_new(store, &store->queries_sent, query);
 	struct pl_conn_params params = { .n = query->nparams, .values = query->params };
-	struct pl_conn *conn = query->own ? store->list_conn : store->query_conn;
 	struct pl_buf declare = { 0 };
-	struct pl_error err;
 	char fetch[64];
 	bool sent;
 
 	pl_buf_printf(&declare, "DECLARE plist_query NO SCROLL CURSOR FOR %s", query->sql);
 	snprintf(fetch, sizeof(fetch), "FETCH FORWARD %d FROM plist_query", query->max_rows + 1);
+	sent = pl_conn_send_sql(conn, "BEGIN READ ONLY", NULL, NULL, NULL, err) == 0 &&
+	       pl_conn_send_sql(conn, declare.data, &params, declared, pending, err) == 0 &&
+	       pl_conn_send_sql(conn, fetch, NULL, fetched, pending, err) == 0;
+	pl_buf_fini(&declare);
+	if (!sent)
+		return false;
+	pl_conn_send_sql(conn, "ROLLBACK", NULL, NULL, NULL, NULL);
+	pl_conn_discard(conn);
+	return true;
+}
+
+static void send(struct pl_store *store, struct pl_query *query)
+{
+	struct pl_pending_call *pending = pl_pending_call_new(store, &store->queries_sent, query);
+	struct pl_conn_params params = { .n = query->nparams, .values = query->params };
+	struct pl_conn *conn = query->own ? store->list_conn : store->query_conn;
+	struct pl_error err;
+	bool sent;
+
 	store->stats.queries++;
-	sent = pl_conn_send_sql(conn, "BEGIN READ ONLY", NULL, NULL, NULL, &err) == 0 &&
-	       pl_conn_send_sql(conn, declare.data, &params, declared, pending, &err) == 0 &&
-	       pl_conn_send_sql(conn, fetch, NULL, fetched, pending, &err) == 0;
-	if (sent) {
-		pl_conn_send_sql(conn, "ROLLBACK", NULL, NULL, NULL, NULL);
-		if (!query->own)
-			pl_conn_discard(conn);
-	} else { // libpq refused; a transaction that it has begun must not stay open
+	sent = query->own ? pl_conn_send_sql(conn, query->sql, &params, fetched, pending, &err) == 0
+	                  : send_cursor(conn, query, pending, &err);
+	if (!sent) { // libpq refused; a transaction that it has begun must not stay open
 		pl_conn_drop(conn, err.text);
 		pl_pending_call_free(&store->queries_sent, pending);
 		fail(store, query, PL_EINTERNAL, err.text);
 	}
-	pl_buf_fini(&declare);
 }
 
 static void send_all(struct pl_store *store, struct pl_query **list, struct pl_conn *conn)
@@ -238,6 +254,21 @@ static void filter_sql(struct pl_buf *sql, const struct pl_resource *resource, c
 	pl_buf_printf(sql, " %s $%d::%s", operators[filter->op], param, types[field->type]);
 }
 
+static void size_sql(struct pl_buf *sql, const struct pl_resource *resource)
+{
+	pl_buf_adds(sql, "coalesce(octet_length(p.unknown_fields::text), 0)");
+	for (int i = 0; i < resource->nfields; i++) {
+		if (resource->fields[i].type != PL_FIELD_STRING)
+			continue;
+		pl_buf_adds(sql, " + coalesce(octet_length(p.");
+		pl_quote_name(sql, resource->fields[i].name);
+		pl_buf_adds(sql, "), 0)");
+	}
+}
+
+// The records of the page, with their sizes; then the running sum of these, and the next
+// id. PostgreSQL does not fetch from the TOAST table what the sum leaves out. ROWS: the
+// default frame looks for peers.
 void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resource, int64_t after, int limit,
                        const struct pl_filter *filters, int nfilters)
 {
@@ -251,16 +282,30 @@ void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resourc
 	query->own = true;
 	pl_buf_adds(&sql, "SELECT ");
 	pl_statement_read_columns(&sql, resource);
-	pl_buf_adds(&sql, " FROM ");
+	pl_buf_adds(&sql, ", plist_next FROM (SELECT *, sum(plist_size) OVER w - plist_size AS plist_before, "
+	                  "lead(id) OVER w AS plist_next FROM (SELECT p.*, ");
+	size_sql(&sql, resource);
+	pl_buf_adds(&sql, " AS plist_size FROM ");
 	pl_statement_table(&sql, resource);
 	pl_buf_adds(&sql, " p WHERE p.id > $1::bigint AND p.deleted_at IS NULL");
 	for (int i = 0; i < nfilters; i++) {
 		filter_sql(&sql, resource, &filters[i], 3 + i);
 		query->params[2 + i] = filters[i].value;
 	}
-	pl_buf_adds(&sql, " ORDER BY p.id LIMIT $2::bigint");
+	pl_buf_printf(&sql,
+	              " ORDER BY p.id LIMIT $2::bigint) AS p WINDOW w AS (ORDER BY id ROWS UNBOUNDED "
+	              "PRECEDING)) AS p WHERE plist_before < %d ORDER BY id",
+	              PAGE_BYTES);
 	query->sql = pl_arena_strndup(query->arena, sql.data, sql.len);
 	pl_buf_fini(&sql);
+}
+
+int pl_store_list_page(const struct pl_query *query, bool *more_r)
+{
+	int n = query->nrows < query->max_rows ? query->nrows : query->max_rows - 1;
+
+	*more_r = n > 0 && query->values[n * query->ncolumns - 1];
+	return n;
 }
 
 struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource,

@@ -227,10 +227,12 @@ struct pl_query {
 };
 void pl_store_query(struct pl_store *store, struct pl_query *query);
 // Fills in sql and params of a query that lists a resource's live records by id, after
-// `after`. It returns up to limit + 1 rows; the last one only tells that there are
-// more.
+// `after`. It returns up to limit + 1 rows, of large records fewer.
 void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resource, int64_t after, int limit,
                        const struct pl_filter *filters, int nfilters);
+// How many rows of its answer are the page, up to limit; and whether there are more
+// records.
+int pl_store_list_page(const struct pl_query *query, bool *more_r);
 // Row `i` of its answer as a record.
 struct pl_record *pl_store_list_record(const struct pl_query *query, const struct pl_resource *resource,
                                        int i, struct pl_error *err);

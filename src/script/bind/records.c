@@ -83,18 +83,20 @@ static int rec_get(lua_State *L)
 	return lua_yieldk(L, 0, 0, got);
 }
 
-static int listed(lua_State *L, int status, lua_KContext limit)
+static int listed(lua_State *L, int status, lua_KContext context)
 {
 	struct pl_run *run = pl_vm_of(L)->run;
 	struct pl_query *query = &run->op->query;
 	const struct pl_resource *resource = resource_at(L, 1);
-	int n = query->nrows < limit ? query->nrows : (int)limit;
+	bool more;
+	int n;
 
 	if (query->code != 0) {
 		if (query->err.code == 0)
 			query->err.code = query->code;
 		return give_problem(L, pl_exchange_problem_of_error(run->arena, &query->err));
 	}
+	n = pl_store_list_page(query, &more);
 	lua_createtable(L, n, 0);
 	pl_value_mark_array(L);
 	for (int i = 0; i < n; i++) {
@@ -104,10 +106,10 @@ static int listed(lua_State *L, int status, lua_KContext limit)
 			return give_problem(L, pl_exchange_problem_of_error(run->arena, &query->err));
 		pl_value_push_record(L, record);
 		lua_rawseti(L, -2, i + 1);
-		if (i == n - 1 && query->nrows > limit)
+		if (i == n - 1 && more)
 			lua_pushinteger(L, record->id);
 	}
-	if (query->nrows <= limit)
+	if (!more)
 		lua_pushnil(L);
 	return 2;
 }
@@ -125,10 +127,9 @@ static int rec_list(lua_State *L)
 	if (list.faults)
 		return give_problem(L, pl_exchange_problem_of_faults(run->arena, list.faults));
 	query = pl_run_prepare_query(run);
-	query->max_rows = list.limit + 1;
 	pl_store_list_sql(query, resource, list.after, list.limit, list.filters, list.nfilters);
 	lua_settop(L, 1);
-	return lua_yieldk(L, 0, list.limit, listed);
+	return lua_yieldk(L, 0, 0, listed);
 }
 
 // Sets the lock of a write: req.lock, an entity tag, a version, or nothing. Returns the

@@ -139,9 +139,10 @@ static void write_yaml(struct lab *lab, const char *path, const struct lab_optio
 	        "    track_fields: %s\n%s    fields:\n      price: { type: decimal, required: true, min: 0, "
 	        "precision: 12, scale: 2 }\n"
 	        "      bedrooms: { type: integer, min: 0, max: 100 }\n      bathrooms: { type: integer, "
-	        "min: 0, max: 100 }\nregions:\n",
+	        "min: 0, max: 100 }\n%sregions:\n",
 	        options->policy ? options->policy : "last_writer_wins",
-	        options->track_fields ? "true" : "false", options->resource ? options->resource : "");
+	        options->track_fields ? "true" : "false", options->resource ? options->resource : "",
+	        options->fields ? options->fields : "");
 	for (int i = 0; i < lab->nregions; i++)
 		fprintf(file,
 		        "  %s: { listen: \"127.0.0.1:%d\", database: \"%s\", control_socket: \"%s.sock\" }\n",

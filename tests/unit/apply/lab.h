@@ -31,6 +31,7 @@ struct lab_options {
 	bool track_fields;
 	const char *brokers;  // NULL: none needed
 	const char *resource; // additional lines of the resource, "    unique: [[price]]\n"
+	const char *fields;   // additional fields of the resource, "      note: { type: string }\n"
 	const char *more;     // additional lines under kafka:, "  partitions: 3\n"
 	bool cabins;          // a second resource like the first, whose table has partitions
 };

@@ -66,6 +66,26 @@ static void a_policy_that_fails_falls_back_and_a_corrected_one_decides_again(voi
 	assert_int_equal(changed, 0);
 }
 
+static void of_records_with_large_siblings_a_few_are_resolved_again_at_once(void **state)
+{
+	struct pl_flagged *found, after = { "", 0 };
+	struct pl_error err = { 0 };
+	int n[3];
+
+	lab_ask(&lab, 1,
+	        "INSERT INTO record_siblings (resource, record_id, origin, counter, vector, updated_at, "
+	        "fields) SELECT 'properties', n, origin, 1, jsonb_build_object(origin, 1), now(), "
+	        "jsonb_build_object('note', repeat('x', 1000000)) FROM generate_series(1, 6) AS n, (VALUES "
+	        "('us'), ('ap')) AS o(origin)");
+	for (int i = 0; i < 3; i++) {
+		n[i] = pl_apply_rows_flagged(eu.tools.session, lab.arena, &after, 200, &found, &err);
+		after = n[i] > 0 ? found[n[i] - 1] : after;
+	}
+	assert_int_equal(n[0], 5); // the fifth begins within 8 MiB
+	assert_int_equal(n[1], 1);
+	assert_int_equal(n[2], 0);
+}
+
 static void a_merge_is_shown_and_never_sent(void **state)
 {
 	write_policy(
@@ -142,6 +162,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_policy_that_fails_falls_back_and_a_corrected_one_decides_again),
+		TEST(of_records_with_large_siblings_a_few_are_resolved_again_at_once),
 		TEST(a_merge_is_shown_and_never_sent),
 		TEST(a_shadow_policy_is_counted_and_changes_nothing),
 		TEST(fields_are_dated_where_they_are_tracked),

@@ -10,6 +10,7 @@
 #include "kafka/dev_broker.h"
 
 #define MESSAGES 6
+#define HEADER   1000
 
 static struct lab lab;
 static struct pl_dev_broker *broker;
@@ -20,7 +21,7 @@ static void produce(void)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	rd_kafka_t *producer;
-	char why[256], text[2] = "0";
+	char why[256], text[2] = "0", header[HEADER] = "";
 
 	rd_kafka_conf_set(conf, "bootstrap.servers", pl_dev_broker_address(broker), why, sizeof(why));
 	producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
@@ -29,6 +30,7 @@ static void produce(void)
 		text[0] = (char)('0' + i);
 		assert_int_equal(rd_kafka_producev(producer, RD_KAFKA_V_TOPIC("property-updates"),
 		                                   RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE(text, 1),
+		                                   RD_KAFKA_V_HEADER("plist-deleted", header, HEADER),
 		                                   RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
 		                 RD_KAFKA_RESP_ERR_NO_ERROR);
 	}
@@ -141,6 +143,15 @@ static void messages_fetched_ahead_are_the_next_batch(void **state)
 	batch_is("2345");
 }
 
+// A delete has the whole record in its headers.
+static void headers_count_among_the_bytes_of_a_batch(void **state)
+{
+	take(2);
+	assert_int_equal(buffer.now.bytes, 2 * (1 + HEADER));
+	pl_fetch_buffer_remove(&buffer, "property-updates", 0);
+	assert_int_equal(buffer.now.bytes, 0);
+}
+
 static void a_batch_that_fails_is_not_overtaken(void **state)
 {
 	take(2);
@@ -236,6 +247,7 @@ static void no_message_is_found_after_the_newest_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(headers_count_among_the_bytes_of_a_batch),
 		TEST(a_batch_that_fails_is_not_overtaken),
 		TEST(a_batch_keeps_its_messages_when_its_partitions_are_taken_away),
 		TEST(a_batch_whose_partitions_were_taken_and_given_back_moves_nothing),

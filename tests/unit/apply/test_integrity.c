@@ -42,6 +42,8 @@ static void write_rule(const char *text)
 	fclose(file);
 }
 
+static const char *text_field; // another one, for the next configurations
+
 // Makes price unique, or bedrooms a reference to properties; `rule`: whether the rule
 // applies.
 static void configure(bool rule, bool refers)
@@ -52,6 +54,7 @@ static void configure(bool rule, bool refers)
 	lab_config(&lab, &(struct lab_options){ .regions = 2,
 	                                        .policy = "highest_price",
 	                                        .resource = refers ? "" : "    unique: [[price]]\n",
+	                                        .fields = text_field,
 	                                        .more = "  heartbeat: 100ms\n" });
 	resource = (struct pl_resource *)lab_properties(&lab);
 	if (rule)
@@ -88,6 +91,7 @@ static int end(void **state)
 {
 	pl_integrity_stop(&integrity);
 	lab_applier_close(&eu);
+	text_field = NULL;
 	return 0;
 }
 
@@ -346,6 +350,67 @@ static void clients_may_violate_with_one_record_again_and_again(void **state)
 	lab_until(&lab, "0", 1, OPEN);
 }
 
+// Records n × 10, …, whose texts have so many bytes.
+static void write_large(int from, int n, const char *price, int bytes)
+{
+	lab_ask(&lab, 1,
+	        "INSERT INTO properties (id, price, bedrooms, region_origin, version, vector, size) SELECT "
+	        "n * 10, %s, 77, 'eu', 1, '{\"eu\": 1}', repeat('x', %d) FROM generate_series(%d, %d) AS n",
+	        price, bytes, from, from + n - 1);
+}
+
+static void begin_with_texts(bool rule, bool refers)
+{
+	text_field = "      size: { type: string }\n";
+	lab_ask(&lab, 1, "ALTER TABLE properties ADD COLUMN IF NOT EXISTS size text");
+	begin_with(rule, refers);
+}
+
+// Nor does it hold up the others.
+static void a_violation_of_records_that_are_too_large_is_left_to_people(void **state)
+{
+	begin_with_texts(true, false);
+	write_large(20, 2, "5", 9000000);
+	write_large(30, 2, "6", 10);
+	start(1);
+	lab_until(&lab, "8.00", 1, "SELECT price FROM properties WHERE id = 310");
+	lab_until(&lab, "t", 1,
+	          "SELECT policy_error LIKE 'its records are too large%%' AND length(siblings #>> '{1, "
+	          "fields, size}') = 9000000 FROM conflicts WHERE record_id = 200");
+	lab_is(&lab, "5.00 5.00", 1,
+	       "SELECT string_agg(price::text, ' ') FROM properties WHERE id IN (200, 210)");
+	lab_until(&lab, "t", 1, "SELECT tried = records FROM violations WHERE subject = '[5]'");
+}
+
+static long peak_kib(void)
+{
+	FILE *file = fopen("/proc/self/status", "r");
+	char line[256];
+	long kib = -1;
+
+	while (fgets(line, sizeof(line), file))
+		if (strncmp(line, "VmHWM:", 6) == 0)
+			kib = strtol(line + 6, NULL, 10);
+	fclose(file);
+	return kib;
+}
+
+// They go from one table to another in the database.
+static void violations_of_large_records_take_no_memory(void **state)
+{
+	long before;
+
+	begin_with_texts(false, true);
+	write_large(20, 60, "1", 1000000);
+	before = peak_kib();
+	start(1);
+	lab_until(&lab, "60 1000000", 1,
+	          "SELECT concat_ws(' ', count(*), min(length(siblings #>> '{0, fields, size}'))) FROM "
+	          "conflicts");
+	lab_until(&lab, "0", 1, "SELECT count(*) FROM integrity_checks");
+	assert_in_range(peak_kib() - before, 0, 20 * 1024);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +427,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_rule_that_fails_says_why, end),
 		cmocka_unit_test_teardown(a_corrected_rule_is_asked_again, end),
 		cmocka_unit_test_teardown(clients_may_violate_with_one_record_again_and_again, end),
+		cmocka_unit_test_teardown(violations_of_large_records_take_no_memory, end),
+		cmocka_unit_test_teardown(a_violation_of_records_that_are_too_large_is_left_to_people, end),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

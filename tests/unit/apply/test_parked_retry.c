@@ -105,6 +105,19 @@ static void events_being_retried_stay_locked_until_all_have_been_tried(void **st
 	        "ALTER TABLE properties ADD CONSTRAINT not_666 CHECK (price <> 666) NOT VALID");
 }
 
+// A delete's record is in its headers, and its value is empty.
+static void of_large_parked_events_a_few_are_retried_at_once(void **state)
+{
+	lab_ask(&lab, 1,
+	        "INSERT INTO parked_events (resource, record_id, origin, counter, topic, partition, "
+	        "kafka_offset, key, value, headers, reason, retry_at) SELECT 'properties', n, 'us', 1, "
+	        "'property-updates', 0, n, '\\x37', CASE WHEN n %% 2 = 0 THEN convert_to(repeat('x', "
+	        "1000000), 'UTF8') END, CASE WHEN n %% 2 = 0 THEN '[]' ELSE jsonb_build_array("
+	        "jsonb_build_object('name', 'plist-deleted', 'value', repeat('x', 1000000))) END, 'a test', "
+	        "now() FROM generate_series(1, 20) AS n");
+	assert_int_equal(retry_once(0).tried, 9);
+}
+
 // Events that were refused together do not become due together for ever.
 static void intervals_are_at_most_five_minutes_and_differ(void **state)
 {
@@ -262,6 +275,7 @@ int main(void)
 		T(a_retry_ends_when_its_time_is_over_and_the_others_stay_due),
 		T(parked_events_whose_cause_is_gone_are_applied_many_at_once),
 		T(a_refused_event_does_not_hold_up_the_others_of_its_group),
+		T(of_large_parked_events_a_few_are_retried_at_once),
 		T(events_being_retried_stay_locked_until_all_have_been_tried),
 		T(intervals_are_at_most_five_minutes_and_differ),
 		T(retries_take_a_twentieth_of_the_time_while_other_events_arrive),

@@ -65,6 +65,26 @@ static void an_answer_about_a_row_that_is_not_in_flight_changes_nothing(void **s
 	assert_int_equal(pl_in_flight_settled(&in_flight), 0);
 }
 
+static void bytes_count_until_the_broker_has_answered(void **state)
+{
+	struct pl_in_flight_row large = { .id = 20, .bytes = 1000, .state = PL_IN_FLIGHT_SENT };
+
+	assert_int_equal(in_flight.bytes, 0);
+	pl_in_flight_add(&in_flight, &large);
+	large.id = 21;
+	pl_in_flight_add(&in_flight, &large);
+	assert_int_equal(in_flight.bytes, 2000);
+	pl_in_flight_set(&in_flight, 20, PL_IN_FLIGHT_DONE);
+	pl_in_flight_set(&in_flight, 20, PL_IN_FLIGHT_DONE);
+	assert_int_equal(in_flight.bytes, 1000);
+	pl_in_flight_drop(&in_flight, PL_IN_FLIGHT_DONE, INT64_MAX);
+	assert_int_equal(in_flight.bytes, 1000);
+	pl_in_flight_drop(&in_flight, PL_IN_FLIGHT_SENT, 20);
+	assert_int_equal(in_flight.bytes, 1000);
+	pl_in_flight_drop(&in_flight, PL_IN_FLIGHT_SENT, 21);
+	assert_int_equal(in_flight.bytes, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -73,6 +93,7 @@ int main(void)
 		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(an_answer_about_a_row_that_is_not_in_flight_changes_nothing,
 		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(bytes_count_until_the_broker_has_answered, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,7 +102,9 @@ static void a_dead_letter_is_sent_once_unchanged_and_says_why(void **state)
 	        "INSERT INTO dead_letters (topic, partition, kafka_offset, key, value, headers, error, tries)"
 	        " VALUES ('property-updates', 3, 42, '\\x6b0079', NULL, '%s', 'no event', 2)",
 	        headers_before);
-	lab_until(&lab, "t", 0, "SELECT bool_and(sent_at > now() - interval '1 minute') FROM dead_letters");
+	lab_until(
+		&lab, "t", 0,
+		"SELECT bool_and(coalesce(sent_at > now() - interval '1 minute', false)) FROM dead_letters");
 	m = dead_letter(rk);
 	assert_non_null(m);
 	assert_int_equal(m->key_len, 3);
@@ -132,7 +134,30 @@ static void more_dead_letters_than_are_read_at_once_are_all_sent(void **state)
 	        "INSERT INTO dead_letters (topic, partition, kafka_offset, key, value, headers, error, tries)"
 	        " SELECT 'property-updates', 3, 100 + n, '\\x6b', NULL, '[]', 'no event', 1 FROM "
 	        "generate_series(1, 250) AS n");
-	lab_until(&lab, "t", 0, "SELECT bool_and(sent_at > now() - interval '1 minute') FROM dead_letters");
+	lab_until(
+		&lab, "t", 0,
+		"SELECT bool_and(coalesce(sent_at > now() - interval '1 minute', false)) FROM dead_letters");
+	pl_relay_stop(&relay, 0);
+}
+
+// Those that are read at once are noted as sent at once.
+static void of_large_dead_letters_a_few_are_read_at_once(void **state)
+{
+	struct pl_error err = { 0 };
+	struct pl_relay *relay;
+
+	lab_empty(&lab);
+	lab_ask(&lab, 0,
+	        "INSERT INTO dead_letters (topic, partition, kafka_offset, key, value, headers, error, tries)"
+	        " SELECT 'property-updates', 3, 1000 + n, '\\x6b', convert_to(repeat('x', 900000), 'UTF8'), "
+	        "'[]', 'no event', 1 FROM generate_series(1, 11) AS n");
+	relay = pl_relay_start(lab.config, lab_region(&lab, 0), &err);
+	assert_non_null(relay);
+	lab_until(
+		&lab, "t", 0,
+		"SELECT bool_and(coalesce(sent_at > now() - interval '1 minute', false)) FROM dead_letters");
+	lab_is(&lab, "5", 0,
+	       "SELECT max(n) FROM (SELECT count(*) AS n FROM dead_letters GROUP BY sent_at) AS looks");
 	pl_relay_stop(&relay, 0);
 }
 
@@ -141,6 +166,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_dead_letter_is_sent_once_unchanged_and_says_why),
 		cmocka_unit_test(more_dead_letters_than_are_read_at_once_are_all_sent),
+		cmocka_unit_test(of_large_dead_letters_a_few_are_read_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

@@ -196,6 +196,132 @@ static void the_floor_passes_rows_that_were_acknowledged_above_a_gap(void **stat
 	assert_int_equal(cursor.read.n, 0);
 }
 
+static void insert_large(PGconn *sql, int n, int bytes)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+	         "INSERT INTO outbox (resource, record_id, origin, value, vector, request_id, fingerprint, "
+	         "status, expires_at) SELECT 'properties', i, 'us', repeat('x', %d), '{\"us\": 1}', "
+	         "gen_random_uuid()::text, sha256('x'), 200, now() FROM generate_series(1, %d) AS i",
+	         bytes, n);
+	say(sql, text);
+}
+
+static void of_large_rows_a_read_takes_only_so_many_bytes(void **state)
+{
+	int64_t ids[100];
+	int n, total = 0;
+
+	insert_large(lab.sql[0], 90, 100000);
+	for (int reads = 0; total < 90; reads++, total += n) {
+		n = read_some(1000, ids);
+		assert_in_range(n, 1, PL_OUTBOX_READ_BYTES / 100000 + 1);
+		assert_true(reads < 3);
+	}
+	acknowledge_all();
+	assert_int_equal(read_some(1000, ids), 0);
+}
+
+static void a_row_that_is_larger_than_a_read_is_read_alone(void **state)
+{
+	int64_t ids[16];
+
+	insert_large(lab.sql[0], 2, PL_OUTBOX_READ_BYTES + 1);
+	insert(lab.sql[0], 1);
+	assert_int_equal(read_some(10, ids), 1);
+	assert_int_equal(read_some(10, ids), 1);
+	assert_int_equal(read_some(10, ids), 1);
+}
+
+// Then no read asks for the texts of small rows first.
+static void it_is_remembered_whether_rows_are_large(void **state)
+{
+	int64_t ids[100];
+
+	insert(lab.sql[0], 1);
+	assert_int_equal(read_some(1000, ids), 1);
+	assert_false(cursor.large);
+	insert_large(lab.sql[0], 60, 100000);
+	assert_int_equal(read_some(1000, ids), 42);
+	assert_true(cursor.large);
+	assert_int_equal(read_some(1000, ids), 18);
+	assert_true(cursor.large);
+	for (int i = 0; i < 60; i++)
+		insert(lab.sql[0], 1);
+	assert_int_equal(read_some(1000, ids), 60);
+	assert_false(cursor.large);
+	insert_large(lab.sql[0], 60, 1000);
+	assert_int_equal(read_some(1000, ids), 60);
+	assert_false(cursor.large);
+}
+
+static bool more(int limit)
+{
+	struct pl_outbox_batch batch;
+	struct pl_error err = { 0 };
+	bool is;
+
+	if (pl_outbox_read(session, &cursor, INT64_MAX, limit, &batch, &err) < 0)
+		fail_msg("%s", err.text);
+	is = batch.more;
+	pl_outbox_batch_fini(&batch);
+	return is;
+}
+
+static void small_rows_before_a_large_one_are_read_without_it(void **state)
+{
+	int64_t ids[16], last;
+
+	insert(lab.sql[0], 1);
+	insert(lab.sql[0], 2);
+	insert_large(lab.sql[0], 1, 100000);
+	insert(lab.sql[0], 3);
+	assert_int_equal(read_some(1000, ids), 2);
+	last = ids[1];
+	assert_int_equal(read_some(1000, ids), 2);
+	assert_true(ids[0] > last);
+	assert_int_equal(read_some(1000, ids), 0);
+}
+
+static void a_read_says_whether_it_left_rows_behind(void **state)
+{
+	assert_false(more(10));
+	insert_large(lab.sql[0], 3, 1000);
+	assert_false(more(10));
+	pl_outbox_begin(&cursor, 0);
+	assert_true(more(3)); // it cannot know
+	pl_outbox_begin(&cursor, 0);
+	insert_large(lab.sql[0], 60, 100000);
+	assert_true(more(1000));
+	say(lab.sql[0], "DELETE FROM outbox WHERE length(value) < 100000");
+	pl_outbox_begin(&cursor, 0);
+	assert_true(more(1000)); // the large ones alone
+}
+
+// A gap below rows that were read: it is searched first, and what is above it is read,
+// too, within the same number of bytes.
+static void large_rows_in_a_gap_are_bounded_with_those_above_it(void **state)
+{
+	PGconn *slow = lab_connect(&lab, 0);
+	int64_t ids[100];
+	int n;
+
+	say(slow, "BEGIN");
+	insert_large(slow, 1, 100000);
+	insert(lab.sql[0], 2);
+	assert_int_equal(read_some(10, ids), 1);
+	acknowledge_all();
+	say(slow, "COMMIT");
+	insert_large(lab.sql[0], 60, 100000);
+	assert_true(pl_outbox_has_gap(&cursor));
+	n = read_some(1000, ids);
+	assert_in_range(n, 2, PL_OUTBOX_READ_BYTES / 100000 + 2);
+	assert_true(ids[0] < cursor.high && ids[1] > ids[0] + 1);
+	assert_int_equal(n + read_some(1000, ids), 61);
+	PQfinish(slow);
+}
+
 static void rows_are_deleted_by_ranges_and_those_set_aside_stay(void **state)
 {
 	struct pl_error err = { 0 };
@@ -401,12 +527,14 @@ static void nothing_is_lost_in_any_order_of_commits(void **state)
 static void plan_is_good(const char *when)
 {
 	static const char *const statements[] = {
-		"EXPLAIN EXECUTE outbox_read(1000, 1000)",
-		"EXPLAIN EXECUTE outbox_read_gaps(1000, 1000, '{1,5}', '{3,6}')"
+		"EXPLAIN EXECUTE outbox_read(1000, 1000, 4000)",
+		"EXPLAIN EXECUTE outbox_read_gaps(1000, 1000, 4000, '{1,5}', '{3,6}')",
+		"EXPLAIN EXECUTE outbox_read_large(1000, 1000, 4000000)",
+		"EXPLAIN EXECUTE outbox_read_gaps_large(1000, 1000, 4000000, '{1,5}', '{3,6}')"
 	};
 	struct pl_error err = { 0 };
 
-	for (int at = 0; at < 2; at++) {
+	for (int at = 0; at < 4; at++) {
 		PGresult *result = pl_session_exec(session, statements[at], 0, NULL, &err);
 
 		if (!result)
@@ -450,6 +578,12 @@ int main(void)
 		TEST(a_row_that_commits_late_is_read_although_later_ids_were_read),
 		TEST(the_floor_follows_the_acknowledgements),
 		TEST(the_floor_passes_rows_that_were_acknowledged_above_a_gap),
+		TEST(of_large_rows_a_read_takes_only_so_many_bytes),
+		TEST(a_row_that_is_larger_than_a_read_is_read_alone),
+		TEST(small_rows_before_a_large_one_are_read_without_it),
+		TEST(it_is_remembered_whether_rows_are_large),
+		TEST(a_read_says_whether_it_left_rows_behind),
+		TEST(large_rows_in_a_gap_are_bounded_with_those_above_it),
 		TEST(rows_are_deleted_by_ranges_and_those_set_aside_stay),
 		TEST(rows_above_an_open_transaction_are_remembered_as_ranges),
 		TEST(a_read_uses_the_index),

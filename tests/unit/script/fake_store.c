@@ -400,7 +400,14 @@ void pl_store_list_sql(struct pl_query *query, const struct pl_resource *resourc
 		                                               : "<=",
 		              filters[i].value);
 	query->sql = pl_arena_strdup(query->arena, text.data);
+	query->max_rows = limit + 1;
 	pl_buf_fini(&text);
+}
+
+int pl_store_list_page(const struct pl_query *query, bool *more_r)
+{
+	*more_r = query->nrows == query->max_rows;
+	return query->nrows - *more_r;
 }
 
 // A list returns the records of the fake store. There is one store at a time.

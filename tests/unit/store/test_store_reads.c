@@ -150,6 +150,67 @@ static void lists_by_key_with_filters(void **state)
 	assert_int_equal(query->code, PL_EINVAL);
 }
 
+static struct pl_query *list_now(struct fixture *f, int64_t after, int *n_r, bool *more_r)
+{
+	struct pl_query *query = query_new(f);
+
+	pl_store_list_sql(query, fixture_resource(f, HOMES), after, 4, NULL, 0);
+	query_run(f, query);
+	assert_int_equal(query->code, 0);
+	*n_r = pl_store_list_page(query, more_r);
+	return query;
+}
+
+// The texts may be in columns or, of fields that this configuration does not have, beside
+// them.
+static void a_page_of_large_records_ends_early(void **state)
+{
+	struct fixture *f = *state;
+	int sizes[] = { 900000, 900000, 900000, 10, 3000000, 10, 10, 10 };
+	int pages[] = { 3, 2, 3 }, n;
+	bool more;
+
+	ask(f, "ALTER TABLE homes ALTER name TYPE text");
+	for (int t = 0; t < 2; t++) {
+		int64_t after = 0;
+
+		ask(f, "DELETE FROM homes");
+		for (int i = 0; i < 8; i++)
+			ask(f,
+			    "INSERT INTO homes (id, region_origin, version, updated_at, vector, name, "
+			    "unknown_fields) SELECT %d, 'us', 1, now(), '{\"us\": 1}', CASE %d WHEN 0 THEN "
+			    "text ELSE 'a' END, CASE %d WHEN 1 THEN jsonb_build_object('note', text) END "
+			    "FROM repeat('x', %d) AS text",
+			    i + 1, t, t, sizes[i]);
+		for (int page = 0; page < 3; page++) {
+			struct pl_query *query = list_now(f, after, &n, &more);
+
+			assert_int_equal(n, pages[page]);
+			assert_int_equal(more, page < 2);
+			after = pl_store_list_record(query, fixture_resource(f, HOMES), n - 1, NULL)->id;
+		}
+	}
+}
+
+static void a_full_page_says_whether_there_are_more_records(void **state)
+{
+	struct fixture *f = *state;
+	bool more;
+	int n;
+
+	list_now(f, 0, &n, &more);
+	assert_int_equal(n, 0);
+	assert_false(more);
+	ask(f, "INSERT INTO homes (id, region_origin, version, updated_at, vector, name) SELECT i, 'us', 1, "
+	       "now(), '{\"us\": 1}', 'a' FROM generate_series(1, 5) i");
+	list_now(f, 0, &n, &more);
+	assert_int_equal(n, 4);
+	assert_true(more);
+	list_now(f, 1, &n, &more);
+	assert_int_equal(n, 4);
+	assert_false(more);
+}
+
 static void looks_up_remembered_requests(void **state)
 {
 	struct fixture *f = *state;
@@ -271,6 +332,8 @@ int main(void)
 		t(row_that_was_damaged_by_hand_does_not_affect_others),
 		t(queries_can_only_read),
 		t(lists_by_key_with_filters),
+		t(a_page_of_large_records_ends_early),
+		t(a_full_page_says_whether_there_are_more_records),
 		t(looks_up_remembered_requests),
 		t(remembers_a_handlers_own_answer),
 		t(tells_the_other_regions_a_handlers_own_answer),
