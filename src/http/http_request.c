@@ -205,7 +205,7 @@ static const struct pl_problem *check_client(struct pl_http_request *h, bool lim
 	const struct pl_problem *problem = pl_client_check_peer(&h->request, h->peer, h->listener->tls);
 	if (problem)
 		h->close = true;
-	else
+	else if (!(problem = pl_client_check_end(&h->request, pl_now_us())))
 		problem = find_refusal(h, limited);
 	if (problem) {
 		h->match.allow = NULL; // it would tell which methods a path has
