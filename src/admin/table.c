@@ -190,8 +190,14 @@ static void add_cell(struct libscols_line *line, int at, const struct pl_table_c
 		text = column->type == PL_CELL_TEXT || column->type == PL_CELL_NUMBER ? "-" : "";
 	if (!json && cell->text && column->type == PL_CELL_BOOLEAN)
 		text = *cell->text == 't' ? "yes" : "no";
+	struct pl_buf clean = { 0 };
+	if (!json && text) { // for a terminal; programs get the value as it is
+		pl_messages_clean(&clean, text);
+		text = clean.data ? clean.data : "";
+	}
 	if (text && scols_line_set_data(line, (size_t)at, text))
 		abort();
+	pl_buf_fini(&clean);
 	const char *colour = json ? NULL : colour_of(cell->tone);
 	if (colour)
 		scols_cell_set_color(scols_line_get_cell(line, (size_t)at), colour);

@@ -355,9 +355,9 @@ static const char *const fixed[] = {
 	"c.record_id = t.record_id AND c.type = 'created_twice' AND c.closed_at IS NOT NULL RETURNING c.*) "
 	"INSERT INTO plist.created_twice (resource, record_id, origin, kept_id, kept_origin, request_id, "
 	"principal) SELECT resource, record_id, siblings #>> '{1,origin}', (siblings #>> "
-	"'{0,id}')::bigint, siblings #>> '{0,origin}', siblings #>> '{0,request_id}', coalesce((SELECT "
-	"principal FROM plist.processed_requests AS p WHERE p.request_id = siblings #>> '{0,request_id}' "
-	"LIMIT 1), '') FROM again ON CONFLICT (resource, record_id) DO NOTHING",
+	"'{0,id}')::bigint, siblings #>> '{0,origin}', coalesce(verdict ->> 'request_id', siblings #>> "
+	"'{0,request_id}'), coalesce(verdict ->> 'principal', '') FROM again ON CONFLICT (resource, "
+	"record_id) DO NOTHING",
 
 	// One that is retried and still not readable stays, with the new reason.
 	"PREPARE apply_dead_letters (text[], integer[], bigint[], bytea[], bytea[], jsonb[], text[], "

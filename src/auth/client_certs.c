@@ -110,6 +110,8 @@ static int find_name(struct pl_arena *arena, gnutls_x509_crt_t crt, const char *
 		if (type != (int)kind->type || len >= sizeof(name) || memchr(name, '\0', len))
 			continue;
 		name[len] = '\0';
+		if (kind->ignore_case && strchr(name, '*')) // for many hosts: it names none of them
+			continue;
 		if (!matches(kind, san + strlen(kind->prefix), name))
 			continue;
 		const char *found = kind->ignore_case ? lower(arena, name) : pl_arena_strdup(arena, name);

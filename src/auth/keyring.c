@@ -111,6 +111,9 @@ int pl_keyring_read(struct pl_arena *arena, const char *file, struct pl_keyring 
 	struct pl_buf text = { 0 };
 	int rc = pl_file_read_private(file, FILE_MAX, &text, err);
 
+	// plist-admin keys never leaves it empty: somebody else is about to write it.
+	if (rc == 0 && text.len == 0)
+		rc = pl_error_set(err, PL_EINVAL, "is empty; a file without keys has a comment");
 	if (rc == 0 && memchr(text.data, '\0', text.len))
 		rc = pl_error_set(err, PL_EINVAL, "contains a NUL");
 	if (rc == 0)

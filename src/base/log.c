@@ -3,8 +3,9 @@
 // A failure is logged once, where it is not passed on any further.
 // Invariants: a line is written by one write(2) and has at most LINE_MAX_BYTES (PIPE_BUF,
 // so that a pipe does not split it); control characters in the message are escaped, so
-// that a client cannot forge a line; a reader that stands still costs lines, not threads.
-// Lines that are lost are counted: the log itself cannot tell.
+// that a client can neither forge a line nor act on the terminal that shows it; a reader
+// that stands still costs lines, not threads. Lines that are lost are counted: the log
+// itself cannot tell.
 // Threads: any. Level and format are atomic; the region is copied under a lock; the
 // thread name and the count of suppressed lines belong to the thread.
 #define _GNU_SOURCE // pthread_setname_np, gettid
@@ -97,15 +98,16 @@ static void puts_line(struct line *line, const char *s)
 	put(line, s, strlen(s));
 }
 
-// Appends text with control characters escaped; for JSON, also quotes and backslashes,
-// and invalid UTF-8 replaced. In JSON, an escape that does not fit is left out
+// Appends text with everything escaped that acts on a terminal, and invalid UTF-8, which
+// it may take for another encoding; for JSON, quotes and backslashes are escaped, too,
+// and invalid UTF-8 is replaced. In JSON, an escape that does not fit is left out
 // completely: half of one would make the line invalid.
 static void put_escaped(struct line *line, const char *s, bool json)
 {
 	size_t len = strlen(s);
 	for (size_t i = 0; i < len;) {
 		unsigned char c = (unsigned char)s[i];
-		char escape[8];
+		char escape[16];
 		if (LINE_MAX_BYTES - 8 - line->len < 8)
 			return;
 		int n = pl_utf8_char(s + i, len - i);
@@ -113,13 +115,14 @@ static void put_escaped(struct line *line, const char *s, bool json)
 			put(line, "\xEF\xBF\xBD", 3);
 		} else if (c == '\n') {
 			put(line, "\\n", 2);
-		} else if (c < 0x20 || c == 0x7F) {
-			snprintf(escape, sizeof(escape), json ? "\\u%04x" : "\\x%02x", c);
+		} else if (n == 0 || pl_utf8_acts(s + i, n)) {
+			snprintf(escape, sizeof(escape), json || n > 1 ? "\\u%04x" : "\\x%02x",
+			         n ? (unsigned)pl_utf8_code(s + i, n) : c);
 			puts_line(line, escape);
 		} else {
 			if (json && (c == '"' || c == '\\'))
 				put(line, "\\", 1);
-			put(line, s + i, n ? (size_t)n : 1);
+			put(line, s + i, (size_t)n);
 		}
 		i += n ? (size_t)n : 1;
 	}

@@ -3,7 +3,6 @@
 // Used for all input (base/json) and output (base/buf). Threads: any; no state.
 #include "base/utf8.h"
 
-#include <stdint.h>
 #include <string.h>
 
 int pl_utf8_char(const char *s, size_t len)
@@ -26,6 +25,24 @@ int pl_utf8_char(const char *s, size_t len)
 		if ((p[i] & 0xC0) != 0x80)
 			return 0;
 	return n;
+}
+
+uint32_t pl_utf8_code(const char *s, int n)
+{
+	const uint8_t *p = (const uint8_t *)s;
+	uint32_t code = n == 1 ? p[0] : p[0] & (0xFFu >> (n + 1));
+
+	for (int i = 1; i < n; i++)
+		code = code << 6 | (p[i] & 0x3Fu);
+	return code;
+}
+
+bool pl_utf8_acts(const char *s, int n)
+{
+	uint32_t c = pl_utf8_code(s, n);
+
+	return c < 0x20 || (c >= 0x7F && c <= 0x9F) || c == 0x061C || c == 0x200E || c == 0x200F ||
+	       (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
 }
 
 // Eight bytes at a time: most text is ASCII.

@@ -429,12 +429,13 @@ static void put_tls(struct render *r, cJSON *context)
 	const struct pl_config *config = r->config;
 	const struct pl_upstream_tls *upstream = &config->nginx.upstream_tls;
 	bool tls = config->nginx.tls.certificate != NULL;
+	bool shown = tls && config->nginx.tls.client_ca != NULL;
 	const char *port = port_of(config->nginx.listen);
 
 	cJSON_AddBoolToObject(context, "tls", tls);
-	cJSON_AddBoolToObject(context, "client_certificates", tls && config->nginx.tls.client_ca != NULL);
-	cJSON_AddBoolToObject(context, "pass_certificates",
-	                      tls && config->nginx.tls.client_ca != NULL && config->auth.nclient_certs > 0);
+	cJSON_AddBoolToObject(context, "client_certificates", shown);
+	cJSON_AddBoolToObject(context, "pass_certificates", shown && config->auth.nclient_certs > 0);
+	cJSON_AddBoolToObject(context, "pass_end", shown && config->auth.nclient_certs == 0);
 	put_words(context, "client_verify", config->auth.nclient_certs > 0 ? "optional" : "on");
 	put_words(context, "head_buffer", config->auth.nclient_certs > 0 ? "5k" : "7k");
 	cJSON_AddBoolToObject(context, "upstream_tls", upstream->certificate != NULL);
@@ -442,7 +443,7 @@ static void put_tls(struct render *r, cJSON *context)
 		put(r, context, "certificate", config->nginx.tls.certificate);
 		put(r, context, "key", config->nginx.tls.key);
 	}
-	if (tls && config->nginx.tls.client_ca != NULL)
+	if (shown)
 		put(r, context, "client_ca", config->nginx.tls.client_ca);
 	if (tls && config->nginx.tls.hsts_us > 0)
 		putf(r, context, "hsts", "max-age=%" PRId64, config->nginx.tls.hsts_us / 1000000);

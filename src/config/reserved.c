@@ -90,6 +90,8 @@ static const struct {
 	{ "X-Forwarded-For", PL_RESERVED_REQUEST },
 	{ "X-Forwarded-Host", PL_RESERVED_REQUEST },
 	{ "X-Forwarded-Proto", PL_RESERVED_REQUEST },
+	{ "X-Plist-Certificate-Ends", PL_RESERVED_REQUEST },
+	{ "X-Plist-Client-Certificate", PL_RESERVED_REQUEST },
 };
 
 bool pl_reserved_has(const char *name, enum pl_reserved_use use)

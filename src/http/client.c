@@ -8,6 +8,7 @@
 // Threads: the worker's.
 #include "http/client.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -19,7 +20,10 @@
 #define FORWARDED_FOR "x-forwarded-for"
 #define AUTHORIZATION "authorization"
 #define CERTIFICATE   "x-plist-client-certificate"
+#define ENDS          "x-plist-certificate-ends"
 #define SCHEME        "Bearer "
+
+#define SECOND_US     INT64_C(1000000)
 
 // ---- where it is
 
@@ -120,6 +124,42 @@ const struct pl_problem *pl_client_check_peer(const struct pl_request *request, 
 	if (!tls || !peer->tls.server || pl_tls_server_accepts(tls, &peer->tls, pl_now_us()))
 		return NULL;
 	return direct ? unauthorized(request) : not_accepted_here(request);
+}
+
+// Reads the end of a certificate as NGINX prints it: "Dec  1 14:00:00 2026 GMT".
+static bool parse_end(const char *text, int64_t *at_us_r)
+{
+	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	char name[4], time[64];
+	int day, hour, minute, second, year, len = 0;
+	const char *month;
+
+	if (sscanf(text, "%3[A-Za-z] %2d %2d:%2d:%2d %4d GMT%n", name, &day, &hour, &minute, &second, &year,
+	           &len) != 6 ||
+	    len == 0 || text[len] != '\0' || strlen(name) != 3)
+		return false;
+	month = strstr(months, name);
+	if (!month || (month - months) % 3 != 0)
+		return false;
+	snprintf(time, sizeof(time), "%04d-%02d-%02dT%02d:%02d:%02dZ", year, (int)(month - months) / 3 + 1,
+	         day, hour, minute, second);
+	return pl_clock_parse_time(time, strlen(time), at_us_r) == 0;
+}
+
+const struct pl_problem *pl_client_check_end(const struct pl_request *request, int64_t now_us)
+{
+	struct pl_problem *problem;
+	int64_t ends_us;
+	int n;
+	const char *text = pl_raw_header(request->headers, ENDS, &n);
+
+	// A certificate is valid until its last second is over.
+	if (n == 0 || (n == 1 && parse_end(text, &ends_us) && now_us < ends_us + SECOND_US))
+		return NULL;
+	problem = pl_exchange_problem_new(request->arena, 403, "Forbidden");
+	problem->detail = "the client certificate has expired";
+	problem->retryable = 0;
+	return problem;
 }
 
 // ---- who it is

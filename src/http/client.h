@@ -24,6 +24,12 @@ struct pl_client {
 const struct pl_problem *pl_client_check_peer(const struct pl_request *request, struct pl_peer *peer,
                                               const struct pl_tls_server *tls);
 
+// Whether the certificate has ended that let the client in at NGINX. NGINX verifies it
+// when a connection begins, and has no clock in its configuration. The header can only
+// take something away, so whoever sends it is believed. Returns NULL, or the problem to
+// answer: 403, like NGINX.
+const struct pl_problem *pl_client_check_end(const struct pl_request *request, int64_t now_us);
+
 // Finds the address of the client of a request.
 void pl_client_locate(struct pl_client *client_r, const struct pl_peer *peer, const struct pl_header *headers,
                       const struct pl_credentials *credentials);

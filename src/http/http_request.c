@@ -199,13 +199,27 @@ static const struct pl_problem *find_refusal(struct pl_http_request *h, bool lim
 	return problem ? problem : pl_client_authorize(&h->request, h->match.route);
 }
 
+// See own_names in listener.h.
+static const struct pl_problem *check_name(const struct pl_http_request *h)
+{
+	if (!h->listener->options.own_names || !h->peer->has_address ||
+	    !pl_network_is_loopback(&h->peer->address) || pl_raw_names_this_machine(h->request.headers))
+		return NULL;
+	struct pl_problem *problem = pl_exchange_problem_new(h->arena, 421, "Misdirected Request");
+	problem->detail = "name this machine by its address, its host name or localhost";
+	problem->retryable = 0;
+	return problem;
+}
+
 // Whether the client may send the request. `limited`: whether it counts.
 static const struct pl_problem *check_client(struct pl_http_request *h, bool limited)
 {
-	const struct pl_problem *problem = pl_client_check_peer(&h->request, h->peer, h->listener->tls);
+	const struct pl_problem *problem = check_name(h);
+	if (!problem)
+		problem = pl_client_check_peer(&h->request, h->peer, h->listener->tls);
 	if (problem)
 		h->close = true;
-	else
+	else if (!(problem = pl_client_check_end(&h->request, pl_now_us())))
 		problem = find_refusal(h, limited);
 	if (problem) {
 		h->match.allow = NULL; // it would tell which methods a path has

@@ -30,7 +30,9 @@
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
+#include "base/network.h"
 #include "http/target.h"
 
 #define BAD                 400
@@ -38,6 +40,7 @@
 #define BODY_TOO_LARGE      413
 #define TOO_LARGE           431
 #define NO_SUCH_EXPECTATION 417
+#define HOST_MAX            255
 #define LENGTH_DIGITS_MAX   18 // always fits a uint64_t
 
 static bool is_token_char(unsigned char c)
@@ -218,6 +221,29 @@ const char *pl_raw_header(const struct pl_header *headers, const char *name, int
 	if (n_r)
 		*n_r = n;
 	return value;
+}
+
+// ---- the host
+
+static bool is_name(const char *host, size_t len, const char *name)
+{
+	return len == strlen(name) && strncasecmp(host, name, len) == 0;
+}
+
+bool pl_raw_names_this_machine(const struct pl_header *headers)
+{
+	const char *host = pl_raw_header(headers, "host", NULL);
+	char own[HOST_MAX + 1] = "";
+	struct pl_address address;
+
+	if (!host)
+		return true;
+	size_t len = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+	if (len > strlen(host) || (host[len] != '\0' && host[len] != ':'))
+		return false;
+	gethostname(own, sizeof(own) - 1);
+	return is_name(host, len, "localhost") || (own[0] && is_name(host, len, own)) ||
+	       pl_network_parse_address(host, len, &address) == 0;
 }
 
 // ---- what the headers say of the request's form

@@ -39,3 +39,7 @@ int pl_raw_check_lengths(struct pl_arena *arena, struct pl_raw *raw, const char 
 // The first value of the header, matched without regard to case; NULL if there is none.
 // *n_r, if not NULL, is set to the number of occurrences.
 const char *pl_raw_header(const struct pl_header *headers, const char *name, int *n_r);
+
+// Whether Host names this machine: an address, the host name, or "localhost", with or
+// without a port. Without the header, too: every browser sends it.
+bool pl_raw_names_this_machine(const struct pl_header *headers);

@@ -34,7 +34,7 @@ struct due {
 	const char *vectors; // vectors of its records, by id
 	bool too_large;      // its records have more than RECORDS_BYTES, or too many members
 	int written;         // how many changes were written here
-	struct pl_buf ids;   // and their request ids, as an array without its end
+	struct pl_buf dots;  // and which writes they are, as an array without its end
 	int mine;            // how many changes this region has to write
 };
 
@@ -182,6 +182,18 @@ static int64_t set_fields(const struct due *due, const struct pl_rule_change *ch
 	return flags;
 }
 
+// Notes which write it was: "300 eu 2", as integrity_look finds it again. Not its request
+// id, which a client may give to a write of its own.
+static void note_dot(struct due *due, const struct pl_resolution_write *write, const char *key,
+                     const char *vector)
+{
+	struct pl_vector written;
+
+	pl_vector_parse(&written, vector, strlen(vector));
+	pl_buf_printf(&due->dots, "%c%lld %s %d", due->dots.len ? ',' : '{', (long long)write->record->id,
+	              key, (int)pl_vector_get(&written, key));
+}
+
 // Executes the store's own statement, with a lock on the vector that the rule has seen.
 // Returns whether it wrote, or a code.
 static int execute(struct due *due, const struct pl_resolution_write *write, const char *key,
@@ -211,6 +223,8 @@ static int execute(struct due *due, const struct pl_resolution_write *write, con
 	if (!result)
 		return err->code;
 	done = PQntuples(result) > 0;
+	if (done)
+		note_dot(due, write, key, PQgetvalue(result, 0, PL_DONE_VECTOR));
 	PQclear(result);
 	return done;
 }
@@ -231,8 +245,6 @@ static int write_one(struct due *due, const struct pl_resolution_write *write, s
 	    (code = pl_session_do(session, "COMMIT", err)) < 0)
 		return code;
 	due->written += done;
-	if (done)
-		pl_buf_printf(&due->ids, "%c%s", due->ids.len ? ',' : '{', write->request_id);
 	if (done)
 		pl_notice("integrity: %s %lld was %s, since %s of %s was violated (conflict %s, request %s)",
 		          due->key[RESOURCE], (long long)write->record->id,
@@ -260,8 +272,8 @@ static int note_try(struct due *due, const char *error, const char *name, struct
 		                 due->rule,
 		                 NULL };
 
-	pl_buf_adds(&due->ids, due->ids.len ? "}" : "{}");
-	params[11] = due->ids.data;
+	pl_buf_adds(&due->dots, due->dots.len ? "}" : "{}");
+	params[11] = due->dots.data;
 	if (error)
 		pl_warning("integrity: conflict %s of %s: %s", due->conflict, due->key[RESOURCE], error);
 	return pl_integrity_do(
@@ -342,7 +354,7 @@ static int resolve_one(struct pl_integrity *integrity, const PGresult *rows, int
 		due.key[k] = PQgetvalue(rows, i, k);
 	if (finds(&due) && (code = load(&due, err)) > 0)
 		code = ask(&due, err);
-	pl_buf_fini(&due.ids);
+	pl_buf_fini(&due.dots);
 	pl_arena_free(&due.arena);
 	return code;
 }

@@ -75,6 +75,7 @@ static int listen_at(struct pl_admin_listener *admin, const char *address, struc
 			.region = admin->daemon->region,
 			.generation = admin->generation,
 			.max_connections = CONNECTIONS_MAX,
+			.own_names = true,
 			.builtin = on_builtin,
 			.arg = admin,
 		},

@@ -32,14 +32,23 @@ static int compare(const void *a, const void *b)
 	return (int)x->shared - (int)y->shared; // an exclusive lock first: it includes the other
 }
 
+// Clients choose values, and the hash is not a secret: they must not be able to choose
+// one of the locks that plist takes for itself and keeps (integrity, the relay,
+// migrations). Those are 32-bit numbers.
+static uint64_t apart(uint64_t key)
+{
+	return (int64_t)key == (int32_t)key ? key ^ UINT64_C(1) << 62 : key;
+}
+
 static void add(struct pl_guard *guard, uint64_t key, bool shared, bool value)
 {
+	key = apart(key);
 	guard->locks[guard->n++] = (struct pl_guard_lock){ (int64_t)key, shared, value };
 }
 
 int64_t pl_guard_resource_key(const struct pl_resource *resource)
 {
-	return (int64_t)hash_begin("plist resource", resource->name);
+	return (int64_t)apart(hash_begin("plist resource", resource->name));
 }
 
 void pl_guard_lock_all(struct pl_buf *sql, const struct pl_config *config)

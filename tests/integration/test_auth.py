@@ -305,6 +305,19 @@ def test_only_the_builtin_paths_are_there_for_a_client_without_credentials(secur
     assert as_(secured.carl).request("OPTIONS", "/us/properties/1").headers["allow"] == as_(secured.anna).request("OPTIONS", "/us/properties/1").headers["allow"]
 
 
+@pytest.mark.parametrize("way", ["client", "front"])
+def test_no_page_of_another_origin_may_send_a_request_id_or_read_an_answer(secured, way):
+    """A browser asks first, and must be allowed to: certificates that it shows by itself serve no other site."""
+    anna = getattr(secured, way)(secured.anna)
+    there = anna.post(price=5).json["id"]
+    asks = {"Origin": "https://other.example", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-request-id"}
+    for answer in (anna.request("OPTIONS", f"/us/properties/{there}", headers=asks),
+                   anna.request("GET", f"/us/properties/{there}", headers={"Origin": "https://other.example"})):
+        assert answer.status in (200, 204) and not [name for name in answer.headers if name.startswith("access-control-")], answer
+    plain = {"Origin": "https://other.example", "Content-Type": "text/plain"}  # what a page may send without asking
+    assert anna.request("POST", "/us/properties", headers=plain, raw_body=b'{"price":6}').status == 400
+
+
 def test_the_operators_listener_has_no_records_for_anybody(secured):
     operators = secured.stack.plistd["us"].operators
     there = secured.client(secured.anna).post(price=5).json["id"]

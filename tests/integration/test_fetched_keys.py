@@ -142,6 +142,35 @@ def test_keys_are_fetched_and_new_ones_are_taken_when_they_are_due(fetching):
     assert fetching.daemon.log_contains("auth: fetched 3 keys from")
 
 
+def test_an_issuer_that_announces_a_new_key_before_it_signs_with_it_loses_no_request(fetching):
+    other = Issuer(fetching.folder / "issuer-2")
+    renamed = json.loads(other.key_set())["keys"]
+    for key in renamed:
+        key["kid"] += "-2"
+    signs, statuses, stop = [fetching.token(), fetching.token(other, header={"kid": "es256-2"})], [], threading.Event()
+    current = signs[0]
+
+    def send():
+        while not stop.is_set():
+            statuses.append(fetching.status(current))
+    threads = [threading.Thread(target=send) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        old = json.loads(fetching.site.text)["keys"]
+        for keys, signer in ((old + renamed, 0), (old + renamed, 1), (renamed, 1)):
+            fetched = fetching.metric("fetches_total")
+            fetching.site.text = json.dumps({"keys": keys})
+            wait_until("the set is fetched", lambda f=fetched: fetching.metric("fetches_total") >= f + 2)
+            current, n = signs[signer], len(statuses)
+            wait_until("requests are answered", lambda at=n: len(statuses) > at + 20)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200} and fetching.status(signs[0]) == 401
+
+
 @pytest.mark.parametrize("how, words", [
     ("503", "the answer has the status 503"), ("broken", "the answer is not a usable set of keys"), ("private", "keys[0]: it is a private key"), ("empty", "has no key for"),
     ("nothing", "the answer is not a usable set of keys"), ("huge", "the answer is larger than 256 KiB"), ("https://other.example/keys", "the answer is a redirect to https://other.example/keys")])

@@ -135,3 +135,14 @@ def test_without_lists_only_the_daemons_own_user_can_connect(stack):
 def test_the_socket_tells_lag_and_metrics(daemon):
     assert "origins" in ask(daemon, os.geteuid(), os.getegid(), command="lag")["lag"]
     assert "# TYPE plist_http_connections gauge" in ask(daemon, os.geteuid(), os.getegid(), command="metrics")["text"]
+
+
+def test_a_web_page_whose_name_leads_to_this_machine_is_not_answered_in_a_browser(daemon):
+    """The operators' listener asks nobody for credentials. A browser sends the name of the page that asks (DNS rebinding)."""
+    port = daemon.operators.port
+    for host in ("rebound.example", f"rebound.example:{port}", "localhost.rebound.example", f"127.0.0.1.rebound.example:{port}"):
+        for path in ("/metrics", "/ready", "/health", "/nothing"):
+            answer = daemon.operators.request("GET", path, headers={"Host": host})
+            assert answer.status == 421 and "plist_" not in answer.text, (host, path, answer)
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", "LOCALHOST", f"[::1]:{port}", socket.gethostname()):
+        assert daemon.operators.request("GET", "/metrics", headers={"Host": host}).status == 200, host

@@ -314,6 +314,7 @@ def test_a_record_at_the_edge_is_shown_refused_with_a_reason_and_reset(clean, us
     assert ("not written until 9999-12-30T23:59:59.999999Z, or until an operator" in refused.json["detail"]) == ("updated_at" in spoilt)
     assert us.delete(record, version=shown.json["version"]).status == 409
     ask(clean, "record", "reset", f"properties/{record}", "--yes")
+    assert clean.database("us").value("SELECT principal FROM outbox WHERE record_id = %s ORDER BY id DESC LIMIT 1", record) == "plist-admin"
     version = us.read(record).json["version"]
     wait_until("the regions are equal", lambda: us.read(record).body == eu.read(record).body)
     written = us.put(record, price=Decimal("4.00"), version=version)

@@ -498,6 +498,7 @@ def test_a_restored_write_is_an_ordinary_write_made_once(stack, us):
     assert us.read(record).json["version"] == 3
     done = restore(stack, conflict, "--take", "1", "--yes")
     assert "written as version 4" in done.stderr
+    assert stack.database("us").value("SELECT count(*) FROM processed_requests WHERE record_id = %s AND principal = 'plist-admin'", record) == 1
     row = stack.wait_version("eu", record, 4)
     assert (row["price"], row["version"], row["siblings"]) == (Decimal("900.00"), 4, False)
     stack.check_consistent()

@@ -181,3 +181,14 @@ def test_no_core_is_dumped_unless_somebody_asks_for_it(secretive):
     secretive.argv = lambda: [places.program("plistd"), "--config", secretive.config, "--region", "us", "--core-dumps"]
     secretive.start()
     assert limit() != ("1", "1")
+
+
+def test_the_tool_dumps_no_core_either(secretive):
+    command = [places.program("plist-admin"), "--config", secretive.config, "lag", "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tool:
+        try:
+            assert tool.stdout.readline(), "it runs"
+            limits = pathlib.Path(f"/proc/{tool.pid}/limits").read_text()
+        finally:
+            tool.terminate()
+    assert re.search(r"^Max core file size +1 +1 ", limits, re.M), limits

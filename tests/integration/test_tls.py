@@ -1,6 +1,7 @@
 """TLS between clients, NGINX and daemons: what is served, and the message for each certificate that is refused."""
 
 import contextlib
+import http.client
 import re
 import resource
 import socket
@@ -152,6 +153,37 @@ def test_a_client_certificate_that_is_missing_foreign_or_expired_is_answered_403
             assert answer.status == 403 and why in answer.json["detail"], (own and own.name, answer)
             assert answer.headers["strict-transport-security"]
         assert Client(secured.nginx.url, context=secured.tls.client(good)).get("/us/health").status == 200
+    finally:
+        secured.write()
+        secured.nginx.reload()
+
+
+def test_a_connection_that_is_kept_open_lets_nobody_in_after_the_certificate_has_ended(secured):
+    """NGINX looks at a certificate when a connection begins; the daemon, which gets no certificate here, at its end."""
+    secured.write(client_ca=str(secured.tls.public.certificate))
+    secured.nginx.reload()
+    try:
+        link = http.client.HTTPSConnection("127.0.0.1", secured.port, timeout=15, context=secured.tls.client(secured.tls.public.issue_for(4, "alice")))
+        link.connect()
+        socket_of_it = link.sock
+
+        def ask(path):
+            link.request("GET", path, headers={"X-Plist-Certificate-Ends": "Jan  1 00:00:00 2099 GMT"})  # NGINX replaces it
+            answer = link.getresponse()
+            assert link.sock is socket_of_it, "it is still the same connection"
+            return answer.status, answer.read()
+        assert ask("/us/health")[0] == ask("/us/properties?limit=1")[0] == 200
+        wait_until("the certificate has ended", lambda: ask("/us/properties?limit=1")[0] != 200, 15)
+        for path in ("/us/properties?limit=1", "/us/health", "/us/nothing"):
+            status, text = ask(path)
+            assert status == 403 and b"the client certificate has expired" in text, (path, status, text)
+        link.close()
+        kept = http.client.HTTPSConnection("127.0.0.1", secured.port, timeout=15, context=secured.tls.client(secured.tls.public.issue("alice", use="clientAuth")))
+        kept.request("GET", "/us/health")
+        assert kept.getresponse().read()
+        secured.nginx.reload()
+        wait_until("NGINX has ended the connection", lambda: is_closed(kept.sock), 15)
+        kept.close()
     finally:
         secured.write()
         secured.nginx.reload()

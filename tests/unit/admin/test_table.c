@@ -116,6 +116,21 @@ static void hostile_text_breaks_neither_format(void **state)
 	pl_table_free(&table);
 }
 
+static void no_text_acts_on_the_terminal(void **state)
+{
+	struct pl_table *table = pl_table_new("things", columns);
+	pl_table_row(table);
+	pl_table_text(table, NAME,
+	              "\xc2\x9b"
+	              "31m \xe2\x80\xae \xc3\xbc");
+	char *text = pl_tables_text(false, false, 1, &table);
+	assert_null(strstr(text, "\xc2\x9b"));
+	assert_null(strstr(text, "\xe2\x80\xae"));
+	assert_non_null(strstr(text, "\xc3\xbc"));
+	free(text);
+	pl_table_free(&table);
+}
+
 static void tones_add_colour_only_where_colours_are_wanted(void **state)
 {
 	struct pl_table *table = example();
@@ -139,6 +154,7 @@ int main(void)
 		cmocka_unit_test(json_has_types_and_nulls),
 		cmocka_unit_test(the_table_has_headings_and_hides_details),
 		cmocka_unit_test(several_tables_are_one_document),
+		cmocka_unit_test(no_text_acts_on_the_terminal),
 		cmocka_unit_test(hostile_text_breaks_neither_format),
 		cmocka_unit_test(tones_add_colour_only_where_colours_are_wanted),
 	};

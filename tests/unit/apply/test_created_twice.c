@@ -131,6 +131,22 @@ static void a_concurrent_write_of_another_region_is_left_to_people(void **state)
 	       "SELECT closed_at IS NULL AND policy_error LIKE 'it was written%%' FROM conflicts");
 }
 
+// The record that stays was written by somebody else since, and somebody else has used
+// the id of the request for another one.
+static void a_pair_that_is_there_again_is_that_of_its_request_and_of_nobody_elses(void **state)
+{
+	make_one_here();
+	APPLY(AP);
+	APPLY({ .origin = "ap", .vector = "{\"ap\":2}", .id = 100, .at = "11:00:00", .request = "other" });
+	lab_ask(&lab, 1, "UPDATE processed_requests SET principal = 'mallory' WHERE request_id = 'other'");
+	lab_ask(&lab, 1, "UPDATE created_twice SET principal = 'anna'");
+	assert_int_equal(settle(), 1);
+	lab_is(&lab, "", 1, PAIRS);
+	APPLY({ .origin = "us", .vector = "{\"eu\":1,\"us\":1}", .id = 200, .at = "12:00:00" });
+	lab_is(&lab, "200 of eu, kept 100 of ap", 1, PAIRS);
+	lab_is(&lab, "one anna", 1, "SELECT concat_ws(' ', request_id, principal) FROM created_twice");
+}
+
 // A trigger refuses the delete of one, and its pair is the first that is due.
 static void a_pair_that_cannot_be_settled_does_not_hold_up_others(void **state)
 {
@@ -235,6 +251,7 @@ int main(void)
 		t(the_region_that_comes_first_waits_for_the_others_delete),
 		t(a_record_that_was_written_since_is_left_to_people),
 		t(a_concurrent_write_of_another_region_is_left_to_people),
+		t(a_pair_that_is_there_again_is_that_of_its_request_and_of_nobody_elses),
 		t(a_pair_that_cannot_be_settled_does_not_hold_up_others),
 		t(other_requests_and_other_writes_make_no_pairs),
 		t(every_order_of_arrival_ends_with_the_first_regions_record),

@@ -221,6 +221,29 @@ static void the_region_of_a_losing_record_changes_it_once(void **state)
 	       "SELECT concat_ws(' ', verdict -> 'written', policy_name) FROM conflicts");
 }
 
+// A change by the rule that causes the next violation counts as a try of that one: so
+// rules do not go on for ever. A client's write counts for nothing, even if it has the
+// request id of such a change, which is in the events and can be computed.
+static void only_changes_of_a_rule_count_as_tries_whatever_request_id_a_client_uses(void **state)
+{
+	const char *id;
+
+	begin(true);
+	lab_write(&lab, lab.sql[1], "eu", 300, "5.00", "one");
+	start(1);
+	APPLY(US(200, "5.00"));
+	lab_until(&lab, "7.00", 1, "SELECT price FROM properties WHERE id = 300");
+	lab_until(&lab, "200 multiple_unique_conflicts closed 2", 1, CONFLICTS);
+	id = lab_ask(&lab, 1, "SELECT request_id FROM outbox WHERE principal = 'plist:violation'");
+	lab_write(&lab, lab.sql[1], "eu", 301, "20.00", id);
+	APPLY(US(201, "20.00"));
+	lab_until(&lab, "22.00", 1, "SELECT price FROM properties WHERE id = 301");
+	lab_until(&lab, "1", 1, "SELECT tries FROM violations WHERE subject = '[20]'");
+	APPLY(US(199, "7.00"));
+	lab_until(&lab, "9.00", 1, "SELECT price FROM properties WHERE id = 300");
+	lab_until(&lab, "2", 1, "SELECT tries FROM violations WHERE subject = '[7]'");
+}
+
 static void a_losing_record_of_another_region_waits_for_that_region(void **state)
 {
 	begin(true);
@@ -420,6 +443,8 @@ int main(void)
 		cmocka_unit_test_teardown(the_look_waits_for_client_writes_that_were_checked_before, end),
 		cmocka_unit_test_teardown(a_reference_may_arrive_before_its_record_for_a_while, end),
 		cmocka_unit_test_teardown(the_region_of_a_losing_record_changes_it_once, end),
+		cmocka_unit_test_teardown(
+			only_changes_of_a_rule_count_as_tries_whatever_request_id_a_client_uses, end),
 		cmocka_unit_test_teardown(a_losing_record_of_another_region_waits_for_that_region, end),
 		cmocka_unit_test_teardown(a_change_that_would_violate_something_itself_is_left_to_people,
 		                          end),

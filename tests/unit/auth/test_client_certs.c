@@ -128,6 +128,7 @@ static void a_star_is_one_part_of_a_name(void **state)
 	is_nobody(OTHER, "CN=x", DNS("a.b.shop.example"));
 	is_nobody(OTHER, "CN=x", DNS("a.shop.example.org"));
 	is_nobody(OTHER, "CN=x", URI("a.shop.example"));
+	is_nobody(OTHER, "CN=x", DNS("*.shop.example")); // of a certificate for many hosts
 	is("apis", "CN=x", URI("spiffe://example/eu/api"));
 	is_nobody(OTHER, "CN=x", URI("spiffe://example/eu/west/api"));
 	is_nobody(OTHER, "CN=x", URI("spiffe://example//api"));

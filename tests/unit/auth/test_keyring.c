@@ -164,6 +164,25 @@ static void a_file_that_others_may_read_is_refused(void **state)
 	assert_int_equal(pl_keyring_read(arena, path, &ring, &err), 0);
 }
 
+// As it is while somebody writes it without plist-admin. Else, a reload at that moment
+// would take everybody's key away.
+static void an_empty_file_is_refused_and_one_without_keys_is_not(void **state)
+{
+	struct pl_keyring ring;
+	struct pl_error err;
+	FILE *f = fopen(path, "w");
+
+	fclose(f);
+	chmod(path, 0600);
+	assert_int_equal(pl_keyring_read(arena, path, &ring, &err), PL_EINVAL);
+	assert_non_null(strstr(err.text, "is empty"));
+	f = fopen(path, "w");
+	fputs("# none yet\n", f);
+	fclose(f);
+	assert_int_equal(pl_keyring_read(arena, path, &ring, &err), 0);
+	assert_int_equal(ring.n, 0);
+}
+
 static void a_bad_line_is_named_and_never_quoted(void **state)
 {
 	static const struct {
@@ -242,6 +261,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_two_keys_are_alike, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_file_holds_no_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_file_that_others_may_read_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_empty_file_is_refused_and_one_without_keys_is_not, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(a_bad_line_is_named_and_never_quoted, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_leave_other_lines_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(two_changes_at_once_do_not_lose_one, setup, teardown),

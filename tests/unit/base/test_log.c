@@ -155,6 +155,26 @@ static void text_from_a_client_cannot_forge_a_line(void **state)
 	free(text);
 }
 
+// U+009B begins a command like ESC [ does, and so does the byte 9B where the terminal
+// does not expect UTF-8; U+202E shows what follows from right to left.
+static void text_from_a_client_cannot_act_on_a_terminal(void **state)
+{
+	static const enum pl_log_format formats[] = { PL_LOG_TEXT, PL_LOG_JSON };
+
+	for (int i = 0; i < 2; i++) {
+		pl_log_init(PL_LOG_INFO, formats[i]);
+		capture();
+		pl_info("request %s", "\xc2\x9b"
+		                      "31m \xe2\x80\xae \xe2\x80\xa8 \x9b"
+		                      "31m \xc3\xbc");
+		char *text = captured();
+		assert_non_null(strstr(text, "\\u009b31m \\u202e \\u2028 "));
+		assert_non_null(strstr(text, " \xc3\xbc"));
+		assert_null(strchr(text, '\x9b'));
+		free(text);
+	}
+}
+
 static void a_long_message_is_truncated_and_the_line_stays_valid(void **state)
 {
 	static const enum pl_log_format formats[] = { PL_LOG_TEXT, PL_LOG_JSON };
@@ -391,6 +411,7 @@ int main(void)
 		cmocka_unit_test_setup(a_json_line_is_one_object, plain),
 		cmocka_unit_test_setup(lines_below_the_level_are_not_written, plain),
 		cmocka_unit_test_setup(text_from_a_client_cannot_forge_a_line, plain),
+		cmocka_unit_test_setup(text_from_a_client_cannot_act_on_a_terminal, plain),
 		cmocka_unit_test_setup(a_long_message_is_truncated_and_the_line_stays_valid, plain),
 		cmocka_unit_test_setup(logging_keeps_errno, plain),
 		cmocka_unit_test_setup(a_rate_limited_place_says_how_many_lines_it_suppressed, plain),

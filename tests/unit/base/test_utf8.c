@@ -71,11 +71,33 @@ static void any_bytes_are_cleaned_into_a_text_of_the_same_length(void **state)
 	}
 }
 
+static void what_acts_on_a_terminal_is_known(void **state)
+{
+	static const char *const acts[] = { "\n",           "\x1b",         "\x7f",         "\xc2\x80",
+		                            "\xc2\x9b",     "\xc2\x9f",     "\xd8\x9c",     "\xe2\x80\x8e",
+		                            "\xe2\x80\xa8", "\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x81\xa9" };
+	static const char *const seen[] = { " ",
+		                            "~",
+		                            "\xc2\xa0",
+		                            "\xc3\xbc",
+		                            "\xe2\x80\x93",
+		                            "\xe2\x82\xac",
+		                            "\xe6\x97\xa5",
+		                            "\xf0\x9f\x98\x80" };
+
+	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
+		assert_true(pl_utf8_acts(acts[i], pl_utf8_char(acts[i], strlen(acts[i]))));
+	for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++)
+		assert_false(pl_utf8_acts(seen[i], pl_utf8_char(seen[i], strlen(seen[i]))));
+	assert_int_equal(pl_utf8_code("\xf0\x9f\x98\x80", 4), 0x1f600);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_pair_of_bytes_is_judged_like_a_decoder_would),
 		cmocka_unit_test(a_text_is_valid_only_as_a_whole),
+		cmocka_unit_test(what_acts_on_a_terminal_is_known),
 		cmocka_unit_test(any_bytes_are_cleaned_into_a_text_of_the_same_length),
 	};
 	return cmocka_run_group_tests_name("base/utf8", tests, NULL, NULL);

@@ -257,6 +257,7 @@ static void with_tls_every_server_and_every_proxy_has_it(void **state)
 	assert_int_equal(count("listen \"8443\" ssl http2;"), 1);
 	assert_int_equal(count("ssl_protocols TLSv1.2 TLSv1.3;"), 2); // of clients and of daemons
 	assert_int_equal(count("ssl_verify_client on;"), 1);
+	assert_int_equal(count("proxy_set_header X-Plist-Certificate-Ends $ssl_client_v_end;"), 1);
 	assert_int_equal(count("ssl_session_cache off;"), 1);
 	assert_int_equal(count("ssl_session_cache"), 1);
 	assert_int_equal(count("proxy_ssl_verify on;"), 1);

@@ -1,4 +1,5 @@
-// A client's address: who is believed to know it, and who is not.
+// A client's address: who is believed to know it, and who is not; and how long a
+// certificate lets it in.
 #include "http/client.h"
 
 #include <setjmp.h>
@@ -7,6 +8,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "base/clock.h"
 
 static const char *proxies[] = { "10.0.0.0/8", "unix", "2001:db8::/32" };
 static struct pl_config config = { .http = { .ntrusted_proxies = 3, .trusted_proxies = proxies } };
@@ -69,11 +72,53 @@ static void an_entry_that_is_not_an_address_ends_the_list(void **state)
 	assert_string_equal(located("10.1.1.1", ",,,", NULL), "10.1.1.1");
 }
 
+// 0, or the status of the problem, for a request with these ends of certificates.
+static int ended(const char *first, const char *second, const char *now)
+{
+	struct pl_header two = { "x-plist-certificate-ends", second, NULL };
+	struct pl_header one = { "x-plist-certificate-ends", first, second ? &two : NULL };
+	struct pl_request request = { .arena = pl_arena_new(0), .headers = first ? &one : NULL };
+	const struct pl_problem *problem;
+	int64_t now_us;
+	int status;
+
+	assert_int_equal(pl_clock_parse_time(now, strlen(now), &now_us), 0);
+	problem = pl_client_check_end(&request, now_us);
+	status = problem ? problem->status : 0;
+	pl_arena_free(&request.arena);
+	return status;
+}
+
+static void no_request_is_let_in_after_its_certificate_has_ended(void **state)
+{
+	static const char *const nonsense[] = { "",
+		                                "Dec  1 14:00:00 2099",
+		                                "Dec  1 14:00:00 2099 CET",
+		                                "Dec  1 14:00:00 2099 GMT ",
+		                                "ecJ  1 14:00:00 2099 GMT",
+		                                "De  1 14:00:00 2099 GMT",
+		                                "Feb 30 14:00:00 2099 GMT",
+		                                "Dec -1 14:00:00 2099 GMT",
+		                                "2099-12-01T14:00:00Z",
+		                                "Bad time value" };
+
+	assert_int_equal(ended(NULL, NULL, "2026-12-01T14:00:00Z"), 0);
+	assert_int_equal(ended("Dec  1 14:00:00 2026 GMT", NULL, "2026-12-01T14:00:00.999999Z"), 0);
+	assert_int_equal(ended("Dec  1 14:00:00 2026 GMT", NULL, "2026-12-01T14:00:01Z"), 403);
+	assert_int_equal(ended("Jan 31 00:00:00 2027 GMT", NULL, "2026-12-01T14:00:01Z"), 0);
+	assert_int_equal(ended("Dec 31 23:59:59 9999 GMT", NULL, "2026-12-01T14:00:01Z"), 0);
+	assert_int_equal(
+		ended("Jan 31 00:00:00 2027 GMT", "Jan 31 00:00:00 2027 GMT", "2026-12-01T14:00:01Z"), 403);
+	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++)
+		assert_int_equal(ended(nonsense[i], NULL, "2026-12-01T14:00:00Z"), 403);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_a_trusted_proxy_says_where_a_client_is),
 		cmocka_unit_test(addresses_that_a_client_puts_in_front_do_not_count),
+		cmocka_unit_test(no_request_is_let_in_after_its_certificate_has_ended),
 		cmocka_unit_test(an_entry_that_is_not_an_address_ends_the_list),
 	};
 	return cmocka_run_group_tests_name("client", tests, setup, teardown);

@@ -310,6 +310,30 @@ static void pipelined_requests_pass_one_by_one(void **state)
 	assert_int_equal(seen.requests - before, 2);
 }
 
+static void only_names_of_this_machine_are_taken_for_its_own(void **state)
+{
+	static const char *const ours[] = { "localhost",      "LOCALHOST:9100", "127.0.0.1",
+		                            "127.0.0.1:9100", "[::1]:9100",     "10.1.2.3:80" };
+	static const char *const others[] = { "evil.example",
+		                              "evil.example:9100",
+		                              "localhost.evil.example",
+		                              "127.0.0.1x",
+		                              "[::1",
+		                              "127.0.0.1.evil.example",
+		                              "[::1]x",
+		                              "localhost@evil",
+		                              "" };
+	char own[256] = "";
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		assert_true(pl_raw_names_this_machine(&(struct pl_header){ "host", ours[i], NULL }));
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_false(pl_raw_names_this_machine(&(struct pl_header){ "host", others[i], NULL }));
+	gethostname(own, sizeof(own) - 1);
+	assert_true(pl_raw_names_this_machine(&(struct pl_header){ "host", own, NULL }));
+	assert_true(pl_raw_names_this_machine(NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -324,6 +348,7 @@ int main(void)
 		cmocka_unit_test(invalid_header_names_are_refused),
 		cmocka_unit_test(request_lines_have_one_form),
 		cmocka_unit_test(host_is_given_once),
+		cmocka_unit_test(only_names_of_this_machine_are_taken_for_its_own),
 		cmocka_unit_test(other_expectations_are_417),
 		cmocka_unit_test(heads_are_bounded),
 		cmocka_unit_test(pipelined_requests_pass_one_by_one),

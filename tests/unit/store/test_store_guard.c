@@ -294,6 +294,19 @@ static void writes_that_concern_no_other_record_take_no_locks(void **state)
 	assert_int_equal(guard.n, 2);
 }
 
+// The hash of a value is no secret, so a client may choose one whose lock plist itself
+// has taken, for as long as it runs: these are 32-bit numbers. The write would wait in
+// vain, and all others of the daemon behind it.
+static void no_value_of_a_client_waits_for_a_lock_of_plists_own(void **state)
+{
+	struct fixture *f = *state;
+
+	ask(f, "SELECT pg_advisory_lock(key) FROM unnest('{-1916046959,835488466}'::bigint[]) AS key");
+	outcome_is(f, home(f, PL_WRITE_CREATE, 1, "a01523134YH"), PL_OUTCOME_DONE);
+	outcome_is(f, home(f, PL_WRITE_CREATE, 2, "b00190998^X"), PL_OUTCOME_DONE);
+	refused(f, home(f, PL_WRITE_CREATE, 3, "a01523134YH"), PL_OUTCOME_TAKEN, "name");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,6 +323,8 @@ int main(void)
 		                                fixture_teardown),
 		cmocka_unit_test_setup_teardown(a_record_is_not_deleted_while_others_begin_to_refer_to_it,
 		                                setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(no_value_of_a_client_waits_for_a_lock_of_plists_own, setup,
+		                                fixture_teardown),
 		cmocka_unit_test_setup_teardown(writes_that_concern_no_other_record_take_no_locks, setup,
 		                                fixture_teardown),
 	};
