@@ -85,6 +85,7 @@ static void note_reresolve(struct pl_applier *applier)
 	NOTE(applier, reresolve_total, applier->reresolve.total);
 	NOTE(applier, reresolve_seen, applier->reresolve.seen);
 	NOTE(applier, reresolve_changed, applier->reresolve.changed);
+	NOTE(applier, reresolve_left, applier->reresolve.left);
 }
 
 // A start or a new configuration: siblings are resolved again and parked events are
@@ -185,14 +186,13 @@ static int patience_ms(const struct pl_applier *applier)
 	int64_t gather_ms = (gather_us(applier) + 999) / 1000;
 	int ms = POLL_MS;
 
-	if (applier->reresolve.pending)
-		return 0;
 	if (!applier->follows)
 		ms = START_MS;
 	else if (pl_reached_pending(&applier->reached) && applier->buffer.now.n == 0)
 		ms = PL_REACHED_LOOK_MS;
 	else if (applier->buffer.now.n > 0 && applier->try_at_us <= pl_mono_us() && gather_ms < POLL_MS)
 		ms = (int)gather_ms;
+	ms = pl_reresolve_patience_ms(&applier->reresolve, ms);
 	return pl_parked_retry_patience_ms(&applier->parked, ms);
 }
 
@@ -481,7 +481,7 @@ static void round_of(struct pl_applier *applier)
 			retry_parked(applier);
 		if (applier->index == 0)
 			pl_created_twice_run(&applier->created_twice, &applier->tools);
-		if (applier->reresolve.pending)
+		if (pl_reresolve_is_due(&applier->reresolve, now_us))
 			reresolve(applier);
 	}
 	if (now_us >= applier->tick_at_us) {
