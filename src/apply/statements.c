@@ -373,8 +373,11 @@ static const char *const fixed[] = {
 	"PREPARE apply_parked_done (text[], integer[], bigint[]) AS DELETE FROM plist.parked_events "
 	"WHERE (topic, partition, kafka_offset) IN (SELECT * FROM unnest($1, $2, $3))",
 
-	"PREPARE apply_parked_clear (text[], bigint[], jsonb[]) AS DELETE FROM plist.parked_events AS p "
-	"USING unnest($1, $2, $3) AS t(resource, id, vector) WHERE p.resource = t.resource AND "
+	// Those that are covered are due: each is found to be stale, and its request is
+	// remembered, which a retry of the client needs.
+	"PREPARE apply_parked_clear (text[], bigint[], jsonb[]) AS UPDATE plist.parked_events AS p SET "
+	"retry_at = statement_timestamp() FROM "
+	"unnest($1, $2, $3) AS t(resource, id, vector) WHERE p.resource = t.resource AND "
 	"p.record_id = t.id AND p.counter > 0 AND p.counter <= (t.vector "
 	"->> p.origin)::integer",
 
