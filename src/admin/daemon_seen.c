@@ -42,6 +42,10 @@ static const struct fault {
 	  "could not load its conflict policies, so the last writer wins until it is reloaded; its log says "
 	  "why",
 	  "" },
+	{ "plist_apply_reresolve_left", true, NULL,
+	  "could not resolve records with siblings again, after a start or a change of policy: another "
+	  "session has locked them, or the database refuses their rows; its log says why",
+	  "" },
 	{ "plist_apply_leaderless_partitions", true, NULL,
 	  "does not read partitions that no broker leads; its log names them", "" },
 	{ "plist_apply_commits_refused", true, NULL,

@@ -222,6 +222,18 @@ static void look_at_columns(struct look *look)
 
 // ---- what can refuse or change a row
 
+static const char *definition_of(struct look *look, const struct pl_table_guard *guard)
+{
+	const char *params[] = { guard->kind, guard->oid };
+	PGresult *result =
+		pl_region_sessions_query(look->region_session, pl_table_guards_definition_sql, 2, params);
+	const char *text = result && !PQgetisnull(result, 0, 0)
+	                           ? pl_arena_strdup(look->findings->arena, PQgetvalue(result, 0, 0))
+	                           : "it is gone";
+	PQclear(result);
+	return text;
+}
+
 static void add_guard(struct look *look, const struct pl_table_guard *guard)
 {
 	struct pl_arena *arena = look->findings->arena;
@@ -237,7 +249,7 @@ static void add_guard(struct look *look, const struct pl_table_guard *guard)
 	add_unfit(look, pl_arena_printf(arena, "%s %s", guard->kind, guard->name),
 	          pl_arena_printf(arena, "can %s rows of other regions: %s; until it is dropped%s",
 	                          pl_table_guards_can_change(guard) ? "change or refuse" : "refuse",
-	                          guard->definition, cure),
+	                          definition_of(look, guard), cure),
 	          pl_arena_strndup(arena, undo.data, undo.len));
 	pl_buf_fini(&undo);
 }

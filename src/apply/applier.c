@@ -168,14 +168,13 @@ static int patience_ms(const struct pl_applier *applier)
 	int64_t gather_ms = (gather_us(applier) + 999) / 1000;
 	int ms = POLL_MS;
 
-	if (applier->reresolve.pending)
-		return 0;
 	if (!applier->follows)
 		ms = START_MS;
 	else if (pl_reached_pending(&applier->reached) && applier->buffer.now.n == 0)
 		ms = PL_REACHED_LOOK_MS;
 	else if (applier->buffer.now.n > 0 && applier->try_at_us <= pl_mono_us() && gather_ms < POLL_MS)
 		ms = (int)gather_ms;
+	ms = pl_reresolve_patience_ms(&applier->reresolve, ms);
 	return pl_parked_retry_patience_ms(&applier->parked, ms);
 }
 
@@ -450,7 +449,7 @@ static void round_of(struct pl_applier *applier)
 			pl_applier_retry_parked(applier);
 		if (applier->index == 0 && applier->accepted)
 			pl_created_twice_run(&applier->created_twice, &applier->tools);
-		if (applier->reresolve.pending)
+		if (pl_reresolve_is_due(&applier->reresolve, now_us))
 			pl_applier_reresolve(applier);
 	}
 	if (now_us >= applier->tick_at_us) {

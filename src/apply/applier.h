@@ -34,7 +34,8 @@ struct pl_applier_stats {
 	// configurations given to it, and of the configuration whose policies all these
 	// records were resolved with; then how many records there are, were resolved,
 	// and were changed under the current one.
-	_Atomic uint64_t given, reresolved, reresolve_total, reresolve_seen, reresolve_changed;
+	_Atomic uint64_t given, reresolved, reresolve_total, reresolve_seen, reresolve_changed,
+		reresolve_left;
 };
 
 struct pl_applier *pl_applier_start(const struct pl_config *config, const struct pl_region *region, int index,

@@ -148,6 +148,7 @@ void pl_apply_stats(struct pl_apply *apply, struct pl_apply_stats *stats_r)
 		stats_r->reresolve_total = s->reresolve_total;
 		stats_r->reresolve_seen = s->reresolve_seen;
 		stats_r->reresolve_changed = s->reresolve_changed;
+		stats_r->reresolve_left = s->reresolve_left;
 	}
 }
 

@@ -39,6 +39,7 @@ struct pl_apply_stats {
 	// changed.
 	bool reresolve_pending;
 	uint64_t reresolve_total, reresolve_seen, reresolve_changed;
+	uint64_t reresolve_left; // locked or refused: see reresolve.h
 };
 
 struct pl_apply *pl_apply_start(const struct pl_config *config, const struct pl_region *region,

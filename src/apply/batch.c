@@ -74,7 +74,7 @@ struct pl_apply_batch *pl_apply_batch_new(void)
 	return batch;
 }
 
-static void forget_attempt(struct pl_apply_batch *b)
+void pl_apply_batch_forget_attempt(struct pl_apply_batch *b)
 {
 	pl_decision_forget(&b->decision);
 	pl_arena_reset(b->arena);
@@ -94,7 +94,7 @@ void pl_apply_batch_free(struct pl_apply_batch **batch_p)
 
 	if (!batch)
 		return;
-	forget_attempt(batch);
+	pl_apply_batch_forget_attempt(batch);
 	free_reading(&batch->now);
 	free_reading(&batch->ahead);
 	free_reading(&batch->parked_again);
@@ -124,7 +124,7 @@ void pl_apply_batch_forget_ahead(struct pl_apply_batch *batch)
 
 void pl_apply_batch_forget(struct pl_apply_batch *batch)
 {
-	forget_attempt(batch); // it points into the reading
+	pl_apply_batch_forget_attempt(batch); // it points into the reading
 	forget(&batch->now);
 	forget(&batch->ahead);
 	pl_apply_batch_forget_tables(batch); // the configuration may be another one
@@ -141,7 +141,7 @@ void pl_apply_batch_advance(struct pl_apply_batch *batch)
 {
 	struct reading done = batch->now;
 
-	forget_attempt(batch);
+	pl_apply_batch_forget_attempt(batch);
 	batch->now = batch->ahead;
 	batch->ahead = done;
 	forget(&batch->ahead);
@@ -221,7 +221,7 @@ void pl_apply_batch_add_dead_letter(struct pl_apply_batch *b, const struct pl_me
 void pl_apply_batch_begin_attempt(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                                   struct item *items, int n)
 {
-	forget_attempt(b);
+	pl_apply_batch_forget_attempt(b);
 	pl_decision_begin(&b->decision, b->arena, &b->counts, n);
 	b->dead = pl_arena_alloc(b->arena, sizeof(b->dead[0]) * (size_t)n + 1);
 	if (!b->no_positions)
@@ -272,7 +272,7 @@ static void decide_items(struct pl_apply_batch *b, const struct item *items, int
 
 // ---- the transaction
 
-static struct pl_apply_outcome outcome_of(const struct pl_apply_batch *b)
+struct pl_apply_outcome pl_apply_batch_outcome(const struct pl_apply_batch *b)
 {
 	const struct pl_apply_decision *d = &b->decision;
 
@@ -309,7 +309,7 @@ static int write_outcome(struct pl_apply_batch *b, const struct pl_apply_tools *
 	if (copied && (code = pl_apply_rows_copy_send(sql, session, d->known_requests, d->nknown, err)) < 0)
 		return code;
 	pl_decision_resolve_all(&b->decision, tools);
-	outcome = outcome_of(b);
+	outcome = pl_apply_batch_outcome(b);
 	if (copied)
 		outcome.nknown = 0;
 	pl_apply_rows_ready(sql, &outcome);
@@ -498,69 +498,4 @@ int pl_apply_batch_write(struct pl_apply_batch *batch, const struct pl_apply_too
 		batch->barred_since_us = 0;
 	}
 	return code;
-}
-
-// ---- resolving again
-
-static int reresolve(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_error *err)
-{
-	struct pl_apply_decision *d = &b->decision;
-	struct pl_rows_to_lock wanted = { d->touched_rows, d->ntouched, false };
-	struct pl_apply_outcome outcome;
-	int code;
-
-	if ((code = pl_apply_rows_lock(tools->sql, tools->session, &wanted, err)) < 0 ||
-	    (code = pl_apply_rows_load(tools->sql, tools->session, b->arena, &wanted, err)) < 0 ||
-	    (code = pl_decision_reresolve(d, tools, err)) < 0)
-		return code;
-	outcome = outcome_of(b);
-	pl_apply_rows_ready(tools->sql, &outcome);
-	return pl_apply_rows_write(tools->sql, tools->session, true, err);
-}
-
-static int reresolve_part(struct pl_apply_batch *batch, const struct pl_apply_tools *tools,
-                          const struct pl_flagged *records, int n, int *changed, struct pl_error *err)
-{
-	struct pl_apply_decision *d = &batch->decision;
-	int code;
-
-	forget_attempt(batch);
-	pl_decision_begin(d, batch->arena, &batch->counts, n);
-	for (int i = 0; i < n; i++) {
-		const struct pl_resource *resource = pl_config_resource(tools->config, records[i].resource);
-
-		// else it is no longer configured, and its siblings stay as they are
-		if (resource)
-			pl_decision_touch(d, resource, records[i].id);
-	}
-	pl_decision_sort(d);
-	if (d->ntouched == 0)
-		return 0;
-	if ((code = pl_session_do(tools->session, "BEGIN ISOLATION LEVEL READ COMMITTED", err)) < 0)
-		return code;
-	code = reresolve(batch, tools, err);
-	if (code == 0)
-		code = pl_session_do(tools->session, "COMMIT", err);
-	if (code < 0)
-		pl_apply_batch_roll_back(tools);
-	for (int i = 0; i < d->ntouched && code == 0; i++)
-		*changed += d->touched_rows[i]->changed;
-	return code;
-}
-
-int pl_apply_batch_reresolve(struct pl_apply_batch *batch, const struct pl_apply_tools *tools,
-                             const struct pl_flagged *records, int n, int *changed_r, struct pl_error *err)
-{
-	int code, part = n;
-
-	*changed_r = 0;
-	for (int from = 0; from < n; from += part) {
-		part = part < n - from ? part : n - from;
-		while ((code = reresolve_part(batch, tools, records + from, part, changed_r, err)) < 0) {
-			if (part == 1 || !pl_apply_batch_is_too_large(tools, code, err))
-				return code;
-			part /= 2;
-		}
-	}
-	return 0;
 }

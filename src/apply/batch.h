@@ -84,7 +84,8 @@ int pl_apply_batch_retry(struct pl_apply_batch *batch, const struct pl_apply_too
 // Whether there are parked events, which later batches may make stale.
 void pl_apply_batch_expect_parked(struct pl_apply_batch *batch, bool any);
 
-// Resolves records with siblings again, with the policies as they are now, in one
-// transaction. Rows that stay the same are not written.
+// Resolves records with siblings again, with the policies as they are now. Rows that stay
+// the same are not written. Sets the state of each record; those that are locked, or
+// whose row the database refuses, do not hold up the others.
 int pl_apply_batch_reresolve(struct pl_apply_batch *batch, const struct pl_apply_tools *tools,
-                             const struct pl_flagged *records, int n, int *changed_r, struct pl_error *err);
+                             struct pl_flagged *records, int n, int *changed_r, struct pl_error *err);

@@ -122,6 +122,9 @@ struct pass {
 // From here on, the transaction hardly waits for locks.
 #define PL_SHORT_WAIT     "SET LOCAL lock_timeout = 50"
 
+void pl_apply_batch_forget_attempt(struct pl_apply_batch *b);
+// What the current attempt has decided.
+struct pl_apply_outcome pl_apply_batch_outcome(const struct pl_apply_batch *b);
 void pl_apply_batch_add_dead_letter(struct pl_apply_batch *b, const struct pl_message *m, const char *error);
 void pl_apply_batch_add_parked(struct pl_apply_batch *b, const struct item *item,
                                const struct refusal *refusal);

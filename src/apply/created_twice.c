@@ -11,7 +11,15 @@
 // and a request id derived from the record, so the delete happens once, travels like any
 // other, and meets concurrent writes like any other. The delete's lock is the vector of
 // the create. A record that somebody has written since is not deleted: then people
-// decide, by deleting one of the two. Until then the conflict stays open and says so.
+// decide, by deleting one of the two. Until then the conflict stays open, says so, and
+// shows both records as they are.
+//
+// A pair is closed when its record is deleted, or alone. Closed pairs are kept beside
+// (created_twice_closed): a third region's record may arrive later, and a deleted record
+// may come back. Then those whose record is there are looked at again.
+//
+// Another session's lock holds up its record or table only: a locked record is not
+// waited for, and a locked table's pairs are put off together.
 // Threads: see created_twice.h.
 #include "apply/created_twice.h"
 
@@ -29,6 +37,7 @@
 
 #define INTERVAL_US   INT64_C(500000)
 #define AT_ONCE       32                         // pairs in one run
+#define FAILED_US     INT64_C(100000)            // how long pairs may fail in one run
 #define REMEMBERED_US (INT64_C(86400) * 1000000) // the request of a delete
 
 #define WRITTEN_SINCE "it was written after it was created; delete one of the two records"
@@ -37,6 +46,7 @@
 struct pair {
 	const char *resource_name, *record_id, *origin, *kept_id, *kept_origin, *request_id, *principal;
 	const struct pl_resource *resource;
+	char other_id[24]; // the record that it meets now; "": none is left
 };
 
 static PGresult *ask(const struct pl_apply_tools *tools, const char *sql, int n, const char *const *params,
@@ -75,6 +85,16 @@ static void add_record(struct pl_buf *sql, const struct pl_resource *resource, c
 	pl_buf_printf(sql, " AS p WHERE p.id = %s::bigint)", param);
 }
 
+// A subquery: the records kept, $3, and gone, $2.
+static void add_pair(struct pl_buf *sql, const struct pl_resource *resource)
+{
+	pl_buf_adds(sql, "(SELECT ");
+	add_record(sql, resource, "$3");
+	pl_buf_adds(sql, " AS kept, ");
+	add_record(sql, resource, "$2");
+	pl_buf_adds(sql, " AS gone) AS pair");
+}
+
 // The pair as a conflict of the record that goes, once. With its request: the records
 // themselves name the requests that wrote them last, which may be other clients'.
 static int record_conflict(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
@@ -90,11 +110,9 @@ static int record_conflict(const struct pl_apply_tools *tools, const struct pair
 	            "INSERT INTO plist.conflicts (resource, record_id, type, policy_name, policy_sha256, "
 	            "siblings, verdict, visible, vector) SELECT $1, $2::bigint, 'created_twice', "
 	            "'first_region', '', jsonb_build_array(kept, gone), jsonb_build_object('take', 1, "
-	            "'request_id', $4::text, 'principal', $5::text), kept, gone -> 'vector' FROM (SELECT ");
-	add_record(&sql, pair->resource, "$3");
-	pl_buf_adds(&sql, " AS kept, ");
-	add_record(&sql, pair->resource, "$2");
-	pl_buf_adds(&sql, " AS gone) AS pair WHERE kept IS NOT NULL AND gone IS NOT NULL AND NOT EXISTS "
+	            "'request_id', $4::text, 'principal', $5::text), kept, gone -> 'vector' FROM ");
+	add_pair(&sql, pair->resource);
+	pl_buf_adds(&sql, " WHERE kept IS NOT NULL AND gone IS NOT NULL AND NOT EXISTS "
 	                  "(SELECT FROM plist.conflicts WHERE resource = $1 AND record_id = $2::bigint AND "
 	                  "type = 'created_twice')");
 	code = tell(tools, sql.data, 5, params, err);
@@ -102,6 +120,7 @@ static int record_conflict(const struct pl_apply_tools *tools, const struct pair
 	return code;
 }
 
+// Closes the pair and its conflict. The pair is kept beside.
 static int close_pair(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
 {
 	const char *params[] = { pair->resource_name, pair->record_id };
@@ -110,41 +129,79 @@ static int close_pair(const struct pl_apply_tools *tools, const struct pair *pai
 		tools,
 		"WITH c AS (UPDATE plist.conflicts SET closed_at = now() WHERE "
 		"closed_at IS NULL AND type = 'created_twice' AND resource = $1 AND record_id = "
-		"$2::bigint) DELETE FROM plist.created_twice WHERE resource = $1 AND record_id = $2::bigint",
+		"$2::bigint), d AS (DELETE FROM plist.created_twice WHERE resource = $1 AND record_id = "
+		"$2::bigint RETURNING *) INSERT INTO plist.created_twice_closed (resource, record_id, "
+		"origin, kept_id, kept_origin, request_id, principal) SELECT resource, record_id, origin, "
+		"kept_id, kept_origin, request_id, principal FROM d ON CONFLICT (resource, record_id) DO "
+		"UPDATE SET kept_id = excluded.kept_id, kept_origin = excluded.kept_origin, closed_at = "
+		"now()",
 		2, params, err);
+}
+
+// The conflict is open and shows both records as they are. `why`: what people should do,
+// or NULL. Returns 1 if it has not said so before, or a code.
+static int show(const struct pl_apply_tools *tools, const struct pair *pair, const char *why,
+                char conflict_r[24], struct pl_error *err)
+{
+	const char *params[] = { pair->resource_name, pair->record_id,
+		                 pair->other_id[0] ? pair->other_id : pair->kept_id, why };
+	struct pl_buf sql = { 0 };
+	PGresult *result;
+	int code;
+
+	pl_buf_adds(&sql,
+	            "WITH old AS (SELECT id, detected_at, closed_at, policy_error FROM plist.conflicts "
+	            "WHERE resource = $1 AND record_id = $2::bigint AND type = 'created_twice' ORDER "
+	            "BY id DESC LIMIT 1) UPDATE plist.conflicts AS c SET closed_at = NULL, "
+	            "policy_error = coalesce($4, c.policy_error), siblings = "
+	            "jsonb_build_array(kept, gone), visible = kept, vector = gone -> 'vector' FROM old, ");
+	add_pair(&sql, pair->resource);
+	pl_buf_adds(&sql, " WHERE c.id = old.id AND c.detected_at = old.detected_at AND kept IS NOT NULL AND "
+	                  "gone IS NOT NULL AND (old.closed_at IS NOT NULL OR old.policy_error IS DISTINCT "
+	                  "FROM coalesce($4, old.policy_error) OR c.siblings <> jsonb_build_array(kept, "
+	                  "gone)) RETURNING c.id, old.closed_at IS NOT NULL OR old.policy_error IS NULL");
+	result = ask(tools, sql.data, 4, params, err);
+	pl_buf_fini(&sql);
+	if (!result)
+		return err->code;
+	code = PQntuples(result) > 0 && PQgetvalue(result, 0, 1)[0] == 't';
+	if (code)
+		snprintf(conflict_r, 24, "%s", PQgetvalue(result, 0, 0));
+	PQclear(result);
+	return code;
 }
 
 // For people: the record was written since. The first time it is logged.
 static int leave_to_people(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
 {
-	const char *params[] = { pair->resource_name, pair->record_id, WRITTEN_SINCE };
-	PGresult *result =
-		ask(tools,
-	            "UPDATE plist.conflicts SET policy_error = $3 WHERE closed_at IS NULL AND type "
-	            "= 'created_twice' AND resource = $1 AND record_id = $2::bigint AND "
-	            "policy_error IS NULL RETURNING id",
-	            3, params, err);
+	char conflict[24];
+	int code = show(tools, pair, WRITTEN_SINCE, conflict, err);
 
-	if (!result)
-		return err->code;
-	if (PQntuples(result) > 0)
-		pl_warning("one request created %s %s in region %s and %s in region %s, and %s was written "
-		           "since: delete one of the two records (conflict %s)",
-		           pair->resource_name, pair->kept_id, pair->kept_origin, pair->record_id,
-		           pair->origin, pair->record_id, PQgetvalue(result, 0, 0));
-	PQclear(result);
-	return 0;
+	if (code > 0)
+		pl_warning("one request created %s %s and %s in two regions, and %s was written since: "
+		           "delete one of the two records (conflict %s)",
+		           pair->resource_name, pair->other_id[0] ? pair->other_id : pair->kept_id,
+		           pair->record_id, pair->record_id, conflict);
+	return code < 0 ? code : 0;
 }
+
+#define LATER                                                                             \
+	"UPDATE plist.created_twice SET retry_at = now() + least(interval '10 seconds', " \
+	"interval '500 milliseconds' + (now() - found_at) / 10) WHERE resource = $1 AND "
 
 static int look_again_later(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
 {
 	const char *params[] = { pair->resource_name, pair->record_id };
 
-	return tell(tools,
-	            "UPDATE plist.created_twice SET retry_at = now() + least(interval '10 seconds', interval "
-	            "'500 milliseconds' + (now() - found_at) / 10) WHERE resource = $1 AND record_id = "
-	            "$2::bigint",
-	            2, params, err);
+	return tell(tools, LATER "record_id = $2::bigint", 2, params, err);
+}
+
+// Its table is locked, and so it is for the other pairs that are due.
+static int put_off_resource(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
+{
+	const char *params[] = { pair->resource_name };
+
+	return tell(tools, LATER "retry_at <= now()", 1, params, err);
 }
 
 // ---- the delete
@@ -224,9 +281,24 @@ static int delete_record(const struct pl_apply_tools *tools, const struct pair *
 
 enum state { UNTOUCHED, WRITTEN, DELETED, UNKNOWN };
 
-// How this database has the record that goes. If the other one is deleted and this one
-// was written, this one stays, unless there is a third.
-static int state_of(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
+#define MEMBERS "SELECT record_id, origin, kept_id, kept_origin, request_id, principal, resource FROM plist."
+
+// Of the records that the request created and that are still there, beside p, the one
+// whose region comes first.
+static void add_other(struct pl_buf *sql, const struct pair *pair)
+{
+	pl_buf_adds(sql, "(SELECT o.id FROM (" MEMBERS "created_twice UNION ALL " MEMBERS
+	                 "created_twice_closed) AS c, LATERAL (VALUES (c.record_id, c.origin), (c.kept_id, "
+	                 "c.kept_origin)) AS m(id, origin) JOIN ");
+	pl_statement_table(sql, pair->resource);
+	pl_buf_adds(sql, " AS o USING (id) WHERE c.request_id = $4 AND c.principal = $5 AND c.resource = $6 "
+	                 "AND o.id <> p.id AND o.deleted_at IS NULL ORDER BY m.origin COLLATE \"C\" LIMIT "
+	                 "1)");
+}
+
+// How this database has the record that goes. If it was written, and all others were
+// deleted, it stays.
+static int state_of(const struct pl_apply_tools *tools, struct pair *pair, struct pl_error *err)
 {
 	const char *params[] = { pair->record_id,  pair->kept_id,   pair->origin,
 		                 pair->request_id, pair->principal, pair->resource_name };
@@ -235,24 +307,24 @@ static int state_of(const struct pl_apply_tools *tools, const struct pair *pair,
 	int state = UNKNOWN;
 
 	pl_buf_adds(&sql, "SELECT CASE WHEN p.deleted_at IS NOT NULL THEN 'd' WHEN NOT p.has_siblings AND "
-	                  "p.vector = jsonb_build_object($3::text, 1) THEN 'u' WHEN k.deleted_at IS NOT NULL "
-	                  "AND NOT EXISTS (SELECT FROM plist.created_twice AS c JOIN ");
-	pl_statement_table(&sql, pair->resource);
-	pl_buf_adds(&sql, " AS o ON o.id = c.record_id WHERE c.request_id = $4 AND c.principal = $5 AND "
-	                  "c.resource = $6 AND c.record_id <> p.id AND o.deleted_at IS NULL) THEN 'd' ELSE "
-	                  "'w' END FROM ");
+	                  "p.vector = jsonb_build_object($3::text, 1) THEN 'u' WHEN other IS NULL AND "
+	                  "k.deleted_at IS NOT NULL THEN 'd' ELSE 'w' END, other FROM ");
 	pl_statement_table(&sql, pair->resource);
 	pl_buf_adds(&sql, " AS p LEFT JOIN ");
 	pl_statement_table(&sql, pair->resource);
-	pl_buf_adds(&sql, " AS k ON k.id = $2::bigint WHERE p.id = $1::bigint");
+	pl_buf_adds(&sql, " AS k ON k.id = $2::bigint, LATERAL (SELECT ");
+	add_other(&sql, pair);
+	pl_buf_adds(&sql, " AS other) AS o WHERE p.id = $1::bigint");
 	result = ask(tools, sql.data, 6, params, err);
 	pl_buf_fini(&sql);
 	if (!result)
 		return err->code;
-	if (PQntuples(result) > 0)
+	if (PQntuples(result) > 0) {
 		state = PQgetvalue(result, 0, 0)[0] == 'd'   ? DELETED
 		        : PQgetvalue(result, 0, 0)[0] == 'u' ? UNTOUCHED
 		                                             : WRITTEN;
+		snprintf(pair->other_id, sizeof(pair->other_id), "%s", PQgetvalue(result, 0, 1));
+	}
 	PQclear(result);
 	return state;
 }
@@ -264,39 +336,86 @@ static bool is_ours(const struct pl_apply_tools *tools, const struct pair *pair)
 	return len == strlen(tools->region->name) && strncmp(pair->origin, tools->region->name, len) == 0;
 }
 
-static int settle(const struct pl_apply_tools *tools, const struct pair *pair, int *deleted,
-                  struct pl_error *err)
+// Closed pairs of the request whose record is there meet this one.
+static int open_again(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
 {
-	int code = record_conflict(tools, pair, err), state;
+	const char *params[] = { pair->request_id, pair->principal, pair->resource_name };
+	struct pl_buf sql = { 0 };
+	int code;
 
-	if (code < 0 || (state = code = state_of(tools, pair, err)) < 0)
+	pl_buf_adds(&sql, "WITH again AS (DELETE FROM plist.created_twice_closed AS c USING ");
+	pl_statement_table(&sql, pair->resource);
+	pl_buf_adds(&sql, " AS p WHERE c.request_id = $1 AND c.principal = $2 AND c.resource = $3 AND p.id = "
+	                  "c.record_id AND p.deleted_at IS NULL RETURNING c.*) INSERT INTO "
+	                  "plist.created_twice (resource, record_id, origin, kept_id, kept_origin, "
+	                  "request_id, principal) SELECT resource, record_id, origin, kept_id, kept_origin, "
+	                  "request_id, principal FROM again ON CONFLICT (resource, record_id) DO NOTHING");
+	code = tell(tools, sql.data, 3, params, err);
+	pl_buf_fini(&sql);
+	return code;
+}
+
+// Deletes the record if this region made it. Returns its state after that, or a code.
+static int delete_own(const struct pl_apply_tools *tools, const struct pair *pair, int *deleted,
+                      struct pl_error *err)
+{
+	int code;
+
+	if (!is_ours(tools, pair))
+		return UNTOUCHED;
+	if ((code = delete_record(tools, pair, err)) < 0)
 		return code;
-	if (state == UNTOUCHED && is_ours(tools, pair)) {
-		if ((code = delete_record(tools, pair, err)) < 0)
-			return code;
-		*deleted += code;
-		state = code ? DELETED : state;
-	}
+	*deleted += code;
+	return code ? DELETED : UNTOUCHED;
+}
+
+static int settle(const struct pl_apply_tools *tools, struct pair *pair, int *deleted, struct pl_error *err)
+{
+	char conflict[24];
+	int code, state;
+
+	if ((code = record_conflict(tools, pair, err)) < 0 || (code = open_again(tools, pair, err)) < 0 ||
+	    (state = code = state_of(tools, pair, err)) < 0 ||
+	    (state == UNTOUCHED && (state = code = delete_own(tools, pair, deleted, err)) < 0))
+		return code;
 	if (state == DELETED)
 		return close_pair(tools, pair, err);
-	if (state == WRITTEN && (code = leave_to_people(tools, pair, err)) < 0)
-		return code;
-	return look_again_later(tools, pair, err);
+	if (state == WRITTEN)
+		code = leave_to_people(tools, pair, err);
+	else if (state == UNTOUCHED)
+		code = show(tools, pair, NULL, conflict, err);
+	return code < 0 ? code : look_again_later(tools, pair, err);
 }
 
 static struct pair read_pair(const struct pl_apply_tools *tools, const PGresult *result)
 {
-	struct pair pair = { PQgetvalue(result, 0, 0), PQgetvalue(result, 0, 1),
-		             PQgetvalue(result, 0, 2), PQgetvalue(result, 0, 3),
-		             PQgetvalue(result, 0, 4), PQgetvalue(result, 0, 5),
-		             PQgetvalue(result, 0, 6), NULL };
+	struct pair pair = { PQgetvalue(result, 0, 0),
+		             PQgetvalue(result, 0, 1),
+		             PQgetvalue(result, 0, 2),
+		             PQgetvalue(result, 0, 3),
+		             PQgetvalue(result, 0, 4),
+		             PQgetvalue(result, 0, 5),
+		             PQgetvalue(result, 0, 6),
+		             NULL,
+		             "" };
 
 	pair.resource = pl_config_resource(tools->config, pair.resource_name);
 	return pair;
 }
 
-// A pair that fails, for example because its table is locked, is put off.
-static int settle_or_put_off(const struct pl_apply_tools *tools, const struct pair *pair, int *deleted,
+static bool is_table_locked(const struct pl_apply_tools *tools, const struct pair *pair,
+                            const struct pl_error *err)
+{
+	struct pl_error ignored = { 0 };
+	enum pl_table_lock lock;
+
+	return strcmp(err->sqlstate, "55P03") == 0 &&
+	       pl_apply_rows_table_lock(tools->session, pair->resource, &lock, &ignored) == 0 &&
+	       lock >= PL_TABLE_LOCKED;
+}
+
+// A pair that fails is put off; if its table is locked, with all others of the resource.
+static int settle_or_put_off(const struct pl_apply_tools *tools, struct pair *pair, int *deleted,
                              struct pl_error *err)
 {
 	struct pl_error ignored = { 0 };
@@ -307,8 +426,12 @@ static int settle_or_put_off(const struct pl_apply_tools *tools, const struct pa
 	if ((code = pl_session_do(tools->session, "SAVEPOINT pair", err)) < 0 ||
 	    (code = settle(tools, pair, deleted, err)) >= 0)
 		return code;
-	if (pl_session_connected(tools->session) &&
-	    pl_session_do(tools->session, "ROLLBACK TO pair", &ignored) == 0)
+	if (!pl_session_connected(tools->session) ||
+	    pl_session_do(tools->session, "ROLLBACK TO pair", &ignored) < 0)
+		return code;
+	if (is_table_locked(tools, pair, err))
+		put_off_resource(tools, pair, &ignored);
+	else
 		look_again_later(tools, pair, &ignored);
 	return code;
 }
@@ -336,23 +459,32 @@ static int settle_next(const struct pl_apply_tools *tools, int *deleted, struct 
 	return code < 0 ? code : n;
 }
 
-// Until one fails, for which the applier may have waited.
+// One transaction each. Returns a code if one has failed, after the others; but the
+// applier waits for those that fail, so not for many.
 static int settle_all(const struct pl_apply_tools *tools, int *deleted, struct pl_error *err)
 {
-	int code = 1;
+	int64_t until_us = pl_mono_us() + FAILED_US;
+	int code = 1, failed = 0;
 
-	for (int i = 0; i < AT_ONCE && code > 0; i++) {
+	for (int i = 0; i < AT_ONCE && code != 0 && (failed == 0 || pl_mono_us() < until_us); i++) {
+		struct pl_error one = { 0 };
+
 		if ((code = pl_session_do(tools->session,
 		                          "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 50",
 		                          err)) < 0)
 			return code;
-		code = settle_next(tools, deleted, err);
-		if (code < 0 && pl_session_connected(tools->session))
-			pl_session_do(tools->session, "COMMIT", NULL); // what was put off
-		else if (code >= 0 && pl_session_do(tools->session, "COMMIT", err) < 0)
-			code = err->code;
+		code = settle_next(tools, deleted, &one);
+		if (pl_session_connected(tools->session) &&
+		    pl_session_do(tools->session, "COMMIT", code < 0 ? NULL : &one) < 0 && code >= 0)
+			code = one.code;
+		if (code >= 0)
+			continue;
+		failed = code;
+		*err = one;
+		if (!pl_session_connected(tools->session))
+			return code;
 	}
-	return code;
+	return failed;
 }
 
 int pl_created_twice_run(struct pl_created_twice *c, const struct pl_apply_tools *tools)

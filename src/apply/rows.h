@@ -157,6 +157,8 @@ int pl_apply_rows_where(struct pl_apply_rows *sql, struct pl_session *session, s
 struct pl_flagged {
 	const char *resource;
 	int64_t id;
+	// of resolving it again: batch.h
+	enum pl_flagged_state { PL_FLAGGED_DONE, PL_FLAGGED_LOCKED, PL_FLAGGED_REFUSED } state;
 };
 int pl_apply_rows_count_flagged(struct pl_session *session, int64_t *n_r, struct pl_error *err);
 int pl_apply_rows_flagged(struct pl_session *session, struct pl_arena *arena, const struct pl_flagged *after,

@@ -536,7 +536,8 @@ int pl_apply_rows_flagged(struct pl_session *session, struct pl_arena *arena, co
 	*found_r = pl_arena_alloc(arena, sizeof(**found_r) * (size_t)n + 1);
 	for (int i = 0; i < n; i++)
 		(*found_r)[i] = (struct pl_flagged){ kept(arena, result, i, 0),
-			                             strtoll(pl_apply_rows_cell(result, i, 1), NULL, 10) };
+			                             strtoll(pl_apply_rows_cell(result, i, 1), NULL, 10),
+			                             PL_FLAGGED_DONE };
 	PQclear(result);
 	return n;
 }

@@ -349,15 +349,15 @@ static const char *const fixed[] = {
 	"INSERT INTO plist.created_twice (resource, record_id, origin, kept_id, kept_origin, request_id, "
 	"principal) SELECT * FROM pair ON CONFLICT (resource, record_id) DO NOTHING",
 
-	// One of the two was deleted, and is there again, since it was written meanwhile.
-	"PREPARE apply_twice_again (text[], bigint[]) AS WITH again AS (UPDATE plist.conflicts AS c SET "
-	"closed_at = NULL FROM unnest($1, $2) AS t(resource, record_id) WHERE c.resource = t.resource AND "
-	"c.record_id = t.record_id AND c.type = 'created_twice' AND c.closed_at IS NOT NULL RETURNING c.*) "
-	"INSERT INTO plist.created_twice (resource, record_id, origin, kept_id, kept_origin, request_id, "
-	"principal) SELECT resource, record_id, siblings #>> '{1,origin}', (siblings #>> "
-	"'{0,id}')::bigint, siblings #>> '{0,origin}', coalesce(verdict ->> 'request_id', siblings #>> "
-	"'{0,request_id}'), coalesce(verdict ->> 'principal', '') FROM again ON CONFLICT (resource, "
-	"record_id) DO NOTHING",
+	// A deleted record is there again, since it was written meanwhile: the closed
+	// pairs of its request are looked at again.
+	"PREPARE apply_twice_again (text[], bigint[]) AS WITH again AS (DELETE FROM "
+	"plist.created_twice_closed AS c USING plist.created_twice_closed AS o, unnest($1, $2) AS "
+	"t(resource, record_id) WHERE o.resource = t.resource AND (o.record_id = t.record_id OR o.kept_id = "
+	"t.record_id) AND c.resource = o.resource AND c.request_id = o.request_id AND c.principal = "
+	"o.principal RETURNING c.*) INSERT INTO plist.created_twice (resource, record_id, origin, kept_id, "
+	"kept_origin, request_id, principal) SELECT resource, record_id, origin, kept_id, kept_origin, "
+	"request_id, principal FROM again ON CONFLICT (resource, record_id) DO NOTHING",
 
 	// One that is retried and still not readable stays, with the new reason.
 	"PREPARE apply_dead_letters (text[], integer[], bigint[], bytea[], bytea[], jsonb[], text[], "
@@ -408,8 +408,11 @@ static const char *const fixed[] = {
 	"PREPARE apply_parked_done (text[], integer[], bigint[]) AS DELETE FROM plist.parked_events "
 	"WHERE (topic, partition, kafka_offset) IN (SELECT * FROM unnest($1, $2, $3))",
 
-	"PREPARE apply_parked_clear (text[], bigint[], jsonb[]) AS DELETE FROM plist.parked_events AS p "
-	"USING unnest($1, $2, $3) AS t(resource, id, vector) WHERE p.resource = t.resource AND "
+	// Those that are covered are due: each is found to be stale, and its request is
+	// remembered, which a retry of the client needs.
+	"PREPARE apply_parked_clear (text[], bigint[], jsonb[]) AS UPDATE plist.parked_events AS p SET "
+	"retry_at = statement_timestamp() FROM "
+	"unnest($1, $2, $3) AS t(resource, id, vector) WHERE p.resource = t.resource AND "
 	"p.record_id = t.id AND p.counter > 0 AND p.counter <= (t.vector "
 	"->> p.origin)::integer",
 

@@ -8,6 +8,9 @@
 // table refuse one that another region has already acknowledged, such as a second
 // record with a unique value. Meanwhile, other regions take the writes. Reads continue,
 // and so do events: those that the table refuses are parked.
+//
+// Looking waits for no lock. Only a guard's definition, for the log, has to wait while
+// its table is locked, and is left out then.
 // Threads: the healing thread.
 #include "heal/heal_private.h"
 
@@ -20,10 +23,31 @@ struct intolerable {
 	int n, first;
 };
 
-static void log_guard(const struct pl_resource *resource, const struct pl_table_guard *guard)
+// Appends the definition. The session is as it was before.
+static void add_definition(struct pl_heal *heal, const struct pl_table_guard *guard, struct pl_buf *text)
 {
+	struct pl_error ignored = { 0 };
+	PGresult *result;
+
+	if (pl_session_do(heal->session, "BEGIN; SET LOCAL lock_timeout = 50", &ignored) < 0)
+		return;
+	result = pl_session_exec(heal->session, pl_table_guards_definition_sql, 2,
+	                         (const char *const[]){ guard->kind, guard->oid }, &ignored);
+	pl_buf_adds(text, !result ? "its definition could not be read: its table is locked"
+	                  : PQgetisnull(result, 0, 0) ? "it is gone"
+	                                              : PQgetvalue(result, 0, 0));
+	PQclear(result);
+	if (pl_session_connected(heal->session))
+		pl_session_do(heal->session, "ROLLBACK", &ignored);
+}
+
+static void log_guard(struct pl_heal *heal, const struct pl_resource *resource,
+                      const struct pl_table_guard *guard)
+{
+	struct pl_buf definition = { 0 };
 	struct pl_buf table = { 0 }, undo = { 0 }, tolerate = { 0 };
 
+	add_definition(heal, guard, &definition);
 	pl_statement_table(&table, resource);
 	pl_table_guards_undo(&undo, table.data, guard);
 	if (pl_table_guards_can_be_tolerated(guard))
@@ -34,11 +58,12 @@ static void log_guard(const struct pl_resource *resource, const struct pl_table_
 	pl_err("heal: table %s has the %s %s, which can %s rows of other regions (%s); writes to %s are "
 	       "refused until it is gone (%s)%s",
 	       resource->table, guard->kind, guard->name,
-	       pl_table_guards_can_change(guard) ? "change or refuse" : "refuse", guard->definition,
+	       pl_table_guards_can_change(guard) ? "change or refuse" : "refuse", definition.data,
 	       resource->name, undo.data, tolerate.data);
 	pl_buf_fini(&table);
 	pl_buf_fini(&undo);
 	pl_buf_fini(&tolerate);
+	pl_buf_fini(&definition);
 }
 
 static void close_gate(struct pl_heal *heal, const struct pl_resource *resource, const PGresult *result,
@@ -58,7 +83,7 @@ static void close_gate(struct pl_heal *heal, const struct pl_resource *resource,
 	for (int i = found->first; changed && i < PQntuples(result); i++) {
 		guard = pl_table_guards_scan(result, i);
 		if (guard.resource == resource->index && !pl_table_guards_is_tolerated(resource, &guard))
-			log_guard(resource, &guard);
+			log_guard(heal, resource, &guard);
 	}
 }
 

@@ -8,7 +8,8 @@
 // whole partitions and deletes the remaining rows one by one. A daemon whose role does
 // not own the table, see plist-security(7), leaves the partitions as they are and deletes
 // row by row.
-// Invariant: a round that fails leaves nothing that the next round would not repair.
+// Invariant: a round that fails leaves nothing that the next round would not repair. What
+// fails in it is tried again, and holds up nothing else.
 // Threads: its own.
 #include "ops/housekeep.h"
 
@@ -315,10 +316,18 @@ static int fold_resource(struct pl_housekeep *housekeep, const struct pl_resourc
 
 static int fold(struct pl_housekeep *housekeep, struct pl_error *err)
 {
-	int code = 0;
-	for (int i = 0; i < housekeep->config->nresources && code == 0; i++)
-		code = fold_resource(housekeep, &housekeep->config->resources[i], err);
-	return code;
+	int failed = 0;
+	for (int i = 0; i < housekeep->config->nresources; i++) {
+		struct pl_error one = { 0 };
+		int code = fold_resource(housekeep, &housekeep->config->resources[i], &one);
+		if (code < 0 && failed == 0) {
+			failed = code;
+			*err = one;
+		}
+		if (code < 0 && !pl_session_connected(housekeep->session))
+			break;
+	}
+	return failed;
 }
 
 // ---- dead letters
@@ -345,23 +354,77 @@ static int delete_dead_letters(struct pl_housekeep *housekeep, struct pl_error *
 	return 0;
 }
 
+// ---- records that were created twice
+
+// Pairs whose request is forgotten, so that no further record of it is recognised, and
+// that were closed so long ago that their conflicts are deleted, too.
+static int forget_pairs(struct pl_housekeep *housekeep, struct pl_error *err)
+{
+	char keep_us[24];
+	const char *params[] = { keep_us };
+	snprintf(keep_us, sizeof(keep_us), "%lld", (long long)housekeep->config->conflicts.retention_us);
+	for (int64_t n = 1; n > 0;) {
+		n = change(
+			housekeep,
+			"DELETE FROM plist.created_twice_closed WHERE ctid = ANY (ARRAY(SELECT c.ctid FROM "
+			"plist.created_twice_closed AS c WHERE c.closed_at < now() - $1::bigint * interval "
+			"'1 microsecond' AND NOT EXISTS (SELECT FROM plist.processed_requests AS p WHERE "
+			"p.request_id = c.request_id AND p.principal = c.principal) LIMIT 5000 FOR UPDATE "
+			"OF c SKIP LOCKED))",
+			1, params, err);
+		if (n < 0)
+			return pl_error_prefix(err, "deleting old pairs of records that were created twice");
+	}
+	return 0;
+}
+
 // ---- the thread
+
+typedef int chore(struct pl_housekeep *housekeep, struct pl_error *err);
+
+// One that fails, for example because another session has locked its table, does not hold
+// up the others. Returns the first failure.
+static int do_each(struct pl_housekeep *housekeep, chore *const *chores, int n, struct pl_error *err)
+{
+	int failed = 0;
+	for (int i = 0; i < n; i++) {
+		struct pl_error one = { 0 };
+		int code = chores[i](housekeep, &one);
+		if (code >= 0)
+			continue;
+		if (failed == 0) {
+			failed = code;
+			*err = one;
+		}
+		if (!pl_session_connected(housekeep->session))
+			break;
+	}
+	return failed;
+}
 
 static int clean(struct pl_housekeep *housekeep, struct pl_error *err)
 {
+	static chore *const always[] = { fold, expire_requests }, *const rarely[] = { keep_conflicts,
+		                                                                      delete_dead_letters,
+		                                                                      forget_pairs };
 	bool fresh;
-	int code = pl_background_connect(housekeep->background, &fresh, err);
+	int code = pl_background_connect(housekeep->background, &fresh, err), others;
 
 	if (code == 0 && pl_session_look(housekeep->session, err) < 0 &&
 	    !pl_session_connected(housekeep->session))
 		code = pl_background_connect(housekeep->background, &fresh, err); // with the current settings
-	if (code < 0 || (code = fold(housekeep, err)) < 0 || (code = expire_requests(housekeep, err)) < 0 ||
-	    pl_mono_us() < housekeep->conflicts_due_us)
+	if (code < 0)
 		return code;
-	if ((code = keep_conflicts(housekeep, err)) < 0 || (code = delete_dead_letters(housekeep, err)) < 0)
+	code = do_each(housekeep, always, 2, err);
+	if (!pl_session_connected(housekeep->session) || pl_mono_us() < housekeep->conflicts_due_us)
 		return code;
-	housekeep->conflicts_due_us = pl_mono_us() + CONFLICTS_EVERY_US;
-	return 0;
+	struct pl_error later = { 0 };
+	others = do_each(housekeep, rarely, 3, &later);
+	if (others < 0 && code == 0)
+		*err = later;
+	if (others == 0)
+		housekeep->conflicts_due_us = pl_mono_us() + CONFLICTS_EVERY_US;
+	return code < 0 ? code : others;
 }
 
 static int turn(void *arg, int64_t *wait_us_r, struct pl_error *err)

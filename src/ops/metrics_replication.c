@@ -135,6 +135,10 @@ static void print_apply(struct pl_buf *buf, const struct pl_apply_stats *s)
 		"Whether records with siblings are still being re-resolved after a start or a change of "
 		"policy.",
 		s->reresolve_pending);
+	pl_metrics_gauge(buf, "plist_apply_reresolve_left",
+	                 "Records that could not be re-resolved yet: locked by another session, or refused "
+	                 "by the database.",
+	                 (double)s->reresolve_left);
 	pl_metrics_counter(
 		buf, "plist_apply_consumers_replaced_total",
 		"Kafka consumers replaced: after a fatal error, a changed topic, lost partitions or silence.",

@@ -123,7 +123,8 @@ static void print_apply(struct pl_buf *buf, struct pl_daemon *daemon)
 		"\"foreign\":%llu,\"dead_letters\":%llu,\"parked\":%lld,\"dead_letters_kept\":%lld,"
 		"\"not_ours\":%llu,\"conflicts\":%llu,\"twins\":%llu,\"policy_errors\":%llu,\"retries\":%llu,"
 		"\"shadow\":{\"same\":%llu,\"different\":%llu,\"failed\":%llu},"
-		"\"reresolve\":{\"pending\":%s,\"total\":%llu,\"seen\":%llu,\"changed\":%llu},"
+		"\"reresolve\":{\"pending\":%s,\"total\":%llu,\"seen\":%llu,\"changed\":%llu,"
+		"\"left\":%llu},"
 		"\"consumers_replaced\":%llu,\"failing_seconds\":%lld",
 		truth(s.assigned), s.partitions, truth(s.database_up), truth(s.broker_up),
 		(unsigned long long)s.applied, (unsigned long long)s.stale, (unsigned long long)s.own,
@@ -134,7 +135,8 @@ static void print_apply(struct pl_buf *buf, struct pl_daemon *daemon)
 		(unsigned long long)s.shadow_different, (unsigned long long)s.shadow_failed,
 		truth(s.reresolve_pending), (unsigned long long)s.reresolve_total,
 		(unsigned long long)s.reresolve_seen, (unsigned long long)s.reresolve_changed,
-		(unsigned long long)s.consumers_replaced, (long long)s.failing_us / 1000000);
+		(unsigned long long)s.reresolve_left, (unsigned long long)s.consumers_replaced,
+		(long long)s.failing_us / 1000000);
 	if (s.trouble[0])
 		pl_members_add_text(buf, "trouble", s.trouble);
 	pl_buf_addc(buf, '}');

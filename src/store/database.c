@@ -79,21 +79,22 @@ static struct pl_conn *open_connection(struct pl_database *db, const struct pl_d
 	char name[PL_REGION_MAX + 32];
 
 	snprintf(name, sizeof(name), "plist %s %s", db->region->name, options->purpose);
-	return pl_conn_new(
-		&(struct pl_conn_options){ .loop = db->loop,
-	                                   .dsn = db->region->database,
-	                                   .dsn_file = db->region->database_file,
-	                                   .user = options->user,
-	                                   .application_name = name,
-	                                   .connect_timeout_us = db->config->database.connect_timeout_us,
-	                                   .statement_timeout_us = db->config->database.statement_timeout_us,
-	                                   .lock_timeout_us = db->config->database.lock_timeout_us,
-	                                   .read_only = options->read_only,
-	                                   .result_bytes_max = options->result_bytes_max,
-	                                   .tells_superuser = !options->read_only,
-	                                   .setup = options->setup,
-	                                   .changed = changed,
-	                                   .arg = db });
+	return pl_conn_new(&(struct pl_conn_options){
+		.loop = db->loop,
+		.dsn = db->region->database,
+		.dsn_file = db->region->database_file,
+		.user = options->user,
+		.application_name = name,
+		.connect_timeout_us = db->config->database.connect_timeout_us,
+		.statement_timeout_us = db->config->database.statement_timeout_us,
+		.lock_timeout_us = options->lock_timeout_us ? options->lock_timeout_us
+	                                                    : db->config->database.lock_timeout_us,
+		.read_only = options->read_only,
+		.result_bytes_max = options->result_bytes_max,
+		.tells_superuser = !options->read_only,
+		.setup = options->setup,
+		.changed = changed,
+		.arg = db });
 }
 
 struct pl_conn *pl_database_connect(struct pl_database *db, const struct pl_database_conn_options *options)

@@ -68,6 +68,7 @@ struct pl_database_conn_options {
 	const char *const *setup;     // as in pl_conn_options
 	enum pl_statement_kind first; // kinds of statements to prepare: `nkinds` from `first` on
 	int nkinds;
+	int64_t lock_timeout_us; // 0: the configuration's
 };
 // The connection lives until pl_database_close.
 struct pl_conn *pl_database_connect(struct pl_database *db, const struct pl_database_conn_options *options);

@@ -202,6 +202,10 @@ enum pl_write_stage {
 	PL_WRITE_STAGE_ASKING,  // not done; the reason is being asked for
 };
 
+// How long a serial statement waits for a lock at a time: other writes may be waiting for
+// its connection.
+#define PL_SERIAL_WAIT_US INT64_C(100000)
+
 // A write in the writer.
 struct pl_write_task {
 	struct pl_shared_writer *writer;
@@ -225,6 +229,7 @@ struct pl_write_task {
 	int rounds;                        // answers "nothing prevents it" although it was not done
 	bool id_taken;                     // a create whose id from the sequence exists already
 	bool tried_serial;                 // since the last question
+	int64_t lock_until_us;             // how long it waits for a lock; 0: it has met none
 	bool refused;                      // its table is not as it should be: it is only asked about
 	const char *seen_vector;           // of the row at the last question; NULL: no row, or not asked yet
 	int losses;                        // connections lost while it was on them

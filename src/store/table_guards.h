@@ -17,19 +17,22 @@
 #include "config/config.h"
 
 struct pl_table_guard {
-	int resource;           // its index in the configuration
-	const char *kind;       // "constraint", "index", "trigger", "rule", "policy", ...
-	const char *name;       // as tolerate lists it
-	const char *definition; // as PostgreSQL prints it
-	const char *owner;      // quoted: the table that has it, if that is another one; or NULL
+	int resource;      // its index in the configuration
+	const char *kind;  // "constraint", "index", "trigger", "rule", "policy", ...
+	const char *name;  // as tolerate lists it
+	const char *oid;   // of its row in the catalog
+	const char *owner; // quoted: the table that has it, if that is another one; or NULL
 };
 
 // The statement that lists the guards of several tables, and its only parameter: the
-// tables of these resources.
+// tables of these resources. It waits for no lock on them.
 extern const char pl_table_guards_sql[];
 void pl_table_guards_tables(struct pl_buf *param, const struct pl_resource *resources, int n);
 // A row of the result, which it points to.
 struct pl_table_guard pl_table_guards_scan(const PGresult *result, int row);
+// The statement that prints the definition of one guard, of this kind ($1) and oid ($2).
+// It waits while another session has locked the table.
+extern const char pl_table_guards_definition_sql[];
 
 // Whether tolerate can be enough: PostgreSQL executes none of plist's statements on a
 // table with a rule for INSERT or UPDATE.

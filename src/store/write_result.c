@@ -172,6 +172,19 @@ static void again_soon(struct pl_write_task *task, const struct pl_error *err)
 	pl_write_task_move(task, PL_WRITE_STAGE_LATER, false);
 }
 
+// Whether the write waits for its lock once more, behind those that have queued for the
+// serial connection meanwhile.
+static bool waits_on(struct pl_write_task *task, const struct pl_error *err)
+{
+	int64_t timeout_us = task->writer->db.config->database.lock_timeout_us, now_us = pl_mono_us();
+
+	if (strcmp(err->sqlstate, "55P03") != 0)
+		return false;
+	if (task->lock_until_us == 0)
+		task->lock_until_us = timeout_us > 0 ? now_us + timeout_us - PL_SERIAL_WAIT_US : INT64_MAX;
+	return now_us < task->lock_until_us;
+}
+
 static void failed(struct pl_in_flight_statement *in_flight, const PGresult *result,
                    const struct pl_error *cause)
 {
@@ -197,6 +210,8 @@ static void failed(struct pl_in_flight_statement *in_flight, const PGresult *res
 		task->not_plain |= in_flight->plain;
 		if (consequence == HALVES && n == 1 && is_altered(result, err)) {
 			refuse_altered(task);
+		} else if (queue == PL_WRITE_STAGE_SERIAL && waits_on(task, err)) {
+			pl_write_task_move(task, queue, false);
 		} else if (consequence == ALL_FAIL || (consequence == HALVES && n == 1)) {
 			pl_write_task_refuse(task, err);
 		} else if (consequence == AGAIN_SOON) {

@@ -49,11 +49,19 @@ struct pl_conn *pl_writer_conns_batch(struct pl_shared_writer *writer)
 static void connect_serial_with(void *arg, const char *const *setup)
 {
 	struct pl_shared_writer *writer = arg;
+	int64_t lock_timeout_us = writer->db.config->database.lock_timeout_us;
 
 	writer->serial.conn = pl_database_connect(
 		&writer->db,
 		&(struct pl_database_conn_options){
-			.purpose = "serial", .setup = setup, .first = PL_STATEMENT_SERIAL, .nkinds = 1 });
+			.purpose = "serial",
+			.setup = setup,
+			.first = PL_STATEMENT_SERIAL,
+			.nkinds = 1,
+			.lock_timeout_us = lock_timeout_us > 0 && lock_timeout_us < PL_SERIAL_WAIT_US
+	                                           ? lock_timeout_us
+	                                           : PL_SERIAL_WAIT_US,
+		});
 }
 
 void pl_writer_conns_connect_serial(struct pl_shared_writer *writer)

@@ -237,8 +237,8 @@ void lab_empty(struct lab *lab)
 {
 	for (int i = 0; i < lab->nregions; i++)
 		execute(lab->sql[i],
-		        "TRUNCATE properties, outbox, processed_requests, created_twice, record_siblings, "
-		        "conflicts, "
+		        "TRUNCATE properties, outbox, processed_requests, created_twice, "
+		        "created_twice_closed, record_siblings, conflicts, "
 		        "dead_letters, parked_events, applied_positions, outbox_marks, applied_sequences, "
 		        "region_heartbeats, integrity_checks, violations");
 }

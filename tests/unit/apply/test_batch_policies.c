@@ -37,8 +37,8 @@ static void show_anew(int *changed)
 	struct pl_error err = { 0 };
 	int n;
 
-	n = pl_apply_rows_flagged(eu.tools.session, lab.arena, &(struct pl_flagged){ "", 0 }, 100, &found,
-	                          &err);
+	n = pl_apply_rows_flagged(eu.tools.session, lab.arena, &(struct pl_flagged){ .resource = "" }, 100,
+	                          &found, &err);
 	assert_true(n >= 0);
 	if (pl_apply_batch_reresolve(eu.batch, &eu.tools, found, n, changed, &err) < 0)
 		fail_msg("%s", err.text);

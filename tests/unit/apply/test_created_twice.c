@@ -147,8 +147,7 @@ static void a_pair_that_is_there_again_is_that_of_its_request_and_of_nobody_else
 	lab_is(&lab, "one anna", 1, "SELECT concat_ws(' ', request_id, principal) FROM created_twice");
 }
 
-// A trigger refuses the delete of one, and its pair is the first that is due.
-static void a_pair_that_cannot_be_settled_does_not_hold_up_others(void **state)
+static void make_two_pairs(void)
 {
 	const char *two = lab_ask(&lab, 1, "SELECT encode(sha256('two'), 'hex')");
 
@@ -162,6 +161,12 @@ static void a_pair_that_cannot_be_settled_does_not_hold_up_others(void **state)
 	        .request = "two",
 	        .fingerprint = two });
 	lab_is(&lab, "2", 1, "SELECT count(*) FROM created_twice");
+}
+
+// A trigger refuses the delete of one, and its pair is the first that is due.
+static void a_pair_that_cannot_be_settled_does_not_hold_up_others(void **state)
+{
+	make_two_pairs();
 	lab_ask(&lab, 1,
 	        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'; "
 	        "CREATE TRIGGER refuse BEFORE UPDATE ON properties FOR EACH ROW WHEN (NEW.id = 200) EXECUTE "
@@ -194,6 +199,101 @@ static void other_requests_and_other_writes_make_no_pairs(void **state)
 	lab_is(&lab, "", 1, PAIRS);
 	assert_int_equal(settle(), 0);
 	lab_is(&lab, "", 1, CONFLICTS);
+}
+
+// us has written its record, and the one that should stay was deleted, so the pair was
+// closed. Then ap is heard of.
+static void a_third_regions_record_that_arrives_late_meets_what_is_left(void **state)
+{
+	make_one_here();
+	APPLY(US);
+	APPLY({ .origin = "us", .vector = "{\"us\":2}", .id = 300, .price = "6.00", .at = "11:00:00" });
+	lab_write(&lab, lab.sql[1], "eu", 200, NULL, NULL);
+	settle();
+	lab_is(&lab, "", 1, PAIRS);
+	lab_is(&lab, "300 created_twice closed", 1, CONFLICTS);
+	APPLY(AP);
+	for (int i = 0; i < 2; i++)
+		settle();
+	lab_is(&lab, "300", 1, "SELECT record_id FROM created_twice");
+	lab_is(&lab,
+	       "200 created_twice closed; 300 created_twice open it was written after it was created; delete "
+	       "one of the two records",
+	       1, CONFLICTS);
+	lab_is(&lab, "100 300", 1,
+	       "SELECT concat_ws(' ', siblings -> 0 -> 'id', siblings -> 1 -> 'id') FROM conflicts WHERE "
+	       "closed_at IS NULL");
+	APPLY({ .origin = "ap", .vector = "{\"ap\":2}", .id = 100, .deleted = true, .at = "12:00:00" });
+	settle();
+	lab_is(&lab, "", 1, PAIRS);
+	lab_is(&lab, "t", 1, "SELECT bool_and(closed_at IS NOT NULL) FROM conflicts");
+}
+
+static void a_deleted_record_that_is_there_again_is_reported_without_recorded_conflicts(void **state)
+{
+	struct pl_config *config = (struct pl_config *)eu.tools.config;
+	bool record = config->conflicts.record;
+
+	config->conflicts.record = false;
+	make_one_here();
+	APPLY(US);
+	APPLY({ .origin = "us", .vector = "{\"us\":2}", .id = 300, .deleted = true, .at = "11:00:00" });
+	settle();
+	lab_is(&lab, "", 1, PAIRS);
+	APPLY({ .origin = "ap", .vector = "{\"ap\":1,\"us\":1}", .id = 300, .at = "11:00:01" });
+	settle();
+	lab_is(&lab, "300 of us, kept 200 of eu", 1, PAIRS);
+	config->conflicts.record = record;
+}
+
+#define SHOWN                                                                                      \
+	"SELECT concat_ws(' ', siblings #>> '{0,fields,price}', siblings #>> '{1,fields,price}', " \
+	"visible #>> '{fields,price}') FROM conflicts WHERE closed_at IS NULL"
+
+static void an_open_conflict_shows_both_records_as_they_are(void **state)
+{
+	make_one_here();
+	APPLY(US);
+	settle();
+	lab_is(&lab, "5.00 100.00 5.00", 1, SHOWN);
+	lab_write(&lab, lab.sql[1], "eu", 200, "7.00", NULL);
+	settle(); // us has not deleted its record yet
+	lab_is(&lab, "7.00 100.00 7.00", 1, SHOWN);
+	APPLY({ .origin = "us", .vector = "{\"us\":2}", .id = 300, .price = "6.00", .at = "11:00:00" });
+	settle();
+	lab_is(&lab, "7.00 6.00 7.00", 1, SHOWN);
+	lab_write(&lab, lab.sql[1], "eu", 200, "8.00", NULL);
+	settle(); // after people were asked
+	lab_is(&lab, "8.00 6.00 8.00", 1, SHOWN);
+}
+
+// The first that is due, of pairs that one run settles.
+static void a_locked_record_holds_up_no_other_pair(void **state)
+{
+	PGconn *other = lab_connect(&lab, 1);
+
+	make_two_pairs();
+	PQclear(PQexec(other, "BEGIN; SELECT FROM properties WHERE id = 200 FOR UPDATE"));
+	assert_int_equal(settle(), 1);
+	lab_is(&lab, "201", 1, IS_DELETED);
+	PQclear(PQexec(other, "ROLLBACK"));
+	PQfinish(other);
+	assert_int_equal(settle(), 1);
+	lab_is(&lab, "200 201", 1, IS_DELETED);
+}
+
+static void the_pairs_of_a_locked_table_are_put_off_together(void **state)
+{
+	PGconn *other = lab_connect(&lab, 1);
+
+	make_two_pairs();
+	PQclear(PQexec(other, "BEGIN; LOCK TABLE properties"));
+	settling.next_us = 0;
+	pl_created_twice_run(&settling, &eu.tools);
+	PQclear(PQexec(other, "ROLLBACK"));
+	PQfinish(other);
+	lab_is(&lab, "2", 1, "SELECT count(*) FROM created_twice WHERE retry_at > now()");
+	assert_int_equal(settle(), 2);
 }
 
 // Three regions executed it. eu hears of the other executions before or after its own,
@@ -253,6 +353,11 @@ int main(void)
 		t(a_concurrent_write_of_another_region_is_left_to_people),
 		t(a_pair_that_is_there_again_is_that_of_its_request_and_of_nobody_elses),
 		t(a_pair_that_cannot_be_settled_does_not_hold_up_others),
+		t(a_third_regions_record_that_arrives_late_meets_what_is_left),
+		t(a_deleted_record_that_is_there_again_is_reported_without_recorded_conflicts),
+		t(an_open_conflict_shows_both_records_as_they_are),
+		t(a_locked_record_holds_up_no_other_pair),
+		t(the_pairs_of_a_locked_table_are_put_off_together),
 		t(other_requests_and_other_writes_make_no_pairs),
 		t(every_order_of_arrival_ends_with_the_first_regions_record),
 	};

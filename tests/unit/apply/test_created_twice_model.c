@@ -1,6 +1,8 @@
 // One request, three regions, any history: some of them execute it, clients retry it and
 // write or delete what it has created, and events arrive in any order between records, in
-// batches of any size, some of them twice. What must hold when everything has arrived:
+// batches of any size, some of them twice. Often one region is cut off, executes the
+// request, and is heard of when the others are done with it. What must hold when
+// everything has arrived:
 //
 //   - the regions are equal, and remember the record of the region that comes first by
 //     name among those that executed it;
@@ -33,6 +35,7 @@ static struct region {
 } regions[N];
 static char history[4096]; // of the round
 static bool touched;       // a client has written or deleted something
+static int apart;          // this region is cut off; -1: none is
 
 static int any(int n)
 {
@@ -87,10 +90,8 @@ static int a_record(int region)
 	               : 0;
 }
 
-static void change(int region, bool delete)
+static void change(int region, int id, bool delete)
 {
-	int id = a_record(region);
-
 	if (id == 0 || !lab_write(&lab, lab.sql[region], names[region], id, delete ? NULL : "6.00", NULL))
 		return;
 	touched = true;
@@ -158,6 +159,8 @@ static int deliver(int from, int to, int most, int record)
 	bool again = any(5) == 0;
 	int n = 0;
 
+	if (from == apart || to == apart)
+		return 0;
 	pl_outbox_begin(&cursor, 0);
 	if (pl_outbox_read(regions[from].outbox, &cursor, INT64_MAX, 1000, &batch, &err) < 0)
 		fail_msg("%s", err.text);
@@ -191,7 +194,7 @@ static void a_step(bool clients)
 	case 4:
 	case 5:
 		if (clients)
-			change(region, any(3) == 0);
+			change(region, a_record(region), any(3) == 0);
 		return;
 	default: deliver((region + 1 + any(N - 1)) % N, region, 1 + any(3), any(2) ? -1 : any(N));
 	}
@@ -273,6 +276,25 @@ static int number_from(const char *variable, int otherwise)
 	return getenv(variable) ? atoi(getenv(variable)) : otherwise;
 }
 
+// One region is cut off while the others execute the request and are done with it.
+static void without(int region, bool clients)
+{
+	int others[] = { (region + 1) % N, (region + 2) % N };
+
+	for (int i = 0; i < N - 1; i++) {
+		post(others[i]);
+		if (clients && any(2))
+			change(others[i], ids[others[i]], false);
+	}
+	until_nothing_happens();
+	if (clients && any(2))
+		change(others[0], a_record(others[0]), true);
+	until_nothing_happens();
+	note(" %s is there;", names[region]);
+	apart = -1;
+	post(region);
+}
+
 static void play(bool clients)
 {
 	int rounds = number_from("CREATED_TWICE_ROUNDS", 25);
@@ -283,6 +305,9 @@ static void play(bool clients)
 
 		begin_round();
 		note(" round %d:", round);
+		apart = any(4) ? any(N) : -1;
+		if (apart >= 0)
+			without(apart, clients);
 		for (int i = 0; i < steps; i++)
 			a_step(clients);
 		until_nothing_happens();

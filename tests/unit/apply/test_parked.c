@@ -33,15 +33,41 @@ static void a_refused_event_is_kept_complete_and_applied_when_the_database_accep
 	lab_is(&lab, "t", 1, "SELECT count(*) = 1 AND max(next_offset) = 2 FROM applied_positions");
 }
 
+static void retry_what_is_due(int expected)
+{
+	struct pl_error err = { 0 };
+	struct pl_retry retry = { 0 };
+
+	if (pl_apply_batch_retry(eu.batch, &eu.tools, PL_KEPT_PARKED, &eu.counts, &retry, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(retry.tried, expected);
+}
+
+// It is due at once, and found to be covered.
 static void a_later_event_of_the_record_that_covers_it_clears_it(void **state)
 {
 	APPLY({ .origin = "us", .vector = "{\"us\":1}", .id = 7, .price = "666.00" },
 	      { .origin = "us", .vector = "{\"us\":1}", .id = 8, .price = "666.00" });
 	lab_is(&lab, "2", 1, PARKED);
+	lab_ask(&lab, 1, "UPDATE parked_events SET retry_at = now() + interval '1 hour'");
 	APPLY({ .origin = "us", .vector = "{\"us\":2}", .id = 7 });
+	retry_what_is_due(1);
 	lab_is(&lab, "8", 1, "SELECT string_agg(record_id::text, ' ') FROM parked_events");
 	APPLY({ .origin = "ap", .vector = "{\"ap\":1}", .id = 8 }); // covers nothing
+	retry_what_is_due(0);
 	lab_is(&lab, "1", 1, PARKED);
+}
+
+// Else a retry of the client would be executed here once more.
+static void the_request_of_an_event_that_is_covered_is_remembered(void **state)
+{
+	APPLY({ .origin = "us", .vector = "{\"us\":1}", .id = 7, .price = "666.00", .request = "first" });
+	APPLY({ .origin = "us", .vector = "{\"us\":2}", .id = 7, .request = "second" });
+	lab_retry(1);
+	lab_is(&lab, "0", 1, PARKED);
+	lab_is(&lab, "first second", 1,
+	       "SELECT string_agg(request_id, ' ' ORDER BY request_id) FROM processed_requests");
+	lab_is(&lab, "2", 1, "SELECT version FROM properties WHERE id = 7");
 }
 
 // Applies this many creates at once, all with this price except the one at `good` (-1:
@@ -511,6 +537,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_refused_event_is_kept_complete_and_applied_when_the_database_accepts_it),
 		T(a_later_event_of_the_record_that_covers_it_clears_it),
+		T(the_request_of_an_event_that_is_covered_is_remembered),
 		T(every_parked_event_has_its_turn),
 		T(a_column_that_must_not_be_null_parks_and_says_which),
 		T(a_trigger_that_skips_a_row_holds_up_that_record_alone),

@@ -110,6 +110,35 @@ static void objects_that_cannot_refuse_or_change_a_row_leave_it_open(void **stat
 	lab_ask(&lab, 0, "DROP INDEX by_price");
 }
 
+static bool is_closed(const char *resource, const char *what)
+{
+	struct pl_error said = { 0 };
+
+	return pl_table_gate_is_closed(heal.options.tables, resource, &said) && strstr(said.text, what);
+}
+
+// An operator alters one of its partitions, for example. PostgreSQL's own functions for
+// partitions and definitions would wait, and with them the look at all other tables.
+static void a_locked_table_is_looked_at_and_holds_up_no_other(void **state)
+{
+	struct pl_error err = { 0 };
+	PGconn *other = lab_connect(&lab, 0);
+
+	lab_ask(&lab, 0,
+	        "CREATE TABLE cabins (LIKE properties INCLUDING ALL) PARTITION BY HASH (id); CREATE TABLE "
+	        "cabins_0 PARTITION OF cabins (CHECK (price < 5)) FOR VALUES WITH (MODULUS 1, REMAINDER 0)");
+	lab_ask(&lab, 0, "CREATE UNIQUE INDEX one_price ON properties (price)");
+	heal.config = lab_config(&lab, &(struct lab_options){ .cabins = true });
+	PQclear(PQexec(other, "BEGIN; LOCK TABLE cabins"));
+	if (pl_heal_look_at_tables(&heal, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_true(is_closed("properties", "index one_price"));
+	assert_true(is_closed("cabins", "constraint cabins_0_price_check"));
+	PQclear(PQexec(other, "ROLLBACK"));
+	PQfinish(other);
+	lab_ask(&lab, 0, "DROP TABLE cabins; DROP INDEX one_price");
+}
+
 // ---- tolerate
 
 static void tolerate_opens_it_for_the_names_that_it_lists_and_no_others(void **state)
@@ -174,6 +203,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(each_guard_closes_the_gate_until_it_is_gone),
 		T(objects_that_cannot_refuse_or_change_a_row_leave_it_open),
+		T(a_locked_table_is_looked_at_and_holds_up_no_other),
 		T(tolerate_opens_it_for_the_names_that_it_lists_and_no_others),
 		T(a_rule_closes_it_even_if_it_is_listed),
 		T(a_resource_that_is_no_longer_configured_is_open),

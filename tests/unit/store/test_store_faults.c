@@ -29,6 +29,32 @@ static void a_locked_record_holds_up_nothing_but_its_own_writes(void **state)
 	PQfinish(other);
 }
 
+// Both need the connection of the serial statement.
+static void a_locked_record_holds_up_no_write_of_a_record_with_siblings(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *other = another_session();
+	struct pl_write *held = update(f, 5, "5.00"), *w;
+	int64_t start_us;
+
+	ask(f, "UPDATE properties SET has_siblings = true WHERE id IN (6, 7, 8)");
+	execute(other, "BEGIN; SELECT FROM properties WHERE id = 5 FOR UPDATE");
+	write_send(f, held);
+	await_waiting(f);
+	start_us = pl_mono_us();
+	for (int id = 6; id <= 8; id++) {
+		write_now(f, w = update(f, id, "5.00"));
+		outcome_of(w, PL_OUTCOME_DONE);
+	}
+	assert_true(pl_mono_us() - start_us < 4000000); // the lock's time limit is eight seconds
+	assert_false(write_answered(held));
+	await_waiting(f);
+	execute(other, "COMMIT");
+	await_one(f, held);
+	outcome_of(held, PL_OUTCOME_DONE);
+	PQfinish(other);
+}
+
 static bool a_batch_has_ended(void *arg)
 {
 	struct fixture *f = arg;
@@ -371,6 +397,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 #define t(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 		t(a_locked_record_holds_up_nothing_but_its_own_writes),
+		t(a_locked_record_holds_up_no_write_of_a_record_with_siblings),
 		t(a_record_that_was_locked_for_a_moment_is_written_by_the_next_batch),
 		t(a_lock_held_too_long_is_a_timeout_of_that_write),
 		t(a_deadlock_is_retried),
