@@ -205,6 +205,22 @@ static void take_setting(struct pl_topic_facts *facts, const char *name, const c
 			*numbers[i].to = strtoll(value, NULL, 10);
 }
 
+void pl_topics_judge_undescribed(const char *topic, rd_kafka_resp_err_t code,
+                                 struct pl_topic_findings *findings)
+{
+	if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+		add(findings, PL_TOPIC_WARNING,
+		    "topic %s does not exist, so nothing is published to it or read from it; a daemon "
+		    "creates it if it may, and its log says if not",
+		    topic);
+	else
+		add(findings, PL_TOPIC_WARNING,
+		    "topic %s: its settings are not known, so nobody would notice that it is compacted or "
+		    "does not keep messages for long enough: %s; plist-admin kafka acls prints the right to "
+		    "describe them",
+		    topic, rd_kafka_err2str(code));
+}
+
 // False: not described, since it does not exist or this client may not ask.
 static bool read_settings(const rd_kafka_ConfigResource_t *resource, struct pl_topic_facts *facts)
 {
@@ -218,11 +234,8 @@ static bool read_settings(const rd_kafka_ConfigResource_t *resource, struct pl_t
 		.max_message_bytes = PL_TOPIC_UNKNOWN,
 	};
 	snprintf(facts->name, sizeof(facts->name), "%s", rd_kafka_ConfigResource_name(resource));
-	if (rd_kafka_ConfigResource_error(resource) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-		pl_debug("kafka: the settings of topic %s: %s", facts->name,
-		         rd_kafka_err2str(rd_kafka_ConfigResource_error(resource)));
+	if (rd_kafka_ConfigResource_error(resource) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return false;
-	}
 	entries = rd_kafka_ConfigResource_configs(resource, &n);
 	for (size_t i = 0; i < n; i++)
 		if (rd_kafka_ConfigEntry_value(entries[i]))
@@ -296,12 +309,16 @@ static void judge_all(const rd_kafka_event_t *event, const struct rd_kafka_metad
 		struct pl_topic_facts facts;
 		const struct pl_resource *of;
 
-		if (!read_settings(resources[i], &facts))
-			continue;
-		read_partitions(metadata, &facts);
+		bool described = read_settings(resources[i], &facts);
 		of = pl_config_resource_of_topic(config, facts.name);
 		if (!of) // of an older configuration
 			continue;
+		if (!described) {
+			pl_topics_judge_undescribed(facts.name, rd_kafka_ConfigResource_error(resources[i]),
+			                            findings);
+			continue;
+		}
+		read_partitions(metadata, &facts);
 		findings->limits[of->index] = facts.max_message_bytes;
 		pl_topics_judge(&facts, config, findings);
 	}
@@ -320,6 +337,23 @@ static void findings_init(struct pl_topic_findings *findings, const struct pl_co
 		findings->limits[i] = PL_TOPIC_UNKNOWN;
 }
 
+// The development broker does not know the question; a broker that is down is everybody's
+// trouble.
+static void note_no_answer(rd_kafka_event_t *event, struct pl_topic_findings *findings)
+{
+	switch (rd_kafka_event_error(event)) {
+	case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+	case RD_KAFKA_RESP_ERR__TIMED_OUT:
+	case RD_KAFKA_RESP_ERR__TRANSPORT:
+		pl_debug("kafka: the topics' settings: %s", rd_kafka_event_error_string(event));
+		return;
+	default:
+		add(findings, PL_TOPIC_WARNING,
+		    "the settings of the topics are not known, so nobody would notice unfit ones: %s",
+		    rd_kafka_event_error_string(event));
+	}
+}
+
 bool pl_topics_answered(struct pl_topics_question *question, const struct pl_config *config, int wait_ms,
                         struct pl_topic_findings *findings_r)
 {
@@ -336,7 +370,7 @@ bool pl_topics_answered(struct pl_topics_question *question, const struct pl_con
 	if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
 		judge_all(event, metadata, config, findings_r);
 	else
-		pl_debug("kafka: the topics' settings: %s", rd_kafka_event_error_string(event));
+		note_no_answer(event, findings_r);
 	if (metadata)
 		rd_kafka_metadata_destroy(metadata);
 	rd_kafka_event_destroy(event);
