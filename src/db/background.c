@@ -19,7 +19,6 @@
 #define LOG_EVERY         (10 * SECOND)
 #define UNREACHABLE_EVERY (60 * SECOND) // what serves clients says it, too
 #define LONGEST_US        (3600 * SECOND)
-#define PATIENCE_US       (30 * SECOND) // a lock, or a server that restarts
 
 struct pl_background {
 	struct pl_background_options options;
@@ -138,10 +137,9 @@ uint64_t pl_background_failures(struct pl_background *background)
 
 int64_t pl_background_failing_us(struct pl_background *background)
 {
-	int64_t since_us = atomic_load_explicit(&background->failing_since_us, memory_order_relaxed),
-		us = since_us ? pl_mono_us() - since_us : 0;
+	int64_t since_us = atomic_load_explicit(&background->failing_since_us, memory_order_relaxed);
 
-	return us >= PATIENCE_US ? us : 0;
+	return since_us ? pl_mono_us() - since_us : 0;
 }
 
 // ---- the thread

@@ -18,6 +18,8 @@
 #include "ops/ops_private.h"
 #include "ops/stats.h"
 
+#define LASTING_US (30 * INT64_C(1000000))
+
 static void print_control(struct pl_buf *buf, struct pl_daemon *daemon)
 {
 	int up = atomic_load(&daemon->control_up);
@@ -62,6 +64,12 @@ static void print_risks(struct pl_buf *buf)
 		                    pl_faults_risk((enum pl_fault_risk)i));
 }
 
+// Not a lock that is held for a moment, or a server that restarts.
+static double lasting_s(int64_t us)
+{
+	return us >= LASTING_US ? (double)us / 1e6 : 0;
+}
+
 static void print_failing(struct pl_buf *buf, struct pl_daemon *daemon)
 {
 	static const char name[] = "plist_background_failing_seconds";
@@ -75,10 +83,10 @@ static void print_failing(struct pl_buf *buf, struct pl_daemon *daemon)
 	pl_heal_stats(daemon->heal, &heal);
 	pl_metrics_family(buf, name, "gauge",
 	                  "For how long the database has refused all that a thread asks; 0: it does not.");
-	pl_metrics_labelled(buf, name, "thread", "housekeeping", (double)housekeep.failing_us / 1e6);
-	pl_metrics_labelled(buf, name, "thread", "integrity", (double)integrity.failing_us / 1e6);
-	pl_metrics_labelled(buf, name, "thread", "audit", (double)audit.failing_us / 1e6);
-	pl_metrics_labelled(buf, name, "thread", "heal", (double)heal.failing_us / 1e6);
+	pl_metrics_labelled(buf, name, "thread", "housekeeping", lasting_s(housekeep.failing_us));
+	pl_metrics_labelled(buf, name, "thread", "integrity", lasting_s(integrity.failing_us));
+	pl_metrics_labelled(buf, name, "thread", "audit", lasting_s(audit.failing_us));
+	pl_metrics_labelled(buf, name, "thread", "heal", lasting_s(heal.failing_us));
 }
 
 static void print_descriptors(struct pl_buf *buf)
