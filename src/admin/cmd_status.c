@@ -546,8 +546,8 @@ const struct pl_command pl_cmd_status = {
 		"another one, if regions use different policies, if a partition has no leader, if a daemon "
 		"has lost something in the last ten minutes of which only its log tells, or if a certificate "
 		"cannot be used or expires within 14 days. A note, for example that a daemon's database role "
-		"is a superuser, is not a problem.\n\nExit status 0: no problems; 1: everything was reached, and "
-		"there are "
+		"is a superuser, is not a problem.\n\nExit status 0: no problems; 1: everything was reached, "
+		"and there are "
 		"problems; 3: nothing could be reached; 4: some regions could not be reached.",
 	.prints_data = true,
 	.regions = true,

@@ -297,6 +297,12 @@ void pl_topics_judge_partitions(const struct rd_kafka_metadata *metadata, const 
 	}
 }
 
+// One that is being created is unknown for a moment, and a daemon looks again and again.
+static bool is_new(const struct pl_topic_findings *findings, rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && !findings->once;
+}
+
 static void judge_all(const rd_kafka_event_t *event, const struct rd_kafka_metadata *metadata,
                       const struct pl_config *config, struct pl_topic_findings *findings)
 {
@@ -313,22 +319,23 @@ static void judge_all(const rd_kafka_event_t *event, const struct rd_kafka_metad
 		of = pl_config_resource_of_topic(config, facts.name);
 		if (!of) // of an older configuration
 			continue;
-		if (!described) {
+		if (!described && !is_new(findings, rd_kafka_ConfigResource_error(resources[i])))
 			pl_topics_judge_undescribed(facts.name, rd_kafka_ConfigResource_error(resources[i]),
 			                            findings);
+		if (!described)
 			continue;
-		}
 		read_partitions(metadata, &facts);
 		findings->limits[of->index] = facts.max_message_bytes;
 		pl_topics_judge(&facts, config, findings);
 	}
 }
 
-static void findings_init(struct pl_topic_findings *findings, const struct pl_config *config)
+static void findings_init(struct pl_topic_findings *findings, const struct pl_config *config, bool once)
 {
 	int n = config->nresources;
 
 	*findings = (struct pl_topic_findings){
+		.once = once,
 		.ntopics = n,
 		.limits = pl_calloc((size_t)n + 1, sizeof(findings->limits[0])),
 		.partitions = pl_calloc((size_t)n + 1, sizeof(findings->partitions[0])),
@@ -354,15 +361,15 @@ static void note_no_answer(rd_kafka_event_t *event, struct pl_topic_findings *fi
 	}
 }
 
-bool pl_topics_answered(struct pl_topics_question *question, const struct pl_config *config, int wait_ms,
-                        struct pl_topic_findings *findings_r)
+static bool take_answer(struct pl_topics_question *question, const struct pl_config *config, int wait_ms,
+                        bool once, struct pl_topic_findings *findings_r)
 {
 	rd_kafka_event_t *event = rd_kafka_queue_poll(question->queue, wait_ms);
 	const struct rd_kafka_metadata *metadata = NULL;
 
 	if (!event)
 		return false;
-	findings_init(findings_r, config);
+	findings_init(findings_r, config, once);
 	if (rd_kafka_metadata(question->rk, 1, NULL, &metadata, 1000) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		metadata = NULL;
 	if (metadata)
@@ -375,6 +382,12 @@ bool pl_topics_answered(struct pl_topics_question *question, const struct pl_con
 		rd_kafka_metadata_destroy(metadata);
 	rd_kafka_event_destroy(event);
 	return true;
+}
+
+bool pl_topics_answered(struct pl_topics_question *question, const struct pl_config *config, int wait_ms,
+                        struct pl_topic_findings *findings_r)
+{
+	return take_answer(question, config, wait_ms, false, findings_r);
 }
 
 int pl_topics_check(const struct pl_config *config, const struct pl_region *region, int64_t timeout_us,
@@ -394,7 +407,7 @@ int pl_topics_check(const struct pl_config *config, const struct pl_region *regi
 		return pl_error_set(err, PL_EINVAL, "kafka: %s", why);
 	}
 	question = pl_topics_ask(rk, config);
-	answered = pl_topics_answered(question, config, (int)(timeout_us / 1000), findings_r);
+	answered = take_answer(question, config, (int)(timeout_us / 1000), true, findings_r);
 	pl_topics_forget(&question);
 	rd_kafka_destroy(rk);
 	return answered ? 0

@@ -34,6 +34,7 @@ struct pl_topic_finding {
 struct pl_topic_findings {
 	int n, cap, warnings, refused; // `warnings` and `refused` of the n
 	struct pl_topic_finding *each;
+	bool once; // the broker was asked once: a topic that does not exist is a finding
 	int ntopics;
 	// max.message.bytes of the resources' topics, and how many partitions they have,
 	// by the resource's index

@@ -272,7 +272,8 @@ static void a_session_is_kept_for_the_same_address_and_replaced_for_another(void
 	(void)state;
 }
 
-// The database answers and refuses each turn; then it cannot be reached, which others say.
+// The database answers and refuses each turn; then it cannot be reached, which others
+// say.
 static void how_long_all_turns_have_failed_is_known_while_the_database_can_be_reached(void **state)
 {
 	struct pl_config *nowhere = load("postgresql://nobody@127.0.0.1:1/nowhere");

@@ -19,8 +19,8 @@ static struct pl_config config = { .max_clock_skew_us = SECOND / 2,
 	                           .nregions = 2,
 	                           .regions = regions };
 
-// How us judges the clock of eu after ten heartbeats, each 5 ms on its way. `ahead_us`: of
-// eu's clock.
+// How us judges the clock of eu after ten heartbeats, each 5 ms on its way. `ahead_us`:
+// of eu's clock.
 static struct pl_lag_origin after_heartbeats(int64_t ahead_us)
 {
 	struct pl_lag_tracker *tracker = pl_lag_tracker_new(&config, &regions[0]);
