@@ -95,7 +95,6 @@ static const struct loss {
 	{ "audit_message",
 	  "ignored messages of audits that no region can have sent; check which other programs "
 	  "may write to the topic of the heartbeats" },
-	{ "audit_answer", "failed to answer another region's audit; its log says why" },
 	{ "dead_letter_copy", "failed to copy dead letters to kafka.dead_letter_topic; its log says why" },
 	{ "consumer", "left a Kafka consumer behind that does not end, and keeps its memory and threads "
 	              "until the daemon is restarted" },

@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 
-#include "base/faults.h"
 #include "compare/digest.h"
 
 // Chooses the ranges of an answer: they begin with the first one that has a record, and
@@ -109,8 +108,6 @@ void pl_audit_answer(struct pl_audit *audit, const struct pl_audit_message *ask)
 	}
 	if (pl_audit_wait_turn(audit, &err) == 0 && answer_with(audit, resource, ask, &answer, &err) == 0)
 		return;
-	if (err.code != PL_ESTOPPED)
-		pl_faults_lost(PL_LOSS_AUDIT_ANSWER);
 	if (err.code != PL_ESTOPPED && pl_log_limit_ok(&audit->answer_limit, 10 * SECOND))
 		pl_warning("audit: region %s asks for %s, and there is no answer: %s", ask->region,
 		           ask->resource, err.text);

@@ -13,7 +13,6 @@ static const char *const loss_names[PL_LOSSES] = {
 	[PL_LOSS_POLICY] = "policy",
 	[PL_LOSS_HEARTBEAT] = "heartbeat",
 	[PL_LOSS_AUDIT_MESSAGE] = "audit_message",
-	[PL_LOSS_AUDIT_ANSWER] = "audit_answer",
 	[PL_LOSS_DEAD_LETTER_COPY] = "dead_letter_copy",
 	[PL_LOSS_CONSUMER] = "consumer",
 	[PL_LOSS_SERVICE_MESSAGE] = "service_message",

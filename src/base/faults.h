@@ -22,12 +22,11 @@ enum pl_fault_loss {
 	PL_LOSS_POLICY,           // it failed, so the last writer won
 	PL_LOSS_HEARTBEAT,        // of another region: refused
 	PL_LOSS_AUDIT_MESSAGE,    // of another region: refused
-	PL_LOSS_AUDIT_ANSWER,     // to another region
 	PL_LOSS_DEAD_LETTER_COPY, // to the topic of dead letters
 	PL_LOSS_CONSUMER,         // it was not destroyed: its memory and its threads
 	PL_LOSS_SERVICE_MESSAGE,  // to the service manager
 };
-#define PL_LOSSES 10
+#define PL_LOSSES 9
 
 void pl_faults_lost(enum pl_fault_loss what);
 // How often since the process began; *recent_r: also in the ten minutes before `now_us`

@@ -154,10 +154,11 @@ def test_while_a_fetch_fails_the_keys_stay_and_everything_says_why(fetching, how
     assert fetching.daemon.operators.get("/ready").status == 200
     assert fetching.metric("fetch_failures_total") > failures and fetching.metric("keys") == 3
     assert fetching.daemon.log_contains("those from before stay in force")
+    wait_until("they are overdue", lambda: fetching.metric("overdue") == 1)
     fetched = fetching.metric("last_success_timestamp_seconds")
     fetching.site.how = "answers"
     wait_until("it is fetched again", lambda: fetching.metric("last_success_timestamp_seconds") > fetched)
-    assert "why" not in fetching.daemon.status()["jwks"]
+    assert "why" not in fetching.daemon.status()["jwks"] and fetching.metric("overdue") == 0
 
 
 def test_a_server_that_is_down_or_hangs_harms_nobody(fetching):
