@@ -41,6 +41,7 @@
 #include <unistd.h>
 
 #include "base/core_dump.h"
+#include "base/faults.h"
 #include "base/log.h"
 #include "config.h"
 #include "ops/builtin.h"
@@ -291,7 +292,9 @@ int main(int argc, char **argv)
 	int status = parse(argc, argv, &options);
 	if (status >= 0)
 		return status;
-	if (!options.core_dumps)
+	if (options.core_dumps)
+		pl_faults_set_risk(PL_RISK_CORE_DUMPS, true);
+	else
 		pl_core_dump_prevent();
 	struct pl_loaded *loaded = load(&options);
 	if (!loaded)

@@ -78,12 +78,13 @@ static const struct pl_table_column daemon_columns[] = {
 // clang-format on
 
 static const struct pl_table_column warning_columns[] = { { "warning", PL_CELL_TEXT }, { NULL } };
+static const struct pl_table_column note_columns[] = { { "note", PL_CELL_TEXT }, { NULL } };
 
 struct status {
 	struct pl_invocation *invocation;
 	struct pl_region_sessions sessions;
 	struct pl_lag_facts lag;
-	struct pl_table *regions, *daemons, *warnings;
+	struct pl_table *regions, *daemons, *warnings, *notes;
 	int daemons_up;
 	struct pl_policies_seen seen;
 	bool wrong; // something was reached and is not as it should be
@@ -112,6 +113,16 @@ static void warn_in_words(void *arg, const char *sentence)
 	warning(arg, "%s", sentence);
 }
 
+// Something that may be meant so: it is told, and the exit status does not depend on it.
+static void note_in_words(void *arg, const char *sentence)
+{
+	struct status *status = arg;
+
+	pl_messages_note("%s", sentence);
+	pl_table_row(status->notes);
+	pl_table_text(status->notes, 0, sentence);
+}
+
 static void take_metrics(struct status *status, const struct pl_region *region, const char *address,
                          const char *text)
 {
@@ -133,7 +144,8 @@ static void take_metrics(struct status *status, const struct pl_region *region, 
 		}
 	}
 	pl_policies_seen_in_metrics(&status->seen, region, text);
-	pl_daemon_seen(region, address, text, warn_in_words, status);
+	pl_daemon_seen(region, address, text,
+	               &(struct pl_daemon_seen_to){ warn_in_words, note_in_words, status });
 }
 
 // The reasons for not being ready, joined as "a; b".
@@ -512,6 +524,7 @@ static int status_of_all(struct pl_invocation *invocation)
 		.daemons = pl_table_new("daemons", daemon_columns),
 		.seen = { .arena = invocation->arena },
 		.warnings = pl_table_new("warnings", warning_columns),
+		.notes = pl_table_new("notes", note_columns),
 	};
 	struct pl_offsets *offsets = pl_offsets_new(invocation->config, pl_invocation_timeout_us(invocation));
 	pl_region_sessions_open(invocation, &status.sessions, pl_invocation_timeout_us(invocation));
@@ -529,15 +542,15 @@ static int status_of_all(struct pl_invocation *invocation)
 	struct pl_table *certificates =
 		pl_certificates_seen(invocation->config, invocation->arena, warn_in_words, &status);
 	// A deployment without TLS has none, and people have read the warnings.
-	struct pl_table *tables[] = { status.regions, status.daemons, pl_policies_seen_table(&status.seen),
-		                      certificates, status.warnings };
+	struct pl_table *tables[] = { status.regions, status.daemons,  pl_policies_seen_table(&status.seen),
+		                      certificates,   status.warnings, status.notes };
 	pl_tables_print(invocation,
-	                invocation->json                  ? 5
+	                invocation->json                  ? 6
 	                : pl_table_rows(certificates) > 0 ? 4
 	                                                  : 3,
 	                tables, NULL);
 	rc = exit_of(&status);
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 6; i++)
 		pl_table_free(&tables[i]);
 	pl_policies_seen_fini(&status.seen);
 	pl_lag_facts_fini(&status.lag);
@@ -559,10 +572,11 @@ const struct pl_command pl_cmd_status = {
 		"differ between regions, if a daemon runs a different "
 		"configuration than the file or has refused a reload, if a daemon does not know a field of a "
 		"resource or knows "
-		"another one, if regions use different policies, if a partition has no leader, if lines of a "
-		"log were lost in the last ten minutes, or if a certificate cannot be used or "
-		"expires within 14 days.\n\nExit status 0: no problems; 1: everything was reached, and "
-		"there are "
+		"another one, if regions use different policies, if a partition has no leader, if a daemon "
+		"has lost something in the last ten minutes of which only its log tells, or if a certificate "
+		"cannot be used or expires within 14 days. A note, for example that a daemon's database role "
+		"is a superuser, is not a problem.\n\nExit status 0: no problems; 1: everything was reached, "
+		"and there are "
 		"problems; 3: nothing could be reached; 4: some regions could not be reached.",
 	.prints_data = true,
 	.regions = true,

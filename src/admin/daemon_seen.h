@@ -5,7 +5,14 @@
 
 #include "config/config.h"
 
-// Calls `warn` with a sentence for each fault in the metrics `text` of the daemon at
-// `address`.
+struct pl_daemon_seen_to {
+	// A sentence about a fault, and one about something that is not as it should be,
+	// although nothing is wrong yet.
+	void (*warn)(void *arg, const char *sentence);
+	void (*note)(void *arg, const char *sentence);
+	void *arg;
+};
+
+// Passes on what is in the metrics `text` of the daemon at `address`.
 void pl_daemon_seen(const struct pl_region *region, const char *address, const char *text,
-                    void (*warn)(void *arg, const char *sentence), void *arg);
+                    const struct pl_daemon_seen_to *to);

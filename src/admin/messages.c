@@ -72,6 +72,14 @@ void pl_warn(const char *fmt, ...)
 	va_end(ap);
 }
 
+void pl_messages_note(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	line("\033[36m", "note: ", fmt, ap);
+	va_end(ap);
+}
+
 void pl_fail(const char *fmt, ...)
 {
 	va_list ap;

@@ -10,8 +10,9 @@
 #include "base/buf.h"
 #include "config/config.h"
 
-void pl_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  // a line
-void pl_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2))); // "warning: …"
+void pl_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));           // a line
+void pl_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));          // "warning: …"
+void pl_messages_note(const char *fmt, ...) __attribute__((format(printf, 1, 2))); // "note: …"
 void pl_fail(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2))); // "plist-admin: …": why the command failed
 void pl_say_diagnostics(const struct pl_diagnostics *diagnostics,

@@ -20,6 +20,7 @@ struct pl_applier_stats {
 	_Atomic uint64_t consumers_replaced;
 	_Atomic uint64_t gaps_total;      // partitions in which another region's events were missing
 	_Atomic int64_t failing_since_us; // pl_mono_us; 0: no failure is known
+	_Atomic int64_t blind_since_us;   // the broker does not say what there is to read; as above
 	_Atomic uint64_t parked_total, not_ours, returned;
 	_Atomic uint64_t heartbeats_refused; // nothing that a region can have sent
 	_Atomic int64_t parked, dead;        // in the database now; counted by the first applier

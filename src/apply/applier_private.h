@@ -84,7 +84,10 @@ struct pl_applier {
 	struct pl_silence silence; // partitions from which nothing may arrive
 	struct pl_leaderless leaderless;
 	struct pl_linger linger;
-	struct pl_log_limit database_limit, kafka_limit, topics_limit;
+	bool blind;            // a question of the latest look at Kafka was not answered
+	int blind_looks;       // as often in a row
+	int64_t blind_from_us; // since then
+	struct pl_log_limit database_limit, kafka_limit, topics_limit, blind_limit;
 	bool was_up;
 	struct pl_heartbeats heartbeats;
 	struct pl_reached reached;

@@ -15,10 +15,14 @@
 //   other certificates     a reload has found others in the files that librdkafka has
 //                          read when the consumer was made.
 //
+// If the broker does not answer what has to be asked for that, it is said, counted and
+// shown, since the causes above would go unnoticed.
+//
 // Threads: the applier's.
 #include "apply/applier_private.h"
 
-#define SETTLE_US (6 * SECOND)
+#define SETTLE_US   (6 * SECOND)
+#define BLIND_LOOKS 4 // of which none was complete
 
 // ---- replacing the consumer
 
@@ -53,6 +57,10 @@ static void watch_broker(struct pl_applier *applier)
 
 	pl_lag_tracker_contact(applier->tracker, up, up ? contact_us : 0);
 	NOTE(applier, broker_up, up);
+	if (!up) { // which says more
+		applier->blind_looks = 0;
+		NOTE(applier, blind_since_us, 0);
+	}
 	NOTE(applier, commits_refused, pl_consumer_commits_refused(applier->consumer));
 	NOTE(applier, hears, applier->prepared);
 	pl_claims_hears(applier->claims, applier->index, up);
@@ -63,6 +71,30 @@ static void watch_broker(struct pl_applier *applier)
 			pl_warning("no broker answers at %s", applier->config->kafka.brokers);
 	}
 	applier->was_up = up;
+}
+
+// ---- what the broker does not say
+
+// A question about a topic or the ends of its partitions was not answered.
+static void note_unanswered(struct pl_applier *applier, const struct pl_error *err)
+{
+	applier->blind = true;
+	if (applier->blind_looks + 1 >= BLIND_LOOKS && pl_log_limit_ok(&applier->blind_limit, 60 * SECOND))
+		pl_warning("%s; until this can be asked, messages that do not arrive go unnoticed",
+		           err->text);
+	else
+		pl_debug("%s", err->text);
+}
+
+// A look that fails now and then is repeated, and only several in a row are a fault:
+// topics that change and messages that do not arrive would not be noticed.
+static void note_look(struct pl_applier *applier, bool complete)
+{
+	if (applier->blind && applier->blind_looks++ == 0)
+		applier->blind_from_us = pl_mono_us();
+	else if (!applier->blind && complete)
+		applier->blind_looks = 0;
+	NOTE(applier, blind_since_us, applier->blind_looks >= BLIND_LOOKS ? applier->blind_from_us : 0);
 }
 
 // ---- the topics
@@ -121,7 +153,7 @@ static bool topic_is_the_same(struct pl_applier *applier, int i)
 	struct pl_error err = { 0 };
 
 	if (pl_consumer_topic(applier->consumer, topic, 1000, &seen, &err) < 0) {
-		pl_debug("%s", err.text);
+		note_unanswered(applier, &err);
 		return true;
 	}
 	now = seen.partitions;
@@ -237,7 +269,8 @@ static int look_at_all(struct pl_applier *applier, struct pl_silence_look *looks
 	return code;
 }
 
-static void watch_silence(struct pl_applier *applier)
+// Whether it has looked.
+static bool watch_silence(struct pl_applier *applier)
 {
 	int n = nread(applier), silent;
 	struct pl_silence_look *looks;
@@ -247,11 +280,11 @@ static void watch_silence(struct pl_applier *applier)
 		pl_silence_restart(&applier->silence);
 	if (n == 0 || applier->buffer.now.n > 0 || pl_consumer_held(applier->consumer) ||
 	    applier->try_at_us > pl_mono_us())
-		return; // the consumer is waiting for what is buffered
+		return false; // the consumer is waiting for what is buffered
 	looks = pl_calloc((size_t)n, sizeof(*looks));
 	n = list_looks(applier, looks);
 	if (look_at_all(applier, looks, n, &err) < 0) {
-		pl_debug("%s", err.text);
+		note_unanswered(applier, &err);
 	} else if ((silent = pl_silence_note(&applier->silence, looks, n)) >= 0) {
 		pl_error_set(&err, PL_EUNAVAIL,
 		             "kafka: no messages arrive from %s %d, which has messages up to %lld and was "
@@ -261,6 +294,7 @@ static void watch_silence(struct pl_applier *applier)
 		replace_consumer(applier, err.text);
 	}
 	free(looks);
+	return true;
 }
 
 // ---- the tick
@@ -282,6 +316,15 @@ static bool has_settled_in_time(struct pl_applier *applier, int64_t now_us)
 	return applier->unsettled_for_us < patience_us;
 }
 
+static void look(struct pl_applier *applier)
+{
+	bool complete;
+
+	applier->blind = false;
+	complete = topics_are_the_same(applier) && watch_silence(applier);
+	note_look(applier, complete);
+}
+
 static void watch_consumer(struct pl_applier *applier)
 {
 	int64_t now_us = pl_mono_us();
@@ -296,8 +339,7 @@ static void watch_consumer(struct pl_applier *applier)
 		replace_consumer(applier, "kafka: the broker answers, but does not tell the group's offsets");
 	} else if (applier->was_up && applier->prepared && now_us >= applier->look_at_us) {
 		applier->look_at_us = now_us + LOOK_US;
-		if (topics_are_the_same(applier))
-			watch_silence(applier);
+		look(applier);
 	}
 }
 

@@ -98,6 +98,9 @@ static void add_trouble(struct pl_applier *applier, struct pl_apply_stats *stats
 		pl_applier_trouble(applier, stats->trouble);
 	if (failing_us > stats->failing_us)
 		stats->failing_us = failing_us;
+	since_us = s->blind_since_us;
+	if (since_us && pl_mono_us() - since_us > stats->blind_us)
+		stats->blind_us = pl_mono_us() - since_us;
 }
 
 void pl_apply_stats(struct pl_apply *apply, struct pl_apply_stats *stats_r)

@@ -32,6 +32,9 @@ struct pl_apply_stats {
 	uint64_t gaps_total; // partitions in which another region's events were missing
 	// how long applying has failed; the maximum of all appliers
 	int64_t failing_us;
+	// how long several looks in a row have not shown what there is to read, so that
+	// messages that do not arrive go unnoticed; 0: they do. The maximum, too
+	int64_t blind_us;
 	char trouble[PL_ERROR_TEXT_MAX]; // why there is no assignment, or why it fails; "" if unknown
 	uint64_t shadow_same, shadow_different, shadow_failed;
 	// Re-resolving records with siblings, after a start or a change of policies:

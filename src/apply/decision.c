@@ -11,6 +11,7 @@
 
 #include "apply/conflict.h"
 #include "base/clock.h"
+#include "base/faults.h"
 #include "decide/ask_policy.h"
 
 // How long a request is remembered if its event names no expiry.
@@ -407,6 +408,8 @@ static void resolve_conflict(struct pl_apply_decision *d, const struct pl_apply_
 	}
 	d->counts->conflicts++;
 	d->counts->policy_errors += seen->shown.policy_failed;
+	if (seen->shown.policy_failed)
+		pl_faults_lost(PL_LOSS_POLICY);
 	ask_shadow(d, tools, seen, &known);
 	if (!tools->config->conflicts.record)
 		return;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/faults.h"
 #include "lag/tracker.h"
 
 #define SECOND INT64_C(1000000)
@@ -78,6 +79,7 @@ static void refuse(struct pl_heartbeats *heartbeats, const rd_kafka_message_t *m
 		return;
 	}
 	atomic_fetch_add(heartbeats->refused, 1);
+	pl_faults_lost(PL_LOSS_HEARTBEAT);
 	if (pl_log_limit_ok(&heartbeats->limit, 60 * SECOND))
 		pl_warning("ignoring a heartbeat that no region can have sent: %s; "
 		           "check which other programs may write to the topic %s",
@@ -133,6 +135,7 @@ const struct pl_heartbeat *pl_heartbeats_take(struct pl_heartbeats *heartbeats, 
 static void drop(struct pl_heartbeats *heartbeats, const char *region, const struct pl_error *err)
 {
 	atomic_fetch_add(heartbeats->refused, 1);
+	pl_faults_lost(PL_LOSS_HEARTBEAT);
 	if (pl_log_limit_ok(&heartbeats->limit, 60 * SECOND))
 		pl_warning("a heartbeat of region %s cannot be stored: %s", region, err->text);
 }

@@ -174,4 +174,5 @@ void pl_audit_stats(struct pl_audit *audit, struct pl_audit_stats *stats_r)
 	*stats_r = audit->stats;
 	pthread_mutex_unlock(&audit->lock);
 	stats_r->failures = pl_background_failures(audit->background);
+	stats_r->failing_us = pl_background_failing_us(audit->background);
 }

@@ -56,6 +56,7 @@ struct pl_audit_stats {
 	// compare all records, records compared, answers given to other regions,
 	// failures of the database.
 	uint64_t rounds, incomplete, records, answers, failures;
-	uint64_t refused; // messages that no audit can have sent
+	uint64_t refused;   // messages that no audit can have sent
+	int64_t failing_us; // see pl_background_failing_us
 };
 void pl_audit_stats(struct pl_audit *audit, struct pl_audit_stats *stats_r);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "base/faults.h"
 #include "base/random.h"
 
 #define TRIES      3
@@ -52,6 +53,7 @@ static void refuse(struct pl_audit *audit, const struct pl_error *err)
 	pthread_mutex_lock(&audit->lock);
 	audit->stats.refused++;
 	pthread_mutex_unlock(&audit->lock);
+	pl_faults_lost(PL_LOSS_AUDIT_MESSAGE);
 	if (pl_log_limit_ok(&audit->refused_limit, 60 * SECOND))
 		pl_warning("audit: ignoring a message that no region can have sent: %s; check which other "
 		           "programs may write to the topic of the heartbeats",

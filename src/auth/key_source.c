@@ -19,6 +19,7 @@
 #define EARLY_US     10000000 // least time between an attempt and an early one
 #define RETRY_MIN_US 1000000  // after a failure
 #define RETRY_MAX_US 60000000
+#define LATE_TIMES   3 // fetches that are missing
 
 struct set {
 	struct pl_key_set shown; // must be first: pl_key_source_give casts it to the set
@@ -263,6 +264,8 @@ void pl_key_source_facts(struct pl_key_source *source, struct pl_key_source_fact
 	pthread_mutex_lock(&source->lock);
 	facts_r->keys = source->set ? source->set->shown.jwks.n : 0;
 	facts_r->fetched_us = source->fetched_us;
+	facts_r->overdue = source->fetched_us != 0 && source->why[0] &&
+	                   pl_now_us() - source->fetched_us > LATE_TIMES * source->refresh_us;
 	facts_r->fetches = source->fetches;
 	facts_r->failures = source->failures;
 	memcpy(facts_r->why, source->why, sizeof(facts_r->why));

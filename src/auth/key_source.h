@@ -60,6 +60,7 @@ struct pl_key_source_facts {
 	char url[512];
 	int keys;
 	int64_t fetched_us; // pl_now_us of the last success; 0: none yet
+	bool overdue;       // none for three times auth.jwt.refresh
 	uint64_t fetches, failures;
 	char why[PL_ERROR_TEXT_MAX]; // why the last attempt failed; "" if it did not
 };

@@ -14,12 +14,15 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "base/faults.h"
 #include "base/log.h"
 
 void pl_core_dump_prevent(void)
 {
 	const struct rlimit none = { .rlim_cur = 1, .rlim_max = 1 };
 
-	if (setrlimit(RLIMIT_CORE, &none) != 0 && prctl(PR_SET_DUMPABLE, 0) != 0)
-		pl_warning("core dumps cannot be turned off: %s", strerror(errno));
+	if (setrlimit(RLIMIT_CORE, &none) == 0 || prctl(PR_SET_DUMPABLE, 0) == 0)
+		return;
+	pl_faults_set_risk(PL_RISK_CORE_DUMPS, true);
+	pl_warning("core dumps cannot be turned off: %s", strerror(errno));
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/backoff.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/wake.h"
@@ -27,7 +28,8 @@ struct pl_background {
 	bool running;
 	struct pl_wake *stop, *changed;
 	_Atomic uint64_t failures;
-	pthread_mutex_t lock; // guards `next_config` and `next_region`
+	_Atomic int64_t failing_since_us; // pl_mono_us; 0: the last turn did not fail
+	pthread_mutex_t lock;             // guards `next_config` and `next_region`
 	struct pl_config *next_config;
 	const struct pl_region *next_region;
 
@@ -136,6 +138,13 @@ uint64_t pl_background_failures(struct pl_background *background)
 	return atomic_load_explicit(&background->failures, memory_order_relaxed);
 }
 
+int64_t pl_background_failing_us(struct pl_background *background)
+{
+	int64_t since_us = atomic_load_explicit(&background->failing_since_us, memory_order_relaxed);
+
+	return since_us ? pl_mono_us() - since_us : 0;
+}
+
 // ---- the thread
 
 int pl_background_connect(struct pl_background *background, bool *new_r, struct pl_error *err)
@@ -175,6 +184,15 @@ static bool wait_for_turn(struct pl_background *background, int64_t us)
 	return p[0].revents == 0;
 }
 
+static void note_failing(struct pl_background *background, bool fails)
+{
+	int64_t since_us = atomic_load_explicit(&background->failing_since_us, memory_order_relaxed);
+
+	if (!fails || since_us == 0)
+		atomic_store_explicit(&background->failing_since_us, fails ? pl_mono_us() : 0,
+		                      memory_order_relaxed);
+}
+
 // A database that cannot be reached is not reported here, but by the threads that need
 // it to answer clients.
 static void failed(struct pl_background *background, const struct pl_error *err)
@@ -185,6 +203,7 @@ static void failed(struct pl_background *background, const struct pl_error *err)
 	    pl_log_limit_ok(&background->limit,
 	                    pl_session_connected(session) ? LOG_EVERY : UNREACHABLE_EVERY))
 		pl_warning("%s: %s; trying again", background->options.name, err->text);
+	note_failing(background, !pl_db_error_read_only(err) && pl_session_connected(session));
 	atomic_fetch_add(&background->failures, 1);
 	if (background->options.failed)
 		background->options.failed(background->options.arg);
@@ -211,6 +230,7 @@ static void *run(void *arg)
 			break;
 		if (code == 0) {
 			pl_backoff_reset(&backoff);
+			note_failing(background, false);
 			continue;
 		}
 		if (code == PL_EBUSY && background->refused) {

@@ -49,6 +49,8 @@ void pl_background_reconfigure(struct pl_background *background, const struct pl
                                const struct pl_region *region);
 // The turns that have failed.
 uint64_t pl_background_failures(struct pl_background *background);
+// For how long every turn has failed although the database can be reached; 0: not.
+int64_t pl_background_failing_us(struct pl_background *background);
 
 // ---- for the thread
 

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/faults.h"
 #include "base/mem.h"
 #include "db/conn_private.h"
 #include "db/dial.h"
@@ -104,6 +105,8 @@ static void warn_of_superuser(const struct pl_conn *conn, bool superuser)
 {
 	static bool warned; // once per process, since all connections have the same role
 
+	if (conn->tells_superuser)
+		pl_faults_set_risk(PL_RISK_SUPERUSER, superuser);
 	if (!superuser || !conn->tells_superuser || __atomic_exchange_n(&warned, true, __ATOMIC_RELAXED))
 		return;
 	pl_warning("database: the role \"%s\" is a superuser; an attacker who controls the daemon "

@@ -186,4 +186,5 @@ void pl_heal_stats(struct pl_heal *heal, struct pl_heal_stats *stats_r)
 	pthread_mutex_lock(&heal->lock);
 	*stats_r = heal->stats;
 	pthread_mutex_unlock(&heal->lock);
+	stats_r->failing_us = pl_background_failing_us(heal->background);
 }

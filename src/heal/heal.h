@@ -55,5 +55,6 @@ struct pl_heal_stats {
 	int64_t records, total;  // of a rebuild: published by the others so far; 0: not known
 	uint64_t asked, served;  // how often this region asked others, and served others
 	int64_t other_databases; // that speak for this region, too
+	int64_t failing_us;      // see pl_background_failing_us
 };
 void pl_heal_stats(struct pl_heal *heal, struct pl_heal_stats *stats_r);

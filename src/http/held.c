@@ -2,11 +2,15 @@
 //
 // Each answer and each body is limited, but a thousand clients that take large answers
 // slowly, or send large bodies slowly, would hold a thousand of them. So the sum over all
-// workers is limited, too: to one answer of the largest size and HELD_BASE. A worker that
-// goes over it closes the connection of its own that has held most for longest.
+// workers is limited, too: to one answer of the largest size and HELD_BASE. Beyond it, a
+// worker closes the connection of its own that has held most for longest, and the next,
+// but only as long as its slow clients hold more than its share of the limit. Otherwise
+// the memory is another worker's, and this one would close all that it has in vain, also
+// honest clients that are just being answered. The other one looks at its next request,
+// or at its next sweep; until then there may be twice the limit.
 //
 // Invariant: all_held is the sum of `held` over all requests that are not being closed.
-// Threads: the worker's; only the sum is shared.
+// Threads: the worker's; only the sum and the number of workers are shared.
 #include "http/held.h"
 
 #include <stdatomic.h>
@@ -20,6 +24,7 @@
 #define NODE_BYTES (sizeof(cJSON) + 32)
 
 static _Atomic size_t all_held;
+static _Atomic int workers;
 
 static size_t tree_bytes(const cJSON *tree)
 {
@@ -42,17 +47,24 @@ static size_t most(const struct pl_listener *listener)
 	return listener->generation->config->http.max_response + HELD_BASE;
 }
 
+static size_t share(const struct pl_listener *listener)
+{
+	return most(listener) / (size_t)atomic_load_explicit(&workers, memory_order_relaxed);
+}
+
 // The request whose connection has held most memory for longest, of those that wait for
-// their client. NULL: none.
-static struct pl_http_request *worst(const struct pl_listener *listener)
+// their client; and how much these hold together. NULL: none.
+static struct pl_http_request *worst(const struct pl_listener *listener, size_t *all_r)
 {
 	struct pl_http_request *h, *found = NULL;
 	double most_held = 0;
 
+	*all_r = 0;
 	DL_FOREACH (listener->http_requests, h) {
 		if (!h->peer || h->held <= SMALL ||
 		    (h->peer->state != PL_PEER_SENDING && h->peer->state != PL_PEER_RECEIVING))
 			continue;
+		*all_r += h->held;
 		double held = (double)h->held * (double)(listener->peers.now_us - h->peer->since_us + 1);
 		if (held > most_held) {
 			most_held = held;
@@ -77,18 +89,30 @@ static void close_worst(struct pl_listener *listener, struct pl_http_request *h)
 	pl_peer_shut(&listener->peers, h->peer);
 }
 
+static bool is_full(const struct pl_listener *listener)
+{
+	return atomic_load_explicit(&all_held, memory_order_relaxed) > most(listener);
+}
+
+void pl_held_reclaim(struct pl_listener *listener)
+{
+	struct pl_http_request *slow;
+	size_t all;
+
+	while (is_full(listener) && (slow = worst(listener, &all)) != NULL && all > share(listener))
+		close_worst(listener, slow);
+}
+
 void pl_held_update(struct pl_http_request *h)
 {
 	struct pl_listener *listener = h->listener;
-	struct pl_http_request *slow;
 	size_t bytes = bytes_of(h);
 
 	if (!h->peer || h->peer->state == PL_PEER_CLOSING)
 		return;
 	atomic_fetch_add_explicit(&all_held, bytes - h->held, memory_order_relaxed);
 	h->held = bytes;
-	while (pl_held_full(listener) && (slow = worst(listener)) != NULL)
-		close_worst(listener, slow);
+	pl_held_reclaim(listener);
 }
 
 void pl_held_forget(struct pl_http_request *h)
@@ -99,5 +123,22 @@ void pl_held_forget(struct pl_http_request *h)
 
 bool pl_held_full(const struct pl_listener *listener)
 {
-	return atomic_load_explicit(&all_held, memory_order_relaxed) > most(listener);
+	const struct pl_http_request *h;
+	size_t own = 0;
+
+	if (!is_full(listener))
+		return false;
+	DL_FOREACH (listener->http_requests, h)
+		own += h->held;
+	return own > share(listener);
+}
+
+void pl_held_begin(void)
+{
+	atomic_fetch_add(&workers, 1);
+}
+
+void pl_held_end(void)
+{
+	atomic_fetch_sub(&workers, 1);
 }

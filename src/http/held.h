@@ -9,9 +9,16 @@
 struct pl_listener;
 struct pl_http_request;
 
-// To be called when the buffers of a request have changed. Closes slow connections when
-// the workers hold too much.
+// A worker begins and ends: all share the limit. Threads: any.
+void pl_held_begin(void);
+void pl_held_end(void);
+
+// Closes slow connections while the workers hold too much, if this one holds more than
+// its share. To be called now and then.
+void pl_held_reclaim(struct pl_listener *listener);
+// To be called when the buffers of a request have changed. Reclaims.
 void pl_held_update(struct pl_http_request *http_request);
 void pl_held_forget(struct pl_http_request *http_request);
-// Whether they hold too much although this worker has closed its slow connections.
+// Whether they hold too much, and this worker more than its share, although it has closed
+// its slow connections.
 bool pl_held_full(const struct pl_listener *listener);

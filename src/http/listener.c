@@ -39,6 +39,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/bind.h"
+#include "http/held.h"
 #include "http/http_private.h"
 
 #define SWEEP_US              250000  // how late a deadline may be noticed
@@ -319,6 +320,7 @@ static void on_sweep(void *arg)
 	if (listener->draining && now_us >= listener->drain_began_us + SILENT_US)
 		end_silent_peers(listener);
 	answer_overdue(listener, now_us);
+	pl_held_reclaim(listener);
 	pl_drain_sweep(listener->drain, now_us);
 	if (listener->shared)
 		pl_loop_watch_set(listener->shared, SHARED_EVENTS);
@@ -414,6 +416,7 @@ struct pl_listener *pl_listener_new(const struct pl_listener_options *options, s
 	struct pl_listener *listener = pl_calloc(1, sizeof(*listener));
 	listener->options = *options;
 	listener->fd = options->fd;
+	pl_held_begin();
 	listener->drain = pl_drain_new(options->loop);
 	listener->lane = pl_lane_new();
 	pl_listener_set_generation(listener, options->generation);
@@ -509,6 +512,7 @@ void pl_listener_free(struct pl_listener **listener_p)
 	pl_lane_free(&listener->lane);
 	pl_tls_server_unref(&listener->tls);
 	pl_tls_server_unref(&listener->first_tls);
+	pl_held_end();
 	free(listener);
 }
 

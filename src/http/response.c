@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "base/faults.h"
 #include "base/log.h"
 #include "config/reserved.h"
 #include "http/condition.h"
@@ -28,6 +29,7 @@ static void add(struct MHD_Response *response, const char *name, const char *val
 {
 	if (MHD_add_response_header(response, name, value) != MHD_YES) {
 		static struct pl_log_limit limit;
+		pl_faults_lost(PL_LOSS_RESPONSE_HEADER);
 		if (pl_log_limit_ok(&limit, 10000000))
 			pl_warning("http: response header %s is not valid and was left out", name);
 	}

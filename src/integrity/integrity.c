@@ -75,6 +75,9 @@ static void load_rules(struct pl_integrity *integrity)
 	if (diagnostics.n > 0)
 		pl_warning("integrity: %s", diagnostics.lines[0].text);
 	pl_diagnostics_fini(&diagnostics);
+	pthread_mutex_lock(&integrity->lock);
+	integrity->stats.rules_missing = has_rules(integrity->config) && !integrity->vm;
+	pthread_mutex_unlock(&integrity->lock);
 }
 
 static void configure(void *arg, struct pl_session *session, const struct pl_config *config,
@@ -211,4 +214,5 @@ void pl_integrity_stats(struct pl_integrity *integrity, struct pl_integrity_stat
 	*stats_r = integrity->stats;
 	pthread_mutex_unlock(&integrity->lock);
 	stats_r->failures = pl_background_failures(integrity->background);
+	stats_r->failing_us = pl_background_failing_us(integrity->background);
 }

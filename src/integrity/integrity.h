@@ -37,6 +37,8 @@ struct pl_integrity_stats {
 	int64_t open;             // violations that exist now
 	uint64_t found, resolved; // since the start; resolved: changes by rules
 	uint64_t failures;        // turns that failed at the database
+	int64_t failing_us;       // see pl_background_failing_us
+	bool rules_missing;       // those of a configuration that was checked could not be loaded
 };
 void pl_integrity_stats(struct pl_integrity *integrity, struct pl_integrity_stats *stats_r);
 

@@ -19,19 +19,22 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/faults.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/wake.h"
 #include "config/kafka_settings.h"
 
 // how long librdkafka may take to destroy a consumer
-#define DESTROY_MS      5000
+#define DESTROY_MS         5000
 // longer than librdkafka's interval between attempts
-#define REFUSAL_US      (10 * INT64_C(1000000))
+#define REFUSAL_US         (10 * INT64_C(1000000))
 // of each partition; enough for one of every region
-#define HEARTBEATS_BACK 16
+#define HEARTBEATS_BACK    16
 // a broker that has said nothing for so long is not connected
-#define CONTACT_US      (5 * INT64_C(1000000))
+#define CONTACT_US         (5 * INT64_C(1000000))
+// commits that fail for longer are not the moment of a coordinator that moves
+#define COMMIT_PATIENCE_US (30 * INT64_C(1000000))
 
 static const char *const defaults[] = {
 	// Small answers at once, large ones in bulk, and no larger backlog in memory than
@@ -151,6 +154,24 @@ static int on_statistics(rd_kafka_t *rk, char *text, size_t len, void *opaque)
 	return 0;
 }
 
+// A coordinator that moves, or a broker that goes: such commits fail for a while only.
+static void note_failed_commit(struct pl_consumer *consumer, rd_kafka_resp_err_t code)
+{
+	int64_t now_us = pl_mono_us();
+
+	if (consumer->uncommitted_us == 0)
+		consumer->uncommitted_us = now_us;
+	if (!is_refused_access(code) && now_us - consumer->uncommitted_us < COMMIT_PATIENCE_US) {
+		pl_debug("kafka: committing offsets: %s", rd_kafka_err2str(code));
+		return;
+	}
+	consumer->commits_refused = true;
+	if (pl_log_limit_ok(&consumer->commit_limit, 60 * 1000000))
+		pl_warning("kafka: offsets are not committed (%s); what they stand for is read again after a "
+		           "restart",
+		           rd_kafka_err2str(code));
+}
+
 // With the result of each commit.
 static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *offsets,
                       void *opaque)
@@ -167,8 +188,11 @@ static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_p
 			           rd_kafka_err2name(code));
 	} else if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
 		consumer->commits_refused = false;
-	} else if (code != RD_KAFKA_RESP_ERR__NO_OFFSET) {
-		pl_debug("kafka: committing offsets: %s", rd_kafka_err2str(code));
+		consumer->uncommitted_us = 0;
+	} else if (code == RD_KAFKA_RESP_ERR__NO_OFFSET) {
+		consumer->uncommitted_us = 0;
+	} else {
+		note_failed_commit(consumer, code);
 	}
 }
 
@@ -316,9 +340,11 @@ void pl_consumer_free(struct pl_consumer **consumer_p, int64_t wait_us)
 	if (consumer->paused)
 		rd_kafka_topic_partition_list_destroy(consumer->paused);
 	*consumer_p = NULL;
-	if (!destroy_within(consumer, DESTROY_MS))
+	if (!destroy_within(consumer, DESTROY_MS)) {
+		pl_faults_lost(PL_LOSS_CONSUMER);
 		pl_warning(
 			"kafka: librdkafka has not destroyed the consumer within 5 s; going on without it");
+	}
 }
 
 static void take_topic(const struct rd_kafka_metadata_topic *from, struct pl_consumer_topic *topic_r)

@@ -15,7 +15,8 @@ struct pl_consumer {
 	// partition paused across assignments.
 	rd_kafka_topic_partition_list_t *paused;
 	bool held, up;
-	bool commits_refused;                // since the group has members
+	bool commits_refused;                // for whatever reason
+	int64_t uncommitted_us;              // since when all commits fail; 0: they do not
 	uint64_t losses;                     // of all brokers
 	int64_t contact_us, received;        // bytes, as of the last statistics
 	int64_t silent_from_us;              // the broker is not connected any more; pl_mono_us

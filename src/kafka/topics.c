@@ -205,6 +205,22 @@ static void take_setting(struct pl_topic_facts *facts, const char *name, const c
 			*numbers[i].to = strtoll(value, NULL, 10);
 }
 
+void pl_topics_judge_undescribed(const char *topic, rd_kafka_resp_err_t code,
+                                 struct pl_topic_findings *findings)
+{
+	if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+		add(findings, PL_TOPIC_WARNING,
+		    "topic %s does not exist, so nothing is published to it or read from it; a daemon "
+		    "creates it if it may, and its log says if not",
+		    topic);
+	else
+		add(findings, PL_TOPIC_WARNING,
+		    "topic %s: its settings are not known, so nobody would notice that it is compacted or "
+		    "does not keep messages for long enough: %s; plist-admin kafka acls prints the right to "
+		    "describe them",
+		    topic, rd_kafka_err2str(code));
+}
+
 // False: not described, since it does not exist or this client may not ask.
 static bool read_settings(const rd_kafka_ConfigResource_t *resource, struct pl_topic_facts *facts)
 {
@@ -218,11 +234,8 @@ static bool read_settings(const rd_kafka_ConfigResource_t *resource, struct pl_t
 		.max_message_bytes = PL_TOPIC_UNKNOWN,
 	};
 	snprintf(facts->name, sizeof(facts->name), "%s", rd_kafka_ConfigResource_name(resource));
-	if (rd_kafka_ConfigResource_error(resource) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-		pl_debug("kafka: the settings of topic %s: %s", facts->name,
-		         rd_kafka_err2str(rd_kafka_ConfigResource_error(resource)));
+	if (rd_kafka_ConfigResource_error(resource) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return false;
-	}
 	entries = rd_kafka_ConfigResource_configs(resource, &n);
 	for (size_t i = 0; i < n; i++)
 		if (rd_kafka_ConfigEntry_value(entries[i]))
@@ -284,6 +297,12 @@ void pl_topics_judge_partitions(const struct rd_kafka_metadata *metadata, const 
 	}
 }
 
+// One that is being created is unknown for a moment, and a daemon looks again and again.
+static bool is_new(const struct pl_topic_findings *findings, rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && !findings->once;
+}
+
 static void judge_all(const rd_kafka_event_t *event, const struct rd_kafka_metadata *metadata,
                       const struct pl_config *config, struct pl_topic_findings *findings)
 {
@@ -296,22 +315,27 @@ static void judge_all(const rd_kafka_event_t *event, const struct rd_kafka_metad
 		struct pl_topic_facts facts;
 		const struct pl_resource *of;
 
-		if (!read_settings(resources[i], &facts))
-			continue;
-		read_partitions(metadata, &facts);
+		bool described = read_settings(resources[i], &facts);
 		of = pl_config_resource_of_topic(config, facts.name);
 		if (!of) // of an older configuration
 			continue;
+		if (!described && !is_new(findings, rd_kafka_ConfigResource_error(resources[i])))
+			pl_topics_judge_undescribed(facts.name, rd_kafka_ConfigResource_error(resources[i]),
+			                            findings);
+		if (!described)
+			continue;
+		read_partitions(metadata, &facts);
 		findings->limits[of->index] = facts.max_message_bytes;
 		pl_topics_judge(&facts, config, findings);
 	}
 }
 
-static void findings_init(struct pl_topic_findings *findings, const struct pl_config *config)
+static void findings_init(struct pl_topic_findings *findings, const struct pl_config *config, bool once)
 {
 	int n = config->nresources;
 
 	*findings = (struct pl_topic_findings){
+		.once = once,
 		.ntopics = n,
 		.limits = pl_calloc((size_t)n + 1, sizeof(findings->limits[0])),
 		.partitions = pl_calloc((size_t)n + 1, sizeof(findings->partitions[0])),
@@ -320,15 +344,32 @@ static void findings_init(struct pl_topic_findings *findings, const struct pl_co
 		findings->limits[i] = PL_TOPIC_UNKNOWN;
 }
 
-bool pl_topics_answered(struct pl_topics_question *question, const struct pl_config *config, int wait_ms,
-                        struct pl_topic_findings *findings_r)
+// The development broker does not know the question; a broker that is down is everybody's
+// trouble.
+static void note_no_answer(rd_kafka_event_t *event, struct pl_topic_findings *findings)
+{
+	switch (rd_kafka_event_error(event)) {
+	case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+	case RD_KAFKA_RESP_ERR__TIMED_OUT:
+	case RD_KAFKA_RESP_ERR__TRANSPORT:
+		pl_debug("kafka: the topics' settings: %s", rd_kafka_event_error_string(event));
+		return;
+	default:
+		add(findings, PL_TOPIC_WARNING,
+		    "the settings of the topics are not known, so nobody would notice unfit ones: %s",
+		    rd_kafka_event_error_string(event));
+	}
+}
+
+static bool take_answer(struct pl_topics_question *question, const struct pl_config *config, int wait_ms,
+                        bool once, struct pl_topic_findings *findings_r)
 {
 	rd_kafka_event_t *event = rd_kafka_queue_poll(question->queue, wait_ms);
 	const struct rd_kafka_metadata *metadata = NULL;
 
 	if (!event)
 		return false;
-	findings_init(findings_r, config);
+	findings_init(findings_r, config, once);
 	if (rd_kafka_metadata(question->rk, 1, NULL, &metadata, 1000) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		metadata = NULL;
 	if (metadata)
@@ -336,11 +377,17 @@ bool pl_topics_answered(struct pl_topics_question *question, const struct pl_con
 	if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
 		judge_all(event, metadata, config, findings_r);
 	else
-		pl_debug("kafka: the topics' settings: %s", rd_kafka_event_error_string(event));
+		note_no_answer(event, findings_r);
 	if (metadata)
 		rd_kafka_metadata_destroy(metadata);
 	rd_kafka_event_destroy(event);
 	return true;
+}
+
+bool pl_topics_answered(struct pl_topics_question *question, const struct pl_config *config, int wait_ms,
+                        struct pl_topic_findings *findings_r)
+{
+	return take_answer(question, config, wait_ms, false, findings_r);
 }
 
 int pl_topics_check(const struct pl_config *config, const struct pl_region *region, int64_t timeout_us,
@@ -360,7 +407,7 @@ int pl_topics_check(const struct pl_config *config, const struct pl_region *regi
 		return pl_error_set(err, PL_EINVAL, "kafka: %s", why);
 	}
 	question = pl_topics_ask(rk, config);
-	answered = pl_topics_answered(question, config, (int)(timeout_us / 1000), findings_r);
+	answered = take_answer(question, config, (int)(timeout_us / 1000), true, findings_r);
 	pl_topics_forget(&question);
 	rd_kafka_destroy(rk);
 	return answered ? 0

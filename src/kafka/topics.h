@@ -34,6 +34,7 @@ struct pl_topic_finding {
 struct pl_topic_findings {
 	int n, cap, warnings, refused; // `warnings` and `refused` of the n
 	struct pl_topic_finding *each;
+	bool once; // the broker was asked once: a topic that does not exist is a finding
 	int ntopics;
 	// max.message.bytes of the resources' topics, and how many partitions they have,
 	// by the resource's index
@@ -46,6 +47,10 @@ void pl_topics_findings_fini(struct pl_topic_findings *findings);
 // Appends a finding for everything that is wrong with a resource's topic.
 void pl_topics_judge(const struct pl_topic_facts *facts, const struct pl_config *config,
                      struct pl_topic_findings *findings);
+
+// Appends a finding for a topic whose settings the broker has not told, and why.
+void pl_topics_judge_undescribed(const char *topic, rd_kafka_resp_err_t code,
+                                 struct pl_topic_findings *findings);
 
 // Notes how many partitions the resources' topics have, also of those whose settings this
 // client may not ask for, and appends a finding for those that no broker leads.

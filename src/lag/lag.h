@@ -33,6 +33,7 @@ struct pl_lag_origin {
 	double seconds;
 	int gaps; // partitions in which events are missing
 	bool skew_known;
+	bool skew_excessive;                      // more than max_clock_skew
 	double skew_seconds;                      // how far its clock is ahead of this region's
 	int64_t events_behind;                    // in Kafka and not applied here, plus those in its outbox
 	int64_t outbox_events;                    // as its heartbeat says

@@ -503,6 +503,7 @@ static void read_origin(const struct pl_lag_tracker *tracker, const struct origi
 	judge(tracker, o, to, now_us);
 	to->skew_known = skew_of(o, &skew_us);
 	to->skew_seconds = to->skew_known ? (double)skew_us / 1e6 : 0;
+	to->skew_excessive = to->skew_known && llabs(skew_us) > tracker->max_skew_us;
 	lag->events_behind += unsent;
 	lag->seconds = larger(lag->seconds, to->seconds);
 }

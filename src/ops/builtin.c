@@ -23,6 +23,8 @@
 
 // shorter failures recover by themselves: a deadlock, a broken connection
 #define FAILING_US (2 * INT64_C(1000000))
+// a worker takes a sample of itself several times a second
+#define SILENT_US  (10 * INT64_C(1000000))
 
 static void reason(struct pl_buf *json, int *n, const char *text)
 {
@@ -53,6 +55,17 @@ static bool workers_ready(struct pl_daemon *daemon, char why[PL_ERROR_TEXT_MAX])
 			return unusable(why, sample.why[0] ? sample.why : "it does not respond");
 	}
 	return true;
+}
+
+// One that hangs in a library or for a lock: the watchdog sees only what hangs in Lua.
+static void workers_turn(struct pl_daemon *daemon, struct pl_buf *json, int *n)
+{
+	char why[96];
+	int64_t age_us = pl_stats_age_us(daemon->stats);
+	if (age_us < SILENT_US)
+		return;
+	snprintf(why, sizeof(why), "a worker has done nothing for %lld s", (long long)(age_us / 1000000));
+	reason(json, n, why);
 }
 
 // A broker that is unavailable is no reason by itself: writes wait in the outbox.
@@ -125,6 +138,7 @@ int pl_builtin_ready_reasons(struct pl_daemon *daemon, struct pl_buf *json)
 	pl_watchdog_stats(daemon->watchdog, &watchdog);
 	if (watchdog.now > 0)
 		reason(json, &n, watchdog.why);
+	workers_turn(daemon, json, &n);
 	if (!pl_keys_ready(daemon, why))
 		reason(json, &n, why);
 	pl_apply_stats(daemon->apply, &apply);

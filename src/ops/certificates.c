@@ -17,6 +17,7 @@
 
 struct pl_certificates {
 	struct pl_arena *arena;
+	bool misnamed; // the daemon's own one
 	int n;
 	struct pl_certificate each[PL_CERTIFICATES_MAX];
 };
@@ -45,6 +46,7 @@ struct pl_certificates *pl_certificates_load(const struct pl_config *config, con
 	}
 	struct pl_certificates *certificates = pl_calloc(1, sizeof(*certificates));
 	certificates->arena = pl_arena_new(0);
+	certificates->misnamed = *tls_r && pl_tls_server_misnamed(*tls_r);
 	certificates->n = pl_certificate_list(config, region, certificates->arena, certificates->each);
 	for (int i = 0; i < certificates->n; i++)
 		warn(&certificates->each[i]);
@@ -86,6 +88,11 @@ void pl_certificates_print_metrics(struct pl_buf *buf, struct pl_daemon *daemon)
 	for (int i = 0; certificates && i < certificates->n; i++)
 		pl_buf_printf(buf, "%s{use=\"%s\"} %" PRId64 "\n", family, certificates->each[i].use,
 		              certificates->each[i].expires_us / 1000000);
+	pl_buf_printf(buf,
+	              "# HELP plist_certificate_misnamed Whether the daemon's certificate does not have the "
+	              "name that NGINX expects.\n# TYPE plist_certificate_misnamed gauge\n"
+	              "plist_certificate_misnamed %d\n",
+	              certificates && certificates->misnamed);
 	pthread_mutex_unlock(&daemon->lock);
 	pl_buf_adds(buf, "# HELP plist_tls_refused_total Connections refused because of their certificate.\n"
 	                 "# TYPE plist_tls_refused_total counter\n");

@@ -17,6 +17,7 @@
 #include "audit/audit.h"
 #include "auth/key_fetcher.h"
 #include "base/clock.h"
+#include "base/faults.h"
 #include "base/log.h"
 #include "base/sockfile.h"
 #include "heal/heal.h"
@@ -162,13 +163,14 @@ static void raise_descriptors(const struct pl_config *config, int nworkers)
 		return;
 	limit.rlim_cur =
 		limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= wanted ? wanted : limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-		pl_warning(
-			"start: %d workers with http.max_connections %d may need %llu file descriptors, but "
-			"the limit is %llu; raise it (LimitNOFILE of the unit, ulimit -n), or lower "
-			"http.max_connections",
-			nworkers, config->http.max_connections, (unsigned long long)wanted,
-			(unsigned long long)limit.rlim_cur);
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted)
+		return;
+	pl_faults_set_risk(PL_RISK_DESCRIPTORS, true);
+	pl_warning("start: %d workers with http.max_connections %d may need %llu file descriptors, but "
+	           "the limit is %llu; raise it (LimitNOFILE of the unit, ulimit -n), or lower "
+	           "http.max_connections",
+	           nworkers, config->http.max_connections, (unsigned long long)wanted,
+	           (unsigned long long)limit.rlim_cur);
 }
 
 static int start_workers(struct pl_daemon *daemon, const struct pl_config *config,

@@ -499,4 +499,5 @@ void pl_housekeep_stats(struct pl_housekeep *housekeep, struct pl_housekeep_stat
 	*stats_r = housekeep->stats;
 	pthread_mutex_unlock(&housekeep->lock);
 	stats_r->failures = pl_background_failures(housekeep->background);
+	stats_r->failing_us = pl_background_failing_us(housekeep->background);
 }

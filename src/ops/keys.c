@@ -53,6 +53,8 @@ void pl_keys_print_metrics(struct pl_buf *buf, struct pl_daemon *daemon)
 	             "Keys that verify tokens, fetched from auth.jwt.jwks_url.", facts.keys);
 	print_family(buf, "plist_jwks_last_success_timestamp_seconds", "gauge",
 	             "When they were last fetched; 0: not yet.", (double)(facts.fetched_us / 1000000));
+	print_family(buf, "plist_jwks_overdue", "gauge",
+	             "Whether fetching them has failed for three times auth.jwt.refresh.", facts.overdue);
 	print_family(buf, "plist_jwks_fetches_total", "counter", "Attempts to fetch them.",
 	             (double)facts.fetches);
 	print_family(buf, "plist_jwks_fetch_failures_total", "counter", "Attempts that failed.",

@@ -16,7 +16,6 @@
 #include "apply/apply.h"
 #include "audit/audit.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "config.h"
 #include "db/server.h"
 #include "heal/heal.h"
@@ -392,6 +391,9 @@ static void print_integrity(struct pl_buf *buf, struct pl_daemon *daemon)
 	pl_metrics_counter(buf, "plist_violations_resolved_total",
 	                   "Records that this daemon has changed because the rule for a violation said so.",
 	                   s.resolved);
+	pl_metrics_gauge(buf, "plist_violations_rules_missing",
+	                 "Whether the rules for violations could not be loaded, so that none is applied.",
+	                 s.rules_missing);
 	pl_metrics_counter(buf, "plist_violations_looks_failed_total",
 	                   "Looks for violations that failed and were retried.", s.failures);
 }
@@ -472,25 +474,6 @@ static int open_descriptors(void)
 	return n > 3 ? n - 3 : 0; // ".", "..", and the directory itself
 }
 
-static void print_control(struct pl_buf *buf, struct pl_daemon *daemon)
-{
-	int up = atomic_load(&daemon->control_up);
-	if (up >= 0)
-		pl_metrics_gauge(buf, "plist_control_socket_up", "Whether the daemon has its control socket.",
-		                 up);
-}
-
-static void print_log(struct pl_buf *buf)
-{
-	bool incomplete;
-	unsigned long long dropped = pl_log_dropped(pl_mono_us(), &incomplete);
-	pl_metrics_counter(buf, "plist_log_lines_dropped_total",
-	                   "Lines of the log that could not be written.", dropped);
-	pl_metrics_gauge(buf, "plist_log_incomplete",
-	                 "Whether lines of the log are being lost, or were in the last ten minutes.",
-	                 incomplete);
-}
-
 static void print_process(struct pl_buf *buf, const struct pl_daemon *daemon)
 {
 	struct rusage usage;
@@ -524,7 +507,6 @@ void pl_metrics_print(struct pl_buf *buf, struct pl_daemon *daemon)
 	print_housekeep(buf, daemon);
 	pl_certificates_print_metrics(buf, daemon);
 	pl_keys_print_metrics(buf, daemon);
-	print_log(buf);
-	print_control(buf, daemon);
+	pl_metrics_faults(buf, daemon);
 	print_process(buf, daemon);
 }

@@ -11,5 +11,7 @@ void pl_metrics_gauge(struct pl_buf *buf, const char *name, const char *help, do
 void pl_metrics_labelled(struct pl_buf *buf, const char *name, const char *key, const char *label,
                          double value);
 
+// metrics_faults.c
+void pl_metrics_faults(struct pl_buf *buf, struct pl_daemon *daemon);
 // metrics_replication.c
 void pl_metrics_replication(struct pl_buf *buf, struct pl_daemon *daemon);

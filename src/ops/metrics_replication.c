@@ -156,12 +156,15 @@ static void print_apply_faults(struct pl_buf *buf, const struct pl_apply_stats *
 {
 	pl_metrics_gauge(buf, "plist_apply_leaderless_partitions",
 	                 "Partitions that this daemon should read and that no broker leads.", s->leaderless);
-	pl_metrics_gauge(buf, "plist_apply_commits_refused",
-	                 "Whether the broker refuses offsets, because the consumer group has members.",
+	pl_metrics_gauge(buf, "plist_apply_commits_refused", "Whether offsets cannot be committed.",
 	                 s->commits_refused);
 	pl_metrics_gauge(buf, "plist_apply_policies_missing",
 	                 "Whether policies could not be loaded, so that the last writer wins.",
 	                 s->policies_missing);
+	pl_metrics_gauge(buf, "plist_apply_unwatched_seconds",
+	                 "For how long the broker has not said what there is to read, so that messages that "
+	                 "do not arrive go unnoticed; 0: it does.",
+	                 (double)s->blind_us / 1e6);
 }
 
 static void print_decisions(struct pl_buf *buf, const struct pl_apply_stats *s)
@@ -217,6 +220,11 @@ static void print_states(struct pl_buf *buf, const struct pl_lag *lag)
 		if (lag->origins[i].skew_known)
 			pl_metrics_labelled(buf, "plist_clock_skew_seconds", "origin", lag->origins[i].region,
 			                    lag->origins[i].skew_seconds);
+	pl_metrics_family(buf, "plist_clock_skew_excessive", "gauge",
+	                  "Whether that is more than max_clock_skew, in either direction.");
+	for (int i = 0; i < lag->norigins; i++)
+		pl_metrics_labelled(buf, "plist_clock_skew_excessive", "origin", lag->origins[i].region,
+		                    lag->origins[i].skew_excessive);
 }
 
 static void print_lag(struct pl_buf *buf, struct pl_daemon *daemon)

@@ -13,9 +13,21 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/faults.h"
 #include "base/log.h"
 #include "ops/ops_private.h"
 #include "ops/stats.h"
+
+// The service manager then takes this process for hanging, and ends it.
+static void tell_unsent(const char *state)
+{
+	static struct pl_log_limit limit;
+	int failed = errno;
+	pl_faults_lost(PL_LOSS_SERVICE_MESSAGE);
+	if (pl_log_limit_ok(&limit, 60 * 1000000))
+		pl_warning("service: %s was not sent to the service manager at %s: %s", state,
+		           getenv("NOTIFY_SOCKET"), strerror(failed));
+}
 
 void pl_service_notify(const char *state)
 {
@@ -31,7 +43,7 @@ void pl_service_notify(const char *state)
 		return;
 	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
 	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr, len) < 0)
-		pl_debug("NOTIFY_SOCKET: %s", strerror(errno));
+		tell_unsent(state);
 	close(fd);
 }
 

@@ -7,6 +7,7 @@
 // Threads: the relay's.
 #include "relay/relay_private.h"
 
+#include "base/faults.h"
 #include "kafka/message_headers.h"
 
 #define LOOK_US       SECOND
@@ -68,6 +69,14 @@ static const char *cell(const PGresult *result, int row, int column)
 	return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
 }
 
+static void tell_waiting(struct pl_relay *relay, int64_t id, const char *why)
+{
+	pl_faults_lost(PL_LOSS_DEAD_LETTER_COPY);
+	if (pl_log_limit_ok(&relay->letters.limit, 10 * SECOND))
+		pl_warning("dead letter %lld was not delivered to %s (%s); sending it again later",
+		           (long long)id, relay->config->kafka.dead_letter_topic, why);
+}
+
 // False: the broker cannot take it now.
 static bool send_letter(struct pl_relay *relay, const PGresult *result, int row)
 {
@@ -85,8 +94,8 @@ static bool send_letter(struct pl_relay *relay, const PGresult *result, int row)
 		relay->letters.n++;
 	else if (code == PL_EINVAL)
 		pl_relay_letter_sent(relay, LETTER_TAG - id, PL_REFUSED, err.text);
-	else if (pl_log_limit_ok(&relay->letters.limit, 10 * SECOND))
-		pl_warning("%s; dead letters wait", err.text);
+	else
+		tell_waiting(relay, id, err.text);
 	return code == 0 || code == PL_EINVAL;
 }
 
@@ -123,15 +132,15 @@ void pl_relay_letter_sent(struct pl_relay *relay, int64_t tag, enum pl_delivery 
 		relay->letters.n--;
 	if (what == PL_UNDELIVERED) {
 		relay->letters.look_at_us = pl_mono_us() + FAILED_US;
-		if (pl_log_limit_ok(&relay->letters.limit, 10 * SECOND))
-			pl_warning("dead letter %lld was not delivered to %s (%s); sending it again later",
-			           (long long)id, relay->config->kafka.dead_letter_topic, why);
+		tell_waiting(relay, id, why);
 		return;
 	}
-	if (what != PL_DELIVERED)
+	if (what != PL_DELIVERED) {
+		pl_faults_lost(PL_LOSS_DEAD_LETTER_COPY);
 		pl_log_limited(&relay->letters.burst, PL_LOG_ERROR,
 		               "dead letter %lld cannot be published to %s: %s; it stays in the table only",
 		               (long long)id, relay->config->kafka.dead_letter_topic, why);
+	}
 	pl_buf_printf(ids, "%c%lld", ids->len == 0 ? '{' : ',', (long long)id);
 }
 

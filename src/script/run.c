@@ -28,6 +28,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/faults.h"
 #include "base/log.h"
 #include "script/answer.h"
 #include "script/lane.h"
@@ -141,6 +142,7 @@ static void fail(struct pl_run *run, enum pl_call_end end, const struct pl_error
 	       run->written ? "; its write had been committed; sending the default answer instead" : "");
 	pl_answer_reset(run->answer);
 	if (run->written) {
+		pl_faults_lost(PL_LOSS_HANDLER_ANSWER);
 		pl_answer_default(run);
 		finish(run);
 	} else {
@@ -227,9 +229,11 @@ static void written(struct pl_run *run, struct pl_op *op)
 // differ.
 static void stored(struct pl_run *run, const struct pl_remember_answer *store)
 {
-	if (store->code != 0)
+	if (store->code != 0) {
+		pl_faults_lost(PL_LOSS_STORED_ANSWER);
 		pl_warning("%s: the answer to %s was not stored; a retry will get the default answer: %s",
 		           run->script->source->path, run->request->request_id, store->err.text);
+	}
 	finish(run);
 }
 
@@ -365,6 +369,7 @@ static void returned(struct pl_run *run)
 	struct pl_op *op;
 
 	if (run->written && answer->status >= 500) {
+		pl_faults_lost(PL_LOSS_HANDLER_ANSWER);
 		pl_err("%s: %s %s: answered %d, but its write had been committed; sending the default "
 		       "answer instead",
 		       run->script->source->path, run->request->method, run->request->target, answer->status);

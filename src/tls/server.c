@@ -55,6 +55,7 @@ struct pl_tls_server {
 	struct pl_buf certificate, key;
 	gnutls_certificate_credentials_t credentials;
 	gnutls_datum_t ticket_key;
+	bool misnamed;
 };
 
 static atomic_uint_fast64_t refused;
@@ -219,15 +220,16 @@ static int load_direct_ca(struct pl_tls_server *server, const struct pl_region_t
 }
 
 // Warns if NGINX would refuse the certificate: here, the message is easier to find.
-static void check_name(const struct pl_tls_server *server, const struct pl_region *region, const char *name)
+static void check_name(struct pl_tls_server *server, const struct pl_region *region, const char *name)
 {
 	gnutls_datum_t datum = { (unsigned char *)server->certificate.data,
 		                 (unsigned)server->certificate.len };
 	gnutls_x509_crt_t crt;
 	if (gnutls_x509_crt_init(&crt) != 0)
 		return;
-	if (gnutls_x509_crt_import(crt, &datum, GNUTLS_X509_FMT_PEM) == 0 &&
-	    !gnutls_x509_crt_check_hostname(crt, name))
+	server->misnamed = gnutls_x509_crt_import(crt, &datum, GNUTLS_X509_FMT_PEM) == 0 &&
+	                   !gnutls_x509_crt_check_hostname(crt, name);
+	if (server->misnamed)
 		pl_warning(
 			"tls: %s: is not a certificate for the name %s (nginx.upstream_tls.name), so NGINX "
 			"will refuse it; make one with subjectAltName=DNS:%s",
@@ -260,6 +262,11 @@ struct pl_tls_server *pl_tls_server_new(const struct pl_region *region, const ch
 	}
 	check_name(server, region, name);
 	return server;
+}
+
+bool pl_tls_server_misnamed(const struct pl_tls_server *server)
+{
+	return server->misnamed;
 }
 
 struct pl_tls_server *pl_tls_server_ref(struct pl_tls_server *server)

@@ -57,5 +57,8 @@ bool pl_tls_server_accepts(const struct pl_tls_server *server, struct pl_tls_pee
 // session. NULL: the peer is part of the deployment.
 const gnutls_datum_t *pl_tls_server_client(const struct pl_tls_peer *peer);
 
+// Whether NGINX will refuse this daemon, since its certificate has another name.
+bool pl_tls_server_misnamed(const struct pl_tls_server *server);
+
 // How many connections this process has refused because of their certificate.
 uint64_t pl_tls_server_refused(void);

@@ -360,6 +360,9 @@ def test_a_message_that_no_region_can_have_sent_is_counted_and_logged(stack):
 
     wait_until("eu counts it", counted)
     assert stack.plistd["eu"].log_contains("audit: ignoring a message that no region can have sent")
+    assert stack.plistd["eu"].metrics()['plist_loss_recent{kind="audit_message"}'] == 1
+    told = stack.admin("status", check=False)
+    assert told.returncode == 1 and "has in the last ten minutes ignored messages of audits" in told.stderr
     wait_rounds(stack, "eu", 1)
 
 

@@ -183,10 +183,11 @@ def test_while_a_fetch_fails_the_keys_stay_and_everything_says_why(fetching, how
     assert fetching.daemon.operators.get("/ready").status == 200
     assert fetching.metric("fetch_failures_total") > failures and fetching.metric("keys") == 3
     assert fetching.daemon.log_contains("those from before stay in force")
+    wait_until("they are overdue", lambda: fetching.metric("overdue") == 1)
     fetched = fetching.metric("last_success_timestamp_seconds")
     fetching.site.how = "answers"
     wait_until("it is fetched again", lambda: fetching.metric("last_success_timestamp_seconds") > fetched)
-    assert "why" not in fetching.daemon.status()["jwks"]
+    assert "why" not in fetching.daemon.status()["jwks"] and fetching.metric("overdue") == 0
 
 
 def test_a_server_that_is_down_or_hangs_harms_nobody(fetching):
@@ -274,11 +275,11 @@ def test_a_reload_keeps_the_keys_while_the_server_is_down(fetching):
 def test_a_reload_changes_how_often_the_keys_are_fetched(fetching):
     fetching.write(refresh="1h")
     fetching.daemon.reload()
-    fetching.site.text = Issuer(fetching.folder / "other").key_set()
     n, began = len(fetching.site.seen), time.monotonic()
     fetching.write(refresh="3s")
     fetching.daemon.reload()
-    assert fetching.status() == 200 or time.monotonic() - began > 2.5  # a busy machine: they have been fetched since
+    assert fetching.status() == 200, "the keys from before the reload are kept, whether or not they are fetched again at once"
+    fetching.site.text = Issuer(fetching.folder / "other").key_set()
     wait_until("they are fetched again", lambda: len(fetching.site.seen) >= n + 2)
     assert fetching.site.seen[n + 1][0] - began >= 2
     wait_until("the former keys are gone", lambda: fetching.status() == 401, 10)

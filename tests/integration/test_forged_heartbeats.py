@@ -50,6 +50,7 @@ def test_a_heartbeat_that_no_region_can_have_sent_is_ignored_and_counted(stack, 
     before = refused(stack, "us")
     forge(stack, "eu", **{"sent": at(hours=20)} | members)  # believed until eu's own heartbeats are as late
     wait_until("us has counted it", lambda: refused(stack, "us") > before)
+    assert stack.plistd["us"].metrics()['plist_loss_recent{kind="heartbeat"}'] == 1
     answer = us.put(record, price=Decimal("2.00"), version=1)
     assert answer.status == 200
     assert eu.put(stack.new_record("eu"), price=Decimal("2.00"), version=1).status == 200

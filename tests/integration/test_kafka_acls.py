@@ -135,3 +135,18 @@ def test_a_right_that_is_missing_is_named_and_nothing_is_lost(guarded, operation
         guarded.acl("--add", *topic)
     guarded.wait_version(reader, record, 2)
     guarded.settle()
+
+
+def test_settings_that_may_not_be_read_are_a_problem_that_status_names(guarded):
+    def problems():
+        return sum(daemon.metrics()["plist_topic_problems"] for daemon in guarded.plistd.values())
+    rights = ["--topic", "property-updates", "--operation", "DescribeConfigs"]
+    everybody = [a for user in ("plist-us", "plist-eu") for a in ("--allow-principal", f"User:{user}")]
+    assert problems() == 0
+    guarded.acl("--remove", "--force", *rights, *everybody)
+    try:
+        wait_until("both say so", lambda: problems() == 2)
+        assert "topic property-updates: its settings are not known" in guarded.plistd["us"].log_text()
+    finally:
+        guarded.acl("--add", *rights, *everybody)
+    wait_until("both know them again", lambda: problems() == 0)

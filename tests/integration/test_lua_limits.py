@@ -190,6 +190,8 @@ def test_the_service_manager_gets_keep_alives_except_while_a_worker_hangs(daemon
             daemon.wait_log("service: a worker has done nothing for", mark)
             with pytest.raises(BlockingIOError):
                 manager.recv(100)
+            wait_until("the daemon is not ready", lambda: "a worker has done nothing for " in daemon.operators.get("/ready").text)
+            assert daemon.metrics()["plist_workers_silent_seconds"] >= 10
             flag.unlink()
         manager.settimeout(10)
         assert manager.recv(100) == b"WATCHDOG=1"

@@ -12,7 +12,7 @@ import yaml
 
 from support import places
 from support.client import Client, new_id
-from support.plistd import Plistd
+from support.plistd import Plistd, admin
 from support.process import free_port, wait_until
 from test_heal import superuser
 
@@ -271,6 +271,14 @@ def test_systemd_is_notified(stack, apart, tmp_path):
         daemon.signal(signal.SIGTERM)
         assert s.recv(100) == b"STOPPING=1"
         daemon.wait_ended()
+
+
+def test_a_service_manager_that_cannot_be_reached_is_logged_and_shown(stack, apart, tmp_path):
+    daemon = apart(environment={"NOTIFY_SOCKET": str(tmp_path / "nobody.sock")})
+    daemon.wait_log("service: READY=1 was not sent to the service manager")
+    assert daemon.metrics()['plist_loss_recent{kind="service_message"}'] == 1
+    told = admin("status", "--region", "us", config=daemon.config, check=False)
+    assert "has in the last ten minutes failed to reach the service manager" in told.stderr
 
 
 # Without database and broker.

@@ -181,6 +181,7 @@ def test_no_core_is_dumped_unless_somebody_asks_for_it(secretive):
     secretive.argv = lambda: [places.program("plistd"), "--config", secretive.config, "--region", "us", "--core-dumps"]
     secretive.start()
     assert limit() != ("1", "1")
+    assert risks(secretive) == {"core_dumps"}
 
 
 def test_the_tool_dumps_no_core_either(secretive):
@@ -192,3 +193,20 @@ def test_the_tool_dumps_no_core_either(secretive):
         finally:
             tool.terminate()
     assert re.search(r"^Max core file size +1 +1 ", limits, re.M), limits
+
+
+def risks(daemon):
+    return {name.split('"')[1] for name, value in daemon.metrics().items() if name.startswith("plist_risk") and value}
+
+
+def test_too_few_descriptors_are_a_risk_that_status_notes(secretive):
+    assert risks(secretive) == set()
+    secretive.stop()
+    secretive.argv = lambda: ["prlimit", "--nofile=600:600", places.program("plistd"), "--config", secretive.config, "--region", "us"]
+    secretive.start()
+    assert secretive.metrics()["process_max_fds"] == 600
+    assert risks(secretive) == {"descriptors"}
+    told = admin("status", "--region", "us", "-o", "json", config=secretive.config, check=False)
+    (note,) = json.loads(told.stdout)["notes"]
+    assert re.fullmatch("us: the daemon at .* may need more file descriptors than it can open; .*", note["note"])
+    assert f"note: {note['note']}" in told.stderr and note["note"] not in str(json.loads(told.stdout)["warnings"])

@@ -203,6 +203,8 @@ def test_migrate_says_what_an_administrator_has_to_do_for_the_role_of_queries(st
 def test_a_superuser_is_warned_of_at_the_start(stack, daemon_on):
     daemon = daemon_on(database=stack.postgres["us"].superuser_url)
     wait_until("the log says so", lambda: 'the role "postgres" is a superuser' in daemon.log_text())
+    assert daemon.metrics()['plist_risk{kind="superuser"}'] == 1 and stack.plistd["us"].metrics()['plist_risk{kind="superuser"}'] == 0
+    assert "uses a superuser of its database" in admin("status", "--region", "us", config=daemon.config, check=False).stderr
 
 
 # Servers.

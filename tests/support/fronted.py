@@ -7,9 +7,10 @@ class Fronted:
     """A subclass makes `folder`, `daemon` and `nginx`."""
 
     def running(self, stack):
-        """Both servers while the generator is suspended; for a fixture, by `yield from`. The daemon uses the stack's database."""
+        """Both servers while the generator is suspended; for a fixture, by `yield from`. The daemon uses the stack's database,
+        and no broker."""
         try:
-            with stack.hosting(self.daemon):
+            with stack.hosting(self.daemon, has_broker=False):
                 self.daemon.start()
                 self.nginx.start()
                 yield self

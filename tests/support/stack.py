@@ -219,25 +219,30 @@ class Stack:
         self.failed = True
 
     @contextlib.contextmanager
-    def hosting(self, daemon):
+    def hosting(self, daemon, has_broker=True):
         """A daemon that a test module runs over one of this stack's databases: it is not there while they are renewed,
-        when it would publish for its region in place of the stack's own daemon, or tell its clients what is missing."""
+        when it would publish for its region in place of the stack's own daemon, or tell its clients what is missing.
+
+        `has_broker`: it uses the stack's broker. One that has none is never ready, so nobody may wait for that."""
         self.restore()
-        self._guests.append(daemon)
+        guest = daemon, has_broker
+        self._guests.append(guest)
         try:
             yield
         finally:
-            self._guests.remove(daemon)
+            self._guests.remove(guest)
 
     def renew(self):
         """Starts again with empty servers, so that a test that failed does not fail those after it."""
-        guests = [guest for guest in self._guests if guest.running]
-        for guest in guests:
-            guest.resume()
-            guest.stop()
+        guests = [guest for guest in self._guests if guest[0].running]
+        for daemon, _ in guests:
+            daemon.resume()
+            daemon.stop()
         self._renew()
-        for guest in guests:
-            guest.start().wait_ready()
+        for daemon, has_broker in guests:
+            daemon.start()
+            if has_broker:
+                daemon.wait_ready()
 
     def _renew(self):
         for server in self.servers():
@@ -269,6 +274,10 @@ class Stack:
         elif changed:
             self.reload()
         self._own = own
+        for daemon in self.plistd.values():  # or status would stay red for ten minutes
+            if any(value for name, value in daemon.metrics().items() if name.startswith("plist_loss_recent")):
+                daemon.stop()
+                daemon.start()
         self.wait_ready()  # a test may have started a daemon without waiting for it
         if any(database.value("SELECT count(*) FROM parked_events") for database in self.databases.values()):
             self.admin("parked", "retry", "--all", check=False)  # rows that a test had locked

@@ -1,5 +1,5 @@
 // Appliers on a real database and the embedded broker: one of three partitions loses its
-// leader, and policies cannot be loaded.
+// leader, policies cannot be loaded, and the broker refuses to say or to take offsets.
 #include "lab.h"
 
 #include <stdio.h>
@@ -174,12 +174,98 @@ static void an_applier_that_cannot_load_its_policies_says_so_until_the_next_conf
 	wait_for(policies_are_there, "the policies are there");
 }
 
+// ---- what the broker does not say
+
+#define LIST_OFFSETS  2 // in Kafka's protocol
+#define OFFSET_COMMIT 8
+
+static bool is_unwatched(void)
+{
+	struct pl_apply_stats stats;
+
+	rd_kafka_mock_clear_request_errors(pl_dev_broker_cluster(broker), LIST_OFFSETS);
+	for (int i = 0; i < 50; i++)
+		rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), LIST_OFFSETS, 1,
+		                                  RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+	pl_apply_stats(apply, &stats);
+	return stats.blind_us > 0;
+}
+
+static bool is_watched(void)
+{
+	struct pl_apply_stats stats;
+
+	pl_apply_stats(apply, &stats);
+	return stats.blind_us == 0;
+}
+
+static bool has_partitions(void)
+{
+	struct pl_apply_stats stats;
+
+	pl_apply_stats(apply, &stats);
+	return stats.assigned && stats.partitions == 3;
+}
+
+static void a_broker_that_does_not_tell_the_ends_of_partitions_is_a_fault_if_it_lasts(void **state)
+{
+	struct pl_error err = { 0 };
+
+	(void)state;
+	apply = pl_apply_start(lab.config, lab_region(&lab, 1), &err);
+	assert_non_null(apply);
+	wait_for(has_partitions, "eu has partitions");
+	wait_for(is_unwatched, "several looks have failed");
+	rd_kafka_mock_clear_request_errors(pl_dev_broker_cluster(broker), LIST_OFFSETS);
+	wait_for(is_watched, "a look has succeeded");
+}
+
+static bool commits_fail(void)
+{
+	struct pl_apply_stats stats;
+
+	pl_apply_stats(apply, &stats);
+	return stats.commits_refused;
+}
+
+static bool commits_succeed(void)
+{
+	return !commits_fail();
+}
+
+static void write_one(int id)
+{
+	assert_true(lab_write(&lab, lab.sql[0], "us", id, "100.00", NULL));
+	pl_relay_wake(relay);
+}
+
+static void offsets_that_may_not_be_committed_are_a_fault_until_they_are(void **state)
+{
+	struct pl_error err = { 0 };
+
+	(void)state;
+	apply = pl_apply_start(lab.config, lab_region(&lab, 1), &err);
+	assert_non_null(apply);
+	wait_for(has_partitions, "eu has partitions");
+	assert_false(commits_fail());
+	for (int i = 0; i < 20; i++)
+		rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), OFFSET_COMMIT, 1,
+		                                  RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+	write_one(1);
+	wait_for(commits_fail, "a commit has been refused");
+	rd_kafka_mock_clear_request_errors(pl_dev_broker_cluster(broker), OFFSET_COMMIT);
+	write_one(2);
+	wait_for(commits_succeed, "a commit has succeeded");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 	const struct CMUnitTest tests[] = {
 		TEST(a_partition_without_a_leader_counts_as_behind_and_holds_nothing_else_up),
 		TEST(an_applier_that_cannot_load_its_policies_says_so_until_the_next_configuration),
+		TEST(a_broker_that_does_not_tell_the_ends_of_partitions_is_a_fault_if_it_lasts),
+		TEST(offsets_that_may_not_be_committed_are_a_fault_until_they_are),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/faults.h"
 #include "script/policy.h"
 
 static void reconfigure(const char *policy)
@@ -46,6 +48,7 @@ static void show_anew(int *changed)
 
 static void a_policy_that_fails_falls_back_and_a_corrected_one_decides_again(void **state)
 {
+	bool recent;
 	int changed;
 
 	write_policy("broken", "error(\"no idea\")");
@@ -56,6 +59,8 @@ static void a_policy_that_fails_falls_back_and_a_corrected_one_decides_again(voi
 	lab_is(&lab, "broken t", 1,
 	       "SELECT format('%%s %%s', policy_name, policy_error LIKE '%%no idea%%') FROM conflicts");
 	assert_int_equal(eu.counts.policy_errors, 1);
+	assert_int_equal(pl_faults_losses(PL_LOSS_POLICY, pl_mono_us(), &recent), 1);
+	assert_true(recent);
 	reconfigure("highest_price");
 	show_anew(&changed);
 	assert_int_equal(changed, 1);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "apply/created_twice.h"
 #include "integrity/integrity.h"
@@ -103,6 +104,33 @@ static int end(void **state)
 	{                                                                                            \
 		.origin = "us", .vector = "{\"us\":2}", .id = ident, .price = cost, .at = "11:00:00" \
 	}
+
+// The configuration has been checked, so only memory that is short would do this.
+static void rules_that_cannot_be_loaded_are_a_fault(void **state)
+{
+	struct pl_integrity_stats stats;
+	struct pl_script_source *source;
+	const char *good;
+
+	begin(true);
+	start(1);
+	pl_integrity_stats(integrity, &stats);
+	assert_false(stats.rules_missing);
+	pl_integrity_stop(&integrity);
+	source = (struct pl_script_source *)(uintptr_t)pl_config_source(lab.config,
+	                                                                lab.config->resources[0].violations);
+	good = source->text;
+	source->text = "x";
+	source->len = 1;
+	start(1);
+	for (int i = 0; i < 1000 && !stats.rules_missing; i++) {
+		usleep(10000);
+		pl_integrity_stats(integrity, &stats);
+	}
+	assert_true(stats.rules_missing);
+	source->text = good;
+	source->len = strlen(good);
+}
 
 static void two_records_with_the_same_value_are_a_violation_until_one_changes(void **state)
 {
@@ -439,6 +467,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(two_records_with_the_same_value_are_a_violation_until_one_changes,
 		                          end),
+		cmocka_unit_test_teardown(rules_that_cannot_be_loaded_are_a_fault, end),
 		cmocka_unit_test_teardown(violations_from_before_the_start_are_found, end),
 		cmocka_unit_test_teardown(the_look_waits_for_client_writes_that_were_checked_before, end),
 		cmocka_unit_test_teardown(a_reference_may_arrive_before_its_record_for_a_while, end),

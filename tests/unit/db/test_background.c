@@ -275,6 +275,40 @@ static void a_session_is_kept_for_the_same_address_and_replaced_for_another(void
 	(void)state;
 }
 
+// The database answers and refuses each turn; then it cannot be reached, which others
+// say.
+static void how_long_all_turns_have_failed_is_known_while_the_database_can_be_reached(void **state)
+{
+	struct pl_config *nowhere = load("postgresql://nobody@127.0.0.1:1/nowhere");
+	int failures;
+
+	(void)state;
+	it.sql = "SELECT 1/0";
+	start();
+	await_count(&it.failures, 3);
+	assert_true(pl_background_failing_us(it.background) > 0);
+	pl_background_reconfigure(it.background, nowhere, us(nowhere));
+	await_count(&it.configured, 2);
+	failures = it.failures;
+	await_count(&it.failures, failures + 3);
+	assert_int_equal(pl_background_failing_us(it.background), 0);
+	pl_background_free(&it.background);
+	pl_config_unref(&nowhere);
+}
+
+static void a_turn_that_succeeds_ends_a_series_of_failures(void **state)
+{
+	(void)state;
+	it.sql = "SELECT 1";
+	it.to_fail = 3;
+	start();
+	await_count(&it.failures, 3);
+	await_count(&it.turns, 4);
+	pl_background_reconfigure(it.background, config, us(config)); // another turn, which begins after that
+	await_count(&it.turns, 5);
+	assert_int_equal(pl_background_failing_us(it.background), 0);
+}
+
 static void the_end_does_not_wait_for_a_statement(void **state)
 {
 	int64_t began_us;
@@ -357,6 +391,8 @@ int main(void)
 		TEST(only_the_newest_of_several_configurations_is_taken_over),
 		TEST(a_session_stays_until_it_is_lost),
 		TEST(a_session_is_kept_for_the_same_address_and_replaced_for_another),
+		TEST(how_long_all_turns_have_failed_is_known_while_the_database_can_be_reached),
+		TEST(a_turn_that_succeeds_ends_a_series_of_failures),
 		TEST(the_end_does_not_wait_for_a_statement),
 		TEST(a_turn_that_is_stopped_has_its_thread_until_it_returns),
 		TEST(a_thread_that_was_never_started_can_be_freed),

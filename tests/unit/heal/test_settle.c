@@ -305,6 +305,10 @@ static void a_database_that_was_not_accepted_does_not_speak_for_its_region(void 
 	lab_is(&lab, "settled", US,
 	       "SELECT word -> 'identity' ->> 'state' FROM plist.region_heartbeats WHERE region = 'eu'");
 	lab_is(&lab, "2", US, "SELECT count(*) FROM plist.heard_databases WHERE region = 'eu'");
+	hears(EU, EU, word_of(EU));
+	hears(EU, EU, word_of(COPY));
+	lab_is(&lab, "settled", EU,
+	       "SELECT word -> 'identity' ->> 'state' FROM plist.region_heartbeats WHERE region = 'eu'");
 	lab_ask(&lab, US, "UPDATE plist.heard_databases SET heard_at = heard_at - interval '1 minute'");
 	hears(US, EU, word_of(COPY)); // nobody else speaks for it
 	lab_is(&lab, "new", US,

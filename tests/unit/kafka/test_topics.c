@@ -211,6 +211,17 @@ static void partitions_that_no_broker_leads_are_named(void **state)
 	assert_int_equal(findings.n, 4);
 }
 
+static void a_topic_that_the_broker_does_not_describe_is_warned_about(void **state)
+{
+	pl_topics_judge_undescribed("orders", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, &findings);
+	pl_topics_judge_undescribed("orders", RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, &findings);
+	assert_int_equal(findings.n, 2);
+	assert_int_equal(findings.warnings, 2);
+	assert_non_null(strstr(findings.each[0].text, "topic orders does not exist"));
+	assert_non_null(strstr(findings.each[1].text, "topic orders: its settings are not known"));
+	assert_non_null(strstr(findings.each[1].text, "uthorization failed"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -223,6 +234,7 @@ int main(void)
 		TEST(a_topic_must_accept_the_largest_body),
 		TEST(another_number_of_partitions_is_warned_about),
 		TEST(partitions_that_no_broker_leads_are_named),
+		TEST(a_topic_that_the_broker_does_not_describe_is_warned_about),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

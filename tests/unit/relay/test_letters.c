@@ -5,6 +5,8 @@
 #include <librdkafka/rdkafka.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/faults.h"
 #include "kafka/dev_broker.h"
 #include "relay/relay.h"
 
@@ -12,6 +14,11 @@
 static const char headers_before[] =
 	"[{\"name\": \"a\", \"value\": \"x\"}, {\"name\": \"b\", \"hex\": \"00ff\"}, "
 	"{\"name\": \"__dlq.errors.message\", \"value\": \"an earlier one\"}]";
+
+#define PRODUCE 0 // in Kafka's protocol
+#define LETTER                                                                                          \
+	"INSERT INTO dead_letters (topic, partition, kafka_offset, key, value, headers, error, tries) " \
+	"VALUES ('property-updates', 3, 43, '\\x6b', NULL, '[]', 'no event', 1)"
 
 static struct lab lab;
 static struct pl_dev_broker *broker;
@@ -161,12 +168,36 @@ static void of_large_dead_letters_a_few_are_read_at_once(void **state)
 	pl_relay_stop(&relay, 0);
 }
 
+// A broker that refuses copies, and one that does not take them now.
+static void a_copy_that_is_not_sent_is_a_loss(void **state)
+{
+	struct pl_error err = { 0 };
+	struct pl_relay *relay;
+	uint64_t refused;
+	bool recent;
+
+	lab_ask(&lab, 0, "DELETE FROM dead_letters");
+	assert_int_equal(pl_faults_losses(PL_LOSS_DEAD_LETTER_COPY, pl_mono_us(), &recent), 0);
+	relay = pl_relay_start(lab.config, lab_region(&lab, 0), &err);
+	assert_non_null(relay);
+	for (int i = 0; i < 4; i++)
+		rd_kafka_mock_push_request_errors(pl_dev_broker_cluster(broker), PRODUCE, 1,
+		                                  RD_KAFKA_RESP_ERR_INVALID_RECORD);
+	lab_ask(&lab, 0, LETTER);
+	lab_until(&lab, "1", 0, "SELECT count(*) FROM dead_letters WHERE sent_at IS NOT NULL");
+	rd_kafka_mock_clear_request_errors(pl_dev_broker_cluster(broker), PRODUCE);
+	refused = pl_faults_losses(PL_LOSS_DEAD_LETTER_COPY, pl_mono_us(), &recent);
+	assert_true(refused > 0 && recent);
+	pl_relay_stop(&relay, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_dead_letter_is_sent_once_unchanged_and_says_why),
 		cmocka_unit_test(more_dead_letters_than_are_read_at_once_are_all_sent),
 		cmocka_unit_test(of_large_dead_letters_a_few_are_read_at_once),
+		cmocka_unit_test(a_copy_that_is_not_sent_is_a_loss),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

@@ -1,4 +1,6 @@
 // script/run with writes: outcomes, retries, and answers other than the default one.
+#include "base/clock.h"
+#include "base/faults.h"
 #include "http/problem.h"
 #include "talk.h"
 
@@ -330,6 +332,60 @@ static void handlers_own_answer_is_stored_before_it_is_sent(void **state)
 	bench_close(&b);
 }
 
+static uint64_t lost(enum pl_fault_loss what)
+{
+	bool recent;
+
+	return pl_faults_losses(what, pl_mono_us(), &recent);
+}
+
+static void an_answer_that_cannot_be_stored_is_sent_and_counted_as_lost(void **state)
+{
+	struct bench b;
+	struct talk t = { 0 };
+	uint64_t before = lost(PL_LOSS_STORED_ANSWER);
+
+	bench_open(&b, "handlers/write.lua",
+	           HANDLER("local r = records.update('properties', 7, { price = 5 }) "
+	                   "return http.status(202, { price = r.price })"));
+	talk_begin(&t, &b, "handlers/write.lua", "PUT", "/us/properties/7", "7", "{}");
+	talk_start(&t, &b);
+	fake_store_answer(b.store, 0);
+	fake_store_force_code(b.store, PL_EUNAVAIL);
+	fake_store_run(b.store);
+	assert_int_equal(t.answer.status, 202);
+	assert_int_equal(lost(PL_LOSS_STORED_ANSWER), before + 1);
+	talk_end(&t);
+	bench_close(&b);
+}
+
+static void a_handler_that_fails_after_its_write_has_lost_its_answer(void **state)
+{
+	static const struct {
+		const char *end;
+		int lost;
+	} cases[] = { { "error('after the write')", 1 },
+		      { "return http.status(500, {})", 1 },
+		      { "return http.ok(r)", 0 },
+		      { "return http.status(404, {})", 0 } };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bench b;
+		struct talk t;
+		char text[1024];
+		uint64_t before = lost(PL_LOSS_HANDLER_ANSWER);
+
+		snprintf(text, sizeof(text),
+		         HANDLER("local r = records.update('properties', 7, { price = 5 }) %s"),
+		         cases[i].end);
+		bench_open(&b, "handlers/write.lua", text);
+		ask(&t, &b, "handlers/write.lua", "7", "{}");
+		assert_int_equal(lost(PL_LOSS_HANDLER_ANSWER), before + (uint64_t)cases[i].lost);
+		talk_end(&t);
+		bench_close(&b);
+	}
+}
+
 static int count_headers(const struct talk *t)
 {
 	int n = 0;
@@ -495,6 +551,8 @@ int main(void)
 		cmocka_unit_test(retry_is_refused_or_replayed_without_the_handler),
 		cmocka_unit_test(handler_that_reads_first_recognises_a_retry_before_it_reads),
 		cmocka_unit_test(handlers_own_answer_is_stored_before_it_is_sent),
+		cmocka_unit_test(an_answer_that_cannot_be_stored_is_sent_and_counted_as_lost),
+		cmocka_unit_test(a_handler_that_fails_after_its_write_has_lost_its_answer),
 		cmocka_unit_test(replay_is_the_complete_first_answer_whatever_the_handler_answered),
 		cmocka_unit_test(outcomes_become_their_statuses),
 		cmocka_unit_test(unavailable_database_is_503_for_reads_and_lookups_too),
