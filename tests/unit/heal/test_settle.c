@@ -130,6 +130,8 @@ static void a_life_that_nobody_had_heard_of_when_the_region_asked_is_noticed(voi
 	hear_each_other();
 	assert_non_null(misses(EU)); // its first write would have the number of another one
 	assert_string_equal("waiting", settles(EU));
+	lab_is(&lab, "new", EU,
+	       "SELECT plist.plist_word('eu') -> 'identity' ->> 'state'"); // no longer accepted
 	hear_each_other();
 	assert_string_equal("rebuilding", settles(EU));
 	counts_as(EU, "eu.2", "rebuilding");
