@@ -112,6 +112,7 @@ static void write_key(bool revoked)
 	struct pl_api_key made;
 	char hex[PL_SHA256_HEX];
 
+	fprintf(file, "# the keys\n"); // a file without any is never empty
 	if (!revoked)
 		pl_keyring_make(key, &made);
 	if (!revoked)
