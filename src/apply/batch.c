@@ -467,6 +467,15 @@ static int write_part(struct pl_apply_batch *b, const struct pl_apply_tools *too
 	return 0;
 }
 
+// How many of `n` events may be tried after that many were too large.
+static int fewer(const struct pl_apply_batch *b, const struct pl_apply_tools *tools, int n)
+{
+	int64_t rows = pl_apply_rows_loaded(tools->sql), conflicts = b->decision.conflict_bytes;
+	int64_t fit = n * (int64_t)PL_APPLY_ROWS_BYTES / (1 + (rows > conflicts ? rows : conflicts));
+
+	return fit < 1 ? 1 : fit < n / 2 ? (int)fit : n / 2;
+}
+
 // In one transaction, or in several one after the other.
 static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
                        int n, struct pl_apply_counts *counts, struct pl_error *err)
@@ -480,7 +489,7 @@ static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *to
 		while ((code = write_part(b, tools, items + from, part, counts, err)) < 0) {
 			if (part == 1 || !pl_apply_batch_is_too_large(tools, code, err))
 				return code;
-			part /= 2;
+			part = fewer(b, tools, part);
 		}
 	}
 	return 0;
@@ -559,7 +568,7 @@ int pl_apply_batch_reresolve(struct pl_apply_batch *batch, const struct pl_apply
 		while ((code = reresolve_part(batch, tools, records + from, part, changed_r, err)) < 0) {
 			if (part == 1 || !pl_apply_batch_is_too_large(tools, code, err))
 				return code;
-			part /= 2;
+			part = fewer(batch, tools, part);
 		}
 	}
 	return 0;
