@@ -467,6 +467,15 @@ static int write_part(struct pl_apply_batch *b, const struct pl_apply_tools *too
 	return 0;
 }
 
+// How many of `n` events may be tried after that many were too large.
+static int fewer(const struct pl_apply_batch *b, const struct pl_apply_tools *tools, int n)
+{
+	int64_t rows = pl_apply_rows_loaded(tools->sql), conflicts = b->decision.conflict_bytes;
+	int64_t fit = n * (int64_t)PL_APPLY_ROWS_BYTES / (1 + (rows > conflicts ? rows : conflicts));
+
+	return fit < 1 ? 1 : fit < n / 2 ? (int)fit : n / 2;
+}
+
 // In one transaction, or in several one after the other.
 static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
                        int n, struct pl_apply_counts *counts, struct pl_error *err)
@@ -480,7 +489,7 @@ static int write_items(struct pl_apply_batch *b, const struct pl_apply_tools *to
 		while ((code = write_part(b, tools, items + from, part, counts, err)) < 0) {
 			if (part == 1 || !pl_apply_batch_is_too_large(tools, code, err))
 				return code;
-			part /= 2;
+			part = fewer(b, tools, part);
 		}
 	}
 	return 0;
@@ -499,3 +508,71 @@ int pl_apply_batch_write(struct pl_apply_batch *batch, const struct pl_apply_too
 	}
 	return code;
 }
+<<<<<<< HEAD
+=======
+
+// ---- resolving again
+
+static int reresolve(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_error *err)
+{
+	struct pl_apply_decision *d = &b->decision;
+	struct pl_rows_to_lock wanted = { d->touched_rows, d->ntouched, false };
+	struct pl_apply_outcome outcome;
+	int code;
+
+	if ((code = pl_apply_rows_lock(tools->sql, tools->session, &wanted, err)) < 0 ||
+	    (code = pl_apply_rows_load(tools->sql, tools->session, b->arena, &wanted, err)) < 0 ||
+	    (code = pl_decision_reresolve(d, tools, err)) < 0)
+		return code;
+	outcome = outcome_of(b);
+	pl_apply_rows_ready(tools->sql, &outcome);
+	return pl_apply_rows_write(tools->sql, tools->session, true, err);
+}
+
+static int reresolve_part(struct pl_apply_batch *batch, const struct pl_apply_tools *tools,
+                          const struct pl_flagged *records, int n, int *changed, struct pl_error *err)
+{
+	struct pl_apply_decision *d = &batch->decision;
+	int code;
+
+	forget_attempt(batch);
+	pl_decision_begin(d, batch->arena, &batch->counts, n);
+	for (int i = 0; i < n; i++) {
+		const struct pl_resource *resource = pl_config_resource(tools->config, records[i].resource);
+
+		// else it is no longer configured, and its siblings stay as they are
+		if (resource)
+			pl_decision_touch(d, resource, records[i].id);
+	}
+	pl_decision_sort(d);
+	if (d->ntouched == 0)
+		return 0;
+	if ((code = pl_session_do(tools->session, "BEGIN ISOLATION LEVEL READ COMMITTED", err)) < 0)
+		return code;
+	code = reresolve(batch, tools, err);
+	if (code == 0)
+		code = pl_session_do(tools->session, "COMMIT", err);
+	if (code < 0)
+		pl_apply_batch_roll_back(tools);
+	for (int i = 0; i < d->ntouched && code == 0; i++)
+		*changed += d->touched_rows[i]->changed;
+	return code;
+}
+
+int pl_apply_batch_reresolve(struct pl_apply_batch *batch, const struct pl_apply_tools *tools,
+                             const struct pl_flagged *records, int n, int *changed_r, struct pl_error *err)
+{
+	int code, part = n;
+
+	*changed_r = 0;
+	for (int from = 0; from < n; from += part) {
+		part = part < n - from ? part : n - from;
+		while ((code = reresolve_part(batch, tools, records + from, part, changed_r, err)) < 0) {
+			if (part == 1 || !pl_apply_batch_is_too_large(tools, code, err))
+				return code;
+			part = fewer(batch, tools, part);
+		}
+	}
+	return 0;
+}
+>>>>>>> wt/bytes

@@ -35,6 +35,8 @@ int pl_apply_rows_lock(struct pl_apply_rows *sql, struct pl_session *session,
                        const struct pl_rows_to_lock *wanted, struct pl_error *err);
 int pl_apply_rows_load(struct pl_apply_rows *sql, struct pl_session *session, struct pl_arena *arena,
                        const struct pl_rows_to_lock *wanted, struct pl_error *err);
+// How many bytes these were, at least.
+int64_t pl_apply_rows_loaded(const struct pl_apply_rows *sql);
 
 // Reads what is remembered of requests, by their ids and records. Sorts the questions.
 struct pl_questions {

@@ -17,6 +17,7 @@ struct pl_apply_rows {
 	int first;
 	struct pl_columns *copy; // of requests, in COPY format
 	struct pl_buf text;      // scratch
+	int64_t loaded;          // bytes of the rows that were locked last
 };
 
 // Executes a statement with its columns: sends it only, returns its result, or ignores

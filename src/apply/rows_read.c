@@ -318,7 +318,6 @@ struct loading {
 	struct pl_session *session;
 	struct pl_arena *arena;
 	const struct pl_rows_to_lock *wanted;
-	int64_t bytes; // of the rows so far, and of their siblings
 };
 
 // Locks the rows of one resource, and asks for their texts if each row may be as large;
@@ -341,8 +340,8 @@ static int send_lock(const struct loading *l, struct pl_touched_row *const *touc
 }
 
 // Returns how many of the rows came without their texts, or a code.
-static int receive_locked(struct loading *l, struct pl_touched_row *const *touched_rows, int n, bool again,
-                          struct pl_error *err)
+static int receive_locked(const struct loading *l, struct pl_touched_row *const *touched_rows, int n,
+                          bool again, struct pl_error *err)
 {
 	PGresult *result = pl_session_receive(l->session, err);
 	int at = 0, ncut = 0;
@@ -357,7 +356,7 @@ static int receive_locked(struct loading *l, struct pl_touched_row *const *touch
 		if (at == n || touched_rows[at]->key.id != id)
 			continue;
 		size = strtoll(pl_apply_rows_cell(result, i, PQnfields(result) - 1), NULL, 10);
-		l->bytes += again ? 0 : size;
+		l->sql->loaded += again ? 0 : size;
 		touched_rows[at]->cut = !again && size > PL_APPLY_ROWS_BYTES / l->wanted->n;
 		if (touched_rows[at]->cut)
 			ncut++;
@@ -368,14 +367,14 @@ static int receive_locked(struct loading *l, struct pl_touched_row *const *touch
 	return ncut;
 }
 
-static int load_rows(struct loading *l, struct pl_touched_row *const *touched_rows, int n,
+static int load_rows(const struct loading *l, struct pl_touched_row *const *touched_rows, int n,
                      struct pl_error *err)
 {
 	int ncut = receive_locked(l, touched_rows, n, false, err), code;
 
 	if (ncut < 0)
 		return ncut;
-	if (l->bytes > PL_APPLY_ROWS_BYTES && l->wanted->n > 1)
+	if (l->sql->loaded > PL_APPLY_ROWS_BYTES && l->wanted->n > 1)
 		return pl_error_set(err, PL_EBUSY, "the records of %d events have more than %d bytes",
 		                    l->wanted->n, PL_APPLY_ROWS_BYTES);
 	if (ncut > 0 && ((code = send_lock(l, touched_rows, n, true, err)) < 0 ||
@@ -484,10 +483,11 @@ static int find_locked(struct pl_apply_rows *sql, struct pl_session *session,
 int pl_apply_rows_load(struct pl_apply_rows *sql, struct pl_session *session, struct pl_arena *arena,
                        const struct pl_rows_to_lock *wanted, struct pl_error *err)
 {
-	struct loading l = { sql, session, arena, wanted, 0 };
+	const struct loading l = { sql, session, arena, wanted };
 	struct pl_touched_row *const *rows = wanted->rows;
 	int code;
 
+	sql->loaded = 0;
 	for (int from = 0, same; from < wanted->n; from += same) {
 		same = of_one_resource(rows + from, wanted->n - from);
 		if ((from > 0 && (code = send_lock(&l, rows + from, same, false, err)) < 0) ||
@@ -496,6 +496,11 @@ int pl_apply_rows_load(struct pl_apply_rows *sql, struct pl_session *session, st
 			return code;
 	}
 	return load_siblings(sql, session, arena, rows, wanted->n, err);
+}
+
+int64_t pl_apply_rows_loaded(const struct pl_apply_rows *sql)
+{
+	return sql->loaded;
 }
 
 // ---- positions, and records with siblings

@@ -64,7 +64,7 @@ static void add_size(struct pl_buf *sql, const struct pl_resource *resource)
 }
 
 // Rows of more than $2 bytes come without their texts, which PostgreSQL then does not
-// fetch from the TOAST table.
+// fetch from the TOAST table. OFFSET: the size is computed once.
 static void lock_text(struct pl_buf *sql, const struct pl_resource *resource, bool skip_locked)
 {
 	pl_buf_printf(sql, "PREPARE apply_lock%s_%d (bigint[], integer[]) AS SELECT id, ",
@@ -90,7 +90,7 @@ static void lock_text(struct pl_buf *sql, const struct pl_resource *resource, bo
 	add_size(sql, resource);
 	pl_buf_adds(sql, " AS plist_texts FROM ");
 	pl_statement_table(sql, resource);
-	pl_buf_printf(sql, " AS p WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE%s) AS p) AS p",
+	pl_buf_printf(sql, " AS p WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE%s) AS p OFFSET 0) AS p",
 	              skip_locked ? " SKIP LOCKED" : "");
 }
 
