@@ -341,8 +341,8 @@ static int look_again(struct pl_integrity *integrity, const char *const key[4], 
 	return code;
 }
 
-// Those of tables that another session has locked are left for the next turn. So that they
-// are not always the first ones, they count as looked at.
+// Those of tables that another session has locked are left for the next turn. So that
+// they are not always the first ones, they count as looked at.
 static int look_again_or_leave(struct pl_integrity *integrity, const char *const key[4], struct pl_error *err)
 {
 	int code;
