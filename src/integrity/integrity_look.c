@@ -11,6 +11,8 @@
 
 #define NOTES_AT_ONCE "1000"
 #define OPEN_AT_ONCE  "200"
+// What another session has locked is hardly waited for.
+#define BEGIN_LOOK    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 50"
 
 // Adds to an array, "{1,2}", a text that contains neither commas nor quotes.
 static void add_item(struct pl_buf *array, const char *text)
@@ -163,6 +165,13 @@ static void ids_of(const struct notes *notes, const char *resource, int column, 
 		pl_buf_addc(array, '}');
 }
 
+// Appends an array to an array that is not ended yet.
+static void add_ids(struct pl_buf *array, const struct pl_buf *more)
+{
+	if (more->len > 2)
+		pl_buf_printf(array, "%c%.*s", array->len ? ',' : '{', (int)more->len - 2, more->data + 1);
+}
+
 // Waits for clients' writes that were checked before the notes were made.
 static int await_writes(struct pl_integrity *integrity, struct pl_error *err)
 {
@@ -218,22 +227,60 @@ static int look_at_notes_by(struct pl_integrity *integrity, const struct pl_inte
 	return code;
 }
 
-static int take_notes(struct pl_integrity *integrity, const struct notes *notes, struct pl_error *err)
+// Looks at the notes by one check. If another session has locked one of its tables, its
+// notes stay, and are due again in a moment. `kept`: an array of their ids.
+static int look_or_keep(struct pl_integrity *integrity, const struct pl_integrity_check *check,
+                        const struct notes *notes, struct pl_buf *kept, struct pl_error *err)
 {
 	struct pl_buf ids = { 0 };
-	struct pl_integrity_check check;
-	int code = pl_session_do(integrity->session, "BEGIN ISOLATION LEVEL READ COMMITTED", err);
+	int code = pl_session_do(integrity->session, "SAVEPOINT look", err);
 
-	for (int i = 0; code == 0 && pl_integrity_check_at(integrity->config, i, &check); i++)
-		code = look_at_notes_by(integrity, &check, notes, err);
-	ids_of(notes, NULL, 0, false, &ids);
-	if (code == 0)
-		code = pl_integrity_do(integrity,
-		                       "DELETE FROM plist.integrity_checks WHERE id = ANY ($1::bigint[]) AND "
-		                       "due_at <= now()",
-		                       1, (const char *const[]){ ids.data }, err);
+	if (code < 0 || (code = look_at_notes_by(integrity, check, notes, err)) >= 0 ||
+	    strcmp(err->sqlstate, "55P03") != 0)
+		return code;
+	if ((code = pl_session_do(integrity->session, "ROLLBACK TO look", err)) < 0)
+		return code;
+	ids_of(notes, check->resource->name, 0, false, &ids);
+	add_ids(kept, &ids);
+	if (check->to) {
+		ids_of(notes, check->to->name, 0, false, &ids);
+		add_ids(kept, &ids);
+	}
 	pl_buf_fini(&ids);
-	return code == 0 ? pl_session_do(integrity->session, "COMMIT", err) : code;
+	return 0;
+}
+
+static int forget_notes(struct pl_integrity *integrity, const struct notes *notes, const struct pl_buf *kept,
+                        struct pl_error *err)
+{
+	struct pl_buf ids = { 0 };
+	int code;
+
+	ids_of(notes, NULL, 0, false, &ids);
+	code = pl_integrity_do(integrity,
+	                       "WITH kept AS (UPDATE plist.integrity_checks SET due_at = now() + interval '1 "
+	                       "second' WHERE id = ANY ($2::bigint[])) DELETE FROM plist.integrity_checks "
+	                       "WHERE id = ANY ($1::bigint[]) AND id <> ALL ($2::bigint[]) AND due_at <= "
+	                       "now()",
+	                       2, (const char *const[]){ ids.data, kept->len ? kept->data : "{}" }, err);
+	pl_buf_fini(&ids);
+	return code;
+}
+
+static int take_notes(struct pl_integrity *integrity, const struct notes *notes, struct pl_error *err)
+{
+	struct pl_buf kept = { 0 };
+	struct pl_integrity_check check;
+	int code = pl_session_do(integrity->session, BEGIN_LOOK, err);
+
+	for (int i = 0; code >= 0 && pl_integrity_check_at(integrity->config, i, &check); i++)
+		code = look_or_keep(integrity, &check, notes, &kept, err);
+	if (kept.len)
+		pl_buf_addc(&kept, '}');
+	if (code >= 0)
+		code = forget_notes(integrity, notes, &kept, err);
+	pl_buf_fini(&kept);
+	return code >= 0 ? pl_session_do(integrity->session, "COMMIT", err) : code;
 }
 
 // Returns the number of notes, or a code.
@@ -279,6 +326,26 @@ static int look_again(struct pl_integrity *integrity, const char *const key[4], 
 	return code > 0 ? 0 : code < 0 ? code : close_one(integrity, key, err);
 }
 
+// Those of tables that another session has locked are left for the next turn. So that
+// they are not always the first ones, they count as looked at.
+static int look_again_or_leave(struct pl_integrity *integrity, const char *const key[4], struct pl_error *err)
+{
+	int code;
+
+	if ((code = pl_session_do(integrity->session, BEGIN_LOOK, err)) < 0)
+		return code;
+	code = look_again(integrity, key, err);
+	if (code >= 0)
+		return pl_session_do(integrity->session, "COMMIT", err);
+	if (strcmp(err->sqlstate, "55P03") != 0 ||
+	    (code = pl_session_do(integrity->session, "ROLLBACK", err)) < 0)
+		return code;
+	return pl_integrity_do(integrity,
+	                       "UPDATE plist.violations SET looked_at = now() WHERE resource = $1 AND type = "
+	                       "$2 AND fields = $3 AND subject = $4",
+	                       4, key, err);
+}
+
 static int look_at_open(struct pl_integrity *integrity, struct pl_error *err)
 {
 	PGresult *rows = pl_session_exec(
@@ -290,10 +357,11 @@ static int look_at_open(struct pl_integrity *integrity, struct pl_error *err)
 	int code = rows ? 0 : err->code;
 
 	for (int i = 0; rows && i < PQntuples(rows) && code == 0; i++)
-		code = look_again(integrity,
-		                  (const char *const[4]){ PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1),
-		                                          PQgetvalue(rows, i, 2), PQgetvalue(rows, i, 3) },
-		                  err);
+		code = look_again_or_leave(
+			integrity,
+			(const char *const[4]){ PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1),
+		                                PQgetvalue(rows, i, 2), PQgetvalue(rows, i, 3) },
+			err);
 	PQclear(rows);
 	return code;
 }

@@ -18,6 +18,8 @@
 #include "store/statement.h"
 
 #define AT_ONCE       "50"
+// A locked record is not waited for.
+#define BEGIN_WRITE   "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 100"
 #define TRIES_MAX     5
 #define RECORDS_BYTES (16 << 20)       // of a violation's records, as JSON
 #define REMEMBERED_US (86400 * SECOND) // how long the request id of a change is remembered
@@ -235,7 +237,7 @@ static int write_one(struct due *due, const struct pl_resolution_write *write, s
 	const char *key;
 	int code, done;
 
-	if ((code = pl_session_do(session, "BEGIN ISOLATION LEVEL READ COMMITTED", err)) < 0)
+	if ((code = pl_session_do(session, BEGIN_WRITE, err)) < 0)
 		return code;
 	key = key_of(due, err);
 	if (!key)
@@ -378,6 +380,40 @@ static void list_rules(struct pl_integrity *integrity, struct pl_buf *resources,
 	pl_arena_free(&arena);
 }
 
+// A change that could not be written is tried again with the next turn. The conflict says
+// why, if the table refuses the row.
+static void say_refused(struct pl_integrity *integrity, const char *conflict, const struct pl_error *err)
+{
+	static struct pl_log_burst burst;
+	const char *params[] = { conflict, err->text };
+	struct pl_error ignored = { 0 };
+
+	pl_session_do(integrity->session, "ROLLBACK", &ignored);
+	pl_log_limited(&burst, PL_LOG_WARNING,
+	               "integrity: conflict %s could not be resolved: %s; trying again", conflict, err->text);
+	if (!err->retryable)
+		pl_integrity_do(integrity,
+		                "UPDATE plist.conflicts SET policy_error = $2 WHERE id = $1::bigint AND "
+		                "closed_at IS NULL AND policy_error IS DISTINCT FROM $2",
+		                2, params, &ignored);
+}
+
+// One whose record is locked or refused holds up only itself.
+static int resolve_each(struct pl_integrity *integrity, const PGresult *rows, struct pl_error *err)
+{
+	for (int i = 0; i < PQntuples(rows); i++) {
+		int code = resolve_one(integrity, rows, i, err);
+
+		if (code >= 0)
+			continue;
+		if (!pl_session_connected(integrity->session) || pl_db_error_stale(err) || !err->sqlstate[0])
+			return code;
+		say_refused(integrity, PQgetvalue(rows, i, CONFLICT), err);
+	}
+	return 0;
+}
+
+// In any order, so that those that cannot be written are not always the first ones.
 int pl_integrity_resolve(struct pl_integrity *integrity, struct pl_error *err)
 {
 	struct pl_buf resources = { 0 }, hashes = { 0 };
@@ -397,13 +433,11 @@ int pl_integrity_resolve(struct pl_integrity *integrity, struct pl_error *err)
 		"$1::float8 * interval '1 second' AND (tried IS DISTINCT FROM records OR rule <> sha256) AND "
 		"NOT EXISTS (SELECT FROM plist.created_twice AS t WHERE t.resource "
 		"= v.resource AND (v.records ? t.record_id::text OR v.records ? t.kept_id::text)) ORDER BY "
-		"changed_at LIMIT " AT_ONCE,
+		"random() LIMIT " AT_ONCE,
 		3, (const char *const[]){ seconds, resources.data, hashes.data }, err);
 	pl_buf_fini(&resources);
 	pl_buf_fini(&hashes);
-	code = rows ? 0 : err->code;
-	for (int i = 0; rows && i < PQntuples(rows) && code == 0; i++)
-		code = resolve_one(integrity, rows, i, err);
+	code = rows ? resolve_each(integrity, rows, err) : err->code;
 	PQclear(rows);
 	return code;
 }

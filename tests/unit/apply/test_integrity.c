@@ -300,6 +300,55 @@ static void a_change_that_would_violate_something_itself_is_left_to_people(void 
 	lab_is(&lab, "1", 1, "SELECT tries FROM violations");
 }
 
+#define PRICE "SELECT price FROM properties WHERE id = %d"
+
+// One record is locked, and a constraint refuses the new value of another.
+static void a_change_that_cannot_be_written_holds_up_no_other(void **state)
+{
+	PGconn *other = lab_connect(&lab, 1);
+
+	begin(true);
+	lab_write(&lab, lab.sql[1], "eu", 300, "5.00", "one");
+	lab_write(&lab, lab.sql[1], "eu", 301, "20.00", "two");
+	lab_write(&lab, lab.sql[1], "eu", 302, "40.00", "three");
+	lab_ask(&lab, 1, "ALTER TABLE properties ADD CONSTRAINT stays CHECK (id <> 301 OR price = 20)");
+	APPLY(US(200, "5.00"), US(201, "20.00"), US(202, "40.00"));
+	PQclear(PQexec(other, "BEGIN; SELECT FROM properties WHERE id = 300 FOR UPDATE"));
+	start(1);
+	lab_until(&lab, "42.00", 1, PRICE, 302);
+	lab_until(&lab, "t", 1,
+	          "SELECT policy_error LIKE '%%stays%%' FROM conflicts WHERE closed_at IS NULL AND record_id "
+	          "= 201");
+	lab_is(&lab, "5.00", 1, PRICE, 300);
+	PQclear(PQexec(other, "ROLLBACK"));
+	PQfinish(other);
+	lab_until(&lab, "7.00", 1, PRICE, 300);
+	lab_ask(&lab, 1, "ALTER TABLE properties DROP CONSTRAINT stays");
+	lab_until(&lab, "22.00", 1, PRICE, 301);
+	lab_until(&lab, "0", 1, OPEN);
+}
+
+static void a_locked_table_leaves_its_notes_and_violations_for_later(void **state)
+{
+	PGconn *other = lab_connect(&lab, 1);
+
+	begin(false);
+	lab_write(&lab, lab.sql[1], "eu", 300, "5.00", "one");
+	APPLY(US(200, "5.00"));
+	start(1);
+	lab_until(&lab, "1", 1, OPEN);
+	PQclear(PQexec(other, "BEGIN; LOCK TABLE properties"));
+	lab_ask(&lab, 1,
+	        "INSERT INTO integrity_checks (resource, record_id) VALUES ('properties', 300); UPDATE "
+	        "violations SET looked_at = '2000-01-01'");
+	lab_until(&lab, "t", 1, "SELECT bool_or(due_at > noted_at) FROM integrity_checks");
+	lab_until(&lab, "t", 1, "SELECT looked_at > now() - interval '1 hour' FROM violations");
+	PQclear(PQexec(other, "ROLLBACK"));
+	PQfinish(other);
+	lab_until(&lab, "0", 1, "SELECT count(*) FROM integrity_checks");
+	lab_is(&lab, "1", 1, OPEN);
+}
+
 // Of two records that one request created, the rule would change the one that stays.
 static void twins_are_left_to_the_delete_of_one_of_them(void **state)
 {
@@ -477,6 +526,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_losing_record_of_another_region_waits_for_that_region, end),
 		cmocka_unit_test_teardown(a_change_that_would_violate_something_itself_is_left_to_people,
 		                          end),
+		cmocka_unit_test_teardown(a_change_that_cannot_be_written_holds_up_no_other, end),
+		cmocka_unit_test_teardown(a_locked_table_leaves_its_notes_and_violations_for_later, end),
 		cmocka_unit_test_teardown(twins_are_left_to_the_delete_of_one_of_them, end),
 		cmocka_unit_test_teardown(a_rule_that_fails_says_why, end),
 		cmocka_unit_test_teardown(a_corrected_rule_is_asked_again, end),
