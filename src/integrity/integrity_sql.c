@@ -7,6 +7,8 @@
 #include "store/quote.h"
 #include "store/statement.h"
 
+#define SUBJECT_MAX "1000" // bytes
+
 static void quoted(struct pl_buf *sql, const char *alias, const struct pl_resource *resource, int field)
 {
 	pl_buf_printf(sql, "%s.", alias);
@@ -42,17 +44,27 @@ static const char *cast_of(const struct pl_field *field)
 	return casts[field->type];
 }
 
+static void sharing_begin(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	pl_buf_adds(sql, ", LATERAL (SELECT count(*) AS n, jsonb_agg(");
+	record_json(sql, check->resource);
+	pl_buf_adds(sql, " ORDER BY q.id) AS records, jsonb_object_agg(q.id, q.vector) AS vectors, "
+	                 "min(q.id) AS first FROM ");
+	pl_statement_table(sql, check->resource);
+	pl_buf_adds(sql, " AS q WHERE q.deleted_at IS NULL");
+}
+
+static void sharing_end(struct pl_buf *sql)
+{
+	pl_buf_adds(sql, ") AS m WHERE m.n > 1");
+}
+
 // The records that have the values k0, k1, … of g, or those of g.subject.
 static void sharing(struct pl_buf *sql, const struct pl_integrity_check *check, bool of_subject)
 {
 	const struct pl_resource *resource = check->resource;
 
-	pl_buf_adds(sql, ", LATERAL (SELECT count(*) AS n, jsonb_agg(");
-	record_json(sql, resource);
-	pl_buf_adds(sql, " ORDER BY q.id) AS records, jsonb_object_agg(q.id, q.vector) AS vectors, "
-	                 "min(q.id) AS first FROM ");
-	pl_statement_table(sql, resource);
-	pl_buf_adds(sql, " AS q WHERE q.deleted_at IS NULL");
+	sharing_begin(sql, check);
 	for (int i = 0; i < check->unique->n; i++) {
 		int field = check->unique->fields[i];
 
@@ -64,24 +76,45 @@ static void sharing(struct pl_buf *sql, const struct pl_integrity_check *check, 
 		else
 			pl_buf_printf(sql, " = g.k%d", i);
 	}
-	pl_buf_adds(sql, ") AS m WHERE m.n > 1");
+	sharing_end(sql);
 }
 
-// The values of row p as a text, which is the same for equal values.
-static void subject(struct pl_buf *sql, const struct pl_integrity_check *check)
+// The values of a row as a text, which is the same for equal values: an array; or, if
+// that were too long for the table's key, an object with its hash.
+static void subject(struct pl_buf *sql, const struct pl_integrity_check *check, const char *alias)
 {
 	const struct pl_resource *resource = check->resource;
 
-	pl_buf_adds(sql, "jsonb_build_array(");
+	pl_buf_adds(sql, "(SELECT CASE WHEN octet_length(j) <= " SUBJECT_MAX
+	                 " THEN j ELSE jsonb_build_object('begins', left(j, 100), 'sha256', "
+	                 "encode(sha256(convert_to(j, 'UTF8')), 'hex'))::text END FROM (SELECT "
+	                 "jsonb_build_array(");
 	for (int i = 0; i < check->unique->n; i++) {
 		const struct pl_field *field = &resource->fields[check->unique->fields[i]];
 
 		pl_buf_adds(sql, i ? ", " : "");
 		pl_buf_adds(sql, field->type == PL_FIELD_DECIMAL ? "trim_scale(" : "(");
-		quoted(sql, "p", resource, check->unique->fields[i]);
+		quoted(sql, alias, resource, check->unique->fields[i]);
 		pl_buf_adds(sql, ")");
 	}
-	pl_buf_adds(sql, ")::text");
+	pl_buf_adds(sql, ")::text AS j) AS s)");
+}
+
+// As `sharing` of a subject that has only the hash of the values: the records are among
+// those that the violation was noted with, since a further one would be noted as well.
+static void sharing_hash(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	sharing_begin(sql, check);
+	pl_buf_adds(sql, " AND q.id IN (SELECT key::bigint FROM plist.violations AS v, "
+	                 "jsonb_object_keys(v.records) AS key WHERE v.resource = ");
+	pl_quote_literal(sql, check->resource->name);
+	pl_buf_adds(sql, " AND v.type = ");
+	pl_quote_literal(sql, check->type);
+	pl_buf_adds(sql, " AND v.fields = ");
+	pl_quote_literal(sql, check->fields);
+	pl_buf_adds(sql, " AND v.subject = g.subject) AND g.subject = ");
+	subject(sql, check, "q");
+	sharing_end(sql);
 }
 
 static void not_null(struct pl_buf *sql, const struct pl_integrity_check *check)
@@ -96,7 +129,7 @@ static void not_null(struct pl_buf *sql, const struct pl_integrity_check *check)
 static void unique_of_ids(struct pl_buf *sql, const struct pl_integrity_check *check)
 {
 	pl_buf_adds(sql, "SELECT g.subject, m.records, m.vectors, m.first FROM (SELECT DISTINCT ");
-	subject(sql, check);
+	subject(sql, check, "p");
 	pl_buf_adds(sql, " AS subject");
 	for (int i = 0; i < check->unique->n; i++) {
 		pl_buf_adds(sql, ", ");
@@ -205,9 +238,12 @@ void pl_integrity_sql_of_subjects(struct pl_buf *sql, const struct pl_integrity_
 		references_of(sql, check, "$1::text[]::bigint[]");
 		return;
 	}
-	pl_buf_adds(sql, "SELECT g.subject, m.records, m.vectors, m.first FROM unnest($1::text[]) AS "
-	                 "g(subject)");
+	pl_buf_adds(sql, "SELECT g.subject, m.records, m.vectors, m.first FROM (SELECT u.subject FROM "
+	                 "unnest($1::text[]) AS u(subject) WHERE u.subject LIKE '[%') AS g");
 	sharing(sql, check, true);
+	pl_buf_adds(sql, " UNION ALL SELECT g.subject, m.records, m.vectors, m.first FROM (SELECT u.subject "
+	                 "FROM unnest($1::text[]) AS u(subject) WHERE u.subject LIKE '{%') AS g");
+	sharing_hash(sql, check);
 }
 
 void pl_integrity_sql_full(struct pl_buf *sql, const struct pl_integrity_check *check)

@@ -1,6 +1,7 @@
 """Unique values and references, with the hotel of plist-policies(7): refused within a region, found and resolved between them."""
 
 import json
+import random
 import re
 import shutil
 import threading
@@ -45,6 +46,7 @@ return { name = "{name}_delete", doc = "Deletes one.", handle = function(req)
   return http.no_content()
 end }""",
 }
+RESOURCES = ("rooms", "bookings", "notes")
 METHODS = {"create": ("POST", ""), "put": ("PUT", "/:id"), "get": ("GET", "/:id"), "delete": ("DELETE", "/:id")}
 
 
@@ -65,7 +67,7 @@ class Hotel(Stack):
         (self.lua / "violations").mkdir()
         rule = "violations/first_booking_stays.lua"
         (self.lua / rule).write_text(shown(rule))
-        for name in ("rooms", "bookings"):
+        for name in RESOURCES:
             for verb, text in HANDLERS.items():
                 (self.lua / "handlers" / f"{name}_{verb}.lua").write_text("--- A test.\n" + text.replace("{name}", name))
         super().__init__(folder / "stack", change=self.furnish, **options)
@@ -73,16 +75,21 @@ class Hotel(Stack):
     def furnish(self, config):
         config["lua"]["path"] = str(self.lua)
         config["resources"].update(yaml.safe_load(shown("conf/hotel.yaml"))["resources"])
-        for name in ("rooms", "bookings"):
+        config["resources"]["notes"] = {"topic": "note-updates", "unique": [["text"]], "fields": {
+            "text": {"type": "string", "max_length": 5000}}}
+        for name in RESOURCES:
             for verb, (method, tail) in METHODS.items():
                 route = {"method": method, "path": f"/:region/{name}{tail}", "handler": f"handlers/{name}_{verb}.lua"}
                 config["routes"].append(route | ({"idempotency": {}} if method != "GET" else {}))
 
     def fill(self):
-        for name in ("rooms", "bookings"):
+        for name in RESOURCES:
             sql = self.admin("schema", "sql", name, "--table").stdout
             for database in self.databases.values():
                 database.execute(sql)
+        for database in self.databases.values():  # what a tree cannot hold, a hash can
+            database.execute("DROP INDEX IF EXISTS notes_text_idx")
+            database.execute("CREATE INDEX ON notes USING hash (text)")
 
     def send(self, region, method, path, **body):
         return self.client(region).request(method, f"/{region}/{path}", body or None, request_id=new_id())
@@ -167,6 +174,23 @@ def test_two_bookings_of_one_room_in_two_regions_are_found_and_one_is_compensate
     executed = sum(hotel.database(r).value(
         "SELECT count(*) FROM processed_requests WHERE record_id = %s AND dots ? %s", second, r) for r in hotel.regions)
     assert executed == 2, (executed, changes)  # its booking, and one change
+
+
+def test_however_long_a_value_is_that_two_regions_have_given_twice_it_is_found_until_it_is_gone(hotel):
+    """And those that come after it: the table of violations has a key, which has a limit."""
+    chance = random.Random(1)
+    long, short = "".join(chr(chance.randrange(0x4e00, 0x9fff)) for _ in range(5000)), "short"
+    hotel.broker.pause()
+    try:
+        made = {text: [hotel.send(r, "POST", "notes", text=text) for r in hotel.regions] for text in (long, short)}
+    finally:
+        hotel.broker.resume()
+    assert all(a.status == 201 for answers in made.values() for a in answers), made
+    wait_until("both violations are found in both regions", lambda: set(hotel.violations().values()) == {2})
+    for text in (long, short):
+        second = made[text][1].json
+        assert hotel.send("eu", "DELETE", f"notes/{second['id']}", version=1).status == 204
+    wait_until("no violation is left", lambda: set(hotel.violations().values()) == {0})
 
 
 def test_a_reference_that_two_regions_broke_together_is_shown_until_it_is_gone(hotel):
