@@ -90,15 +90,9 @@
 //   or only took a lock; had it changed the row, we would see another version). So a
 //   batch never waits for a row's lock, except in the microseconds between reading the
 //   row and locking it; and a record that some session locks for a minute delays only the
-<<<<<<< HEAD
 //   writes of that record: the serial statement waits for a lock for a moment at a time,
 //   and others have their turn in between. Two batches can deadlock only within that
 //   window, and in it both proceed in ascending order of ids.
-=======
-//   writes of that record: the serial statement waits for a lock for a moment at a
-//   time, and others have their turn in between. Two batches can deadlock only within
-//   that window, and in it both proceed in ascending order of ids.
->>>>>>> wt/applied
 // - Records with siblings (the write replaces them all and closes their conflict) and
 //   creates over a tombstone (the write continues its vector). For this, ordinary rows
 //   pay no more than a look at two columns of a row that has been read anyway.
