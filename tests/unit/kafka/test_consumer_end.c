@@ -30,7 +30,7 @@ static uint64_t lost(void)
 	return pl_faults_losses(PL_LOSS_CONSUMER, pl_mono_us(), &recent);
 }
 
-static void free_one(void)
+static void free_one(int64_t leave_us)
 {
 	struct pl_config config = {
 		.kafka = { .brokers = "127.0.0.1:1", .group = "g", .heartbeat_topic = "h" }
@@ -41,7 +41,7 @@ static void free_one(void)
 	struct pl_consumer *consumer = pl_consumer_new(&options, &err);
 
 	assert_non_null(consumer);
-	pl_consumer_free(&consumer, 0);
+	pl_consumer_free(&consumer, leave_us);
 	assert_null(consumer);
 }
 
@@ -51,10 +51,10 @@ static void a_consumer_that_does_not_end_is_left_behind_and_counted(void **state
 	(void)state;
 	sem_init(&ended, 0, 0);
 	sem_init(&may_end, 0, 1);
-	free_one();
+	free_one(20000000);
 	assert_int_equal(lost(), 0);
 	sem_wait(&ended);
-	free_one();
+	free_one(0);
 	assert_int_equal(lost(), 1);
 	sem_post(&may_end);
 	sem_wait(&ended);
