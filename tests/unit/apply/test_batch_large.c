@@ -109,6 +109,15 @@ static void siblings_count_among_the_bytes_of_a_record(void **state)
 	lab_is(&lab, "0", 1, "SELECT count(*) FROM record_siblings");
 }
 
+static void fields_without_a_column_count_among_the_bytes_of_a_record(void **state)
+{
+	fill(N, "us", 10);
+	lab_ask(&lab, 1, "UPDATE properties SET unknown_fields = jsonb_build_object('note', repeat('z', %d))",
+	        LARGE);
+	apply_to_all(N, "us", "{\"us\":2}");
+	assert_int_equal(eu.counts.batches, 3);
+}
+
 // Each of them keeps what it found.
 static void conflicts_with_a_large_record_are_written_in_parts(void **state)
 {
@@ -167,6 +176,7 @@ int main(void)
 		TEST(a_record_that_is_larger_than_a_part_is_written_alone),
 		TEST(a_large_record_among_others_is_read_with_its_texts),
 		TEST(siblings_count_among_the_bytes_of_a_record),
+		TEST(fields_without_a_column_count_among_the_bytes_of_a_record),
 		TEST(conflicts_with_a_large_record_are_written_in_parts),
 		TEST(parked_events_of_large_records_are_retried_in_smaller_groups),
 		TEST(large_records_are_resolved_again_in_parts),
