@@ -19,6 +19,7 @@ void pl_parked_retry_all(struct pl_parked_retry *r)
 {
 	r->all_due = true;
 	r->due_id = 0;
+	r->next_us = 0; // a slow refusal may have caused a long pause, and its cause be gone
 }
 
 bool pl_parked_retry_is_due(const struct pl_parked_retry *r, int64_t now_us)

@@ -110,3 +110,30 @@ def test_housekeeping_goes_on_after_the_database_was_away(database, stack):
     wait_until("the database is back", lambda: database.value("SELECT 1") == 1)
     remember(database, tag, "-1 second")
     wait_until("it is forgotten", lambda: database.remembered(tag) is None)
+
+
+def test_what_another_session_has_locked_holds_up_no_other_chore(database):
+    """Values of new fields cannot be moved to the columns of a locked table, which is the first thing that is tried."""
+    tag = new_id()
+    holder = database.connect()
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute("LOCK TABLE properties")
+            remember(database, f"{tag}-old", "-1 second")
+            wait_until("the request is forgotten", lambda: database.remembered(f"{tag}-old") is None)
+    finally:
+        holder.close()
+
+
+def test_closed_pairs_of_twins_are_forgotten_with_their_requests_and_conflicts(database, stack):
+    tag = new_id()
+    for n, age in ((1, "31 days"), (2, "31 days"), (3, "1 day")):
+        database.execute(
+            "INSERT INTO created_twice_closed (resource, record_id, origin, kept_id, kept_origin, request_id, principal, closed_at) "
+            "VALUES ('properties', %s, 'us', 1, 'eu', %s, '', now() - %s::interval)", 900_000_100 + n, f"{tag}-{n}", age)
+    remember(database, f"{tag}-2", "1 hour")
+    kept = "SELECT array_agg(record_id - 900000100 ORDER BY record_id) FROM created_twice_closed WHERE request_id LIKE %s"
+    stack.reload_policy(lambda config: config.update(  # it is done after a reload, and then once an hour
+        housekeeping={"expire_every": "150ms", "expire_batch": 50}, conflicts={"retention": "30d"}))
+    wait_until("the first one is gone", lambda: database.value(kept, f"{tag}-%") == [2, 3])
+    database.execute("DELETE FROM created_twice_closed")

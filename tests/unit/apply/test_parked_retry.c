@@ -5,6 +5,16 @@
 #include "apply/parked_retry.h"
 #include "base/clock.h"
 
+// As after an event whose refusal took seconds, for example in a slow trigger.
+static void a_changed_table_ends_the_pause_after_a_slow_refusal(void **state)
+{
+	struct pl_parked_retry r = { .parked = 1, .next_us = pl_mono_us() + 95000000 };
+
+	assert_false(pl_parked_retry_is_due(&r, pl_mono_us()));
+	pl_parked_retry_all(&r);
+	assert_true(pl_parked_retry_is_due(&r, pl_mono_us()));
+}
+
 // This many events of new records, from id 7 on, which eu refuses.
 static void park(int n)
 {
@@ -281,6 +291,7 @@ int main(void)
 		T(retries_take_a_twentieth_of_the_time_while_other_events_arrive),
 		T(locked_rows_are_retried_in_a_twentieth_of_the_time_too),
 		T(parked_events_are_due_when_their_table_has_changed),
+		T(a_changed_table_ends_the_pause_after_a_slow_refusal),
 		T(many_parked_events_are_made_due_step_by_step),
 	};
 
