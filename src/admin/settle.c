@@ -95,6 +95,20 @@ static int is_applied(struct settle *s, int i)
 	return missing == 0;
 }
 
+// An event that met a locked row or table is parked and tried again within seconds. The
+// lock may have been ours: a repair locks the records that it publishes again.
+static int is_unlocked(struct settle *s, int i)
+{
+	int64_t left = ask_number(&s->sessions->each[i],
+	                          "SELECT count(*) FROM plist.parked_events WHERE sqlstate = '55P03'", NULL);
+	if (left > 0)
+		s->why = pl_arena_printf(s->invocation->arena,
+		                         "%s has parked %" PRId64
+		                         " event%s whose records another session has locked",
+		                         s->sessions->each[i].region->name, left, left == 1 ? "" : "s");
+	return left < 0 ? -1 : left == 0;
+}
+
 // Repeats a check until it holds for every region.
 static int wait_for(struct settle *s, int (*holds)(struct settle *s, int i))
 {
@@ -142,6 +156,8 @@ int pl_settle(struct pl_invocation *invocation, struct pl_region_sessions *sessi
 		rc = ask_ends(&s);
 	if (rc == 0)
 		rc = wait_for(&s, is_applied);
+	if (rc == 0)
+		rc = wait_for(&s, is_unlocked);
 	free(s.ends);
 	*why_r = rc ? s.why : NULL;
 	return rc;

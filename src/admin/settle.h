@@ -4,7 +4,7 @@
 // Three steps: wait until the rows that are in the outboxes now have been published;
 // ask Kafka for the ends of its partitions; wait until every region has applied up to
 // there. Events that Kafka refuses and parked events are not waited for: they do not
-// arrive by themselves.
+// arrive by themselves. Those that met a locked record do, and are waited for.
 // Threads: the tool has one.
 #pragma once
 

@@ -121,12 +121,13 @@ void pl_held_forget(struct pl_http_request *h)
 	h->held = 0;
 }
 
-bool pl_held_full(const struct pl_listener *listener)
+bool pl_held_refuses(const struct pl_http_request *refused)
 {
+	const struct pl_listener *listener = refused->listener;
 	const struct pl_http_request *h;
 	size_t own = 0;
 
-	if (!is_full(listener))
+	if (refused->body.len <= SMALL || !is_full(listener))
 		return false;
 	DL_FOREACH (listener->http_requests, h)
 		own += h->held;

@@ -19,6 +19,7 @@ void pl_held_reclaim(struct pl_listener *listener);
 // To be called when the buffers of a request have changed. Reclaims.
 void pl_held_update(struct pl_http_request *http_request);
 void pl_held_forget(struct pl_http_request *http_request);
-// Whether they hold too much, and this worker more than its share, although it has closed
-// its slow connections.
-bool pl_held_full(const struct pl_listener *listener);
+// Whether the body of a request is more than there is room for: the workers hold too
+// much, and this one more than its share, although it has closed its slow connections. A
+// small body never is.
+bool pl_held_refuses(const struct pl_http_request *http_request);

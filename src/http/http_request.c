@@ -408,8 +408,7 @@ static enum MHD_Result run_handler(struct pl_http_request *h)
 	pl_held_update(h);
 	if (is_closed(h))
 		return reply(h);
-	if (listener->running >= h->generation->config->http.max_queued ||
-	    (h->body.len > 0 && pl_held_full(listener))) {
+	if (listener->running >= h->generation->config->http.max_queued || pl_held_refuses(h)) {
 		struct pl_error err;
 		pl_error_set(&err, PL_EBUSY, "%s", "too many requests are waiting");
 		listener->stats.overloaded++;

@@ -88,6 +88,25 @@ def test_repair_shows_its_plan_and_makes_all_kinds_equal(stack, records):
     assert ask(stack, "repair").stderr.strip() == "there is nothing to repair"
 
 
+def test_an_event_that_met_a_locked_record_is_waited_for(stack, records):
+    """Repair itself locks the records that it publishes again, so that another region's event may be parked for a second."""
+    record = records[0]
+    stack.database("eu").execute("UPDATE properties SET vector = '{\"us\": 1}', version = 1, price = 7 WHERE id = %s", record)
+    holder = stack.database("eu").connect()
+    holder.cursor().execute("SELECT FROM properties WHERE id = %s FOR UPDATE", (record,))
+    repair = subprocess.Popen([places.program("plist-admin"), "--config", stack.config, "repair", "--execute"], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until("the event is parked", lambda: stack.database("eu").value("SELECT count(*) FROM parked_events WHERE sqlstate = '55P03'"))
+        wait_until("repair waits for it, or has ended", lambda: repair.poll() is not None or stack.database("eu").value(
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM plist.parked_events WHERE sqlstate%' AND pid <> pg_backend_pid()"))
+        assert repair.poll() is None
+    finally:
+        holder.rollback()
+        holder.close()
+    assert "all regions are equal again" in repair.communicate(timeout=60)[1]
+    assert repair.returncode == 0
+
+
 def test_a_chosen_tombstone_deletes_the_record_everywhere(stack, records):
     record = records[0]
     stack.database("eu").execute("UPDATE properties SET deleted_at = now() WHERE id = %s", record)

@@ -51,6 +51,14 @@ static struct pl_http_request *client(int worker, size_t bytes, int64_t waits_us
 	return h;
 }
 
+// Whether a body of so many bytes would be refused.
+static bool refuses(int worker, size_t bytes)
+{
+	struct pl_http_request h = { .listener = &workers[worker], .body.len = bytes };
+
+	return pl_held_refuses(&h);
+}
+
 static bool is_closed(const struct pl_http_request *h)
 {
 	return h->peer->state == PL_PEER_CLOSING;
@@ -91,7 +99,7 @@ static void what_has_been_held_most_for_longest_is_closed_until_it_fits(void **s
 	slower = client(0, 6 * MIB, 2000000);
 	quick = client(0, 1 * MIB, 0);
 	assert_false(is_closed(slow) || is_closed(slower) || is_closed(quick));
-	assert_false(pl_held_full(&workers[0]));
+	assert_false(refuses(0, 60 * KIB));
 	client(0, 5 * MIB, 10000);
 	assert_true(is_closed(slower));
 	assert_false(is_closed(slow) || is_closed(quick));
@@ -111,14 +119,14 @@ static void a_worker_that_holds_little_closes_nobody_and_refuses_nothing(void **
 	for (int i = 0; i < 8; i++)
 		assert_false(is_closed(good[i]));
 	assert_int_equal(workers[1].stats.reclaimed, 0);
-	assert_false(pl_held_full(&workers[1]));
+	assert_false(refuses(1, 60 * KIB));
 	pl_held_reclaim(&workers[0]);
 	assert_int_equal(workers[0].stats.reclaimed, 1);
 	assert_true(is_closed(slow[3]));
-	assert_false(pl_held_full(&workers[0]));
+	assert_false(refuses(0, 60 * KIB));
 }
 
-static void what_handlers_hold_is_refused_more_but_costs_no_connection(void **state)
+static void when_handlers_hold_too_much_large_bodies_are_refused_and_no_connection_is_closed(void **state)
 {
 	struct pl_http_request *good;
 
@@ -132,8 +140,9 @@ static void what_handlers_hold_is_refused_more_but_costs_no_connection(void **st
 		pl_held_update(working);
 	}
 	assert_false(is_closed(good));
-	assert_true(pl_held_full(&workers[0]));
-	assert_false(pl_held_full(&workers[1]));
+	assert_true(refuses(0, 60 * KIB));
+	assert_false(refuses(0, 200)); // an ordinary write
+	assert_false(refuses(1, 60 * KIB));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -143,7 +152,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_has_been_held_most_for_longest_is_closed_until_it_fits),
 		TEST(a_worker_that_holds_little_closes_nobody_and_refuses_nothing),
-		TEST(what_handlers_hold_is_refused_more_but_costs_no_connection),
+		TEST(when_handlers_hold_too_much_large_bodies_are_refused_and_no_connection_is_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
