@@ -103,7 +103,10 @@ int pl_event_encode(struct pl_arena *arena, const struct pl_outbox_row *row, con
 
 // ---- decoding
 
+// In the order in which they are sent.
 enum header {
+	H_DELETED,
+	H_EVENT_ID,
 	H_ORIGIN,
 	H_VECTOR,
 	H_REQUEST_ID,
@@ -111,11 +114,9 @@ enum header {
 	H_FINGERPRINT,
 	H_STATUS,
 	H_EXPIRES,
-	H_EVENT_ID,
 	H_POLICY,
 	H_SCHEMA,
 	H_FIELD_TIMES,
-	H_DELETED,
 	H_TRACEPARENT,
 	H_RESET,
 	H_REPUBLISHED,
@@ -123,15 +124,25 @@ enum header {
 	H_COUNT
 };
 
-static const char *const header_names[H_COUNT] = {
-	[H_ORIGIN] = "plist-origin",           [H_VECTOR] = "plist-vector",
-	[H_REQUEST_ID] = "plist-request-id",   [H_PRINCIPAL] = "plist-principal",
-	[H_FINGERPRINT] = "plist-fingerprint", [H_STATUS] = "plist-status",
-	[H_EXPIRES] = "plist-expires",         [H_EVENT_ID] = "plist-event-id",
-	[H_POLICY] = "plist-policy",           [H_SCHEMA] = "plist-schema",
-	[H_FIELD_TIMES] = "plist-field-times", [H_DELETED] = "plist-deleted",
-	[H_TRACEPARENT] = "traceparent",       [H_RESET] = "plist-reset",
-	[H_REPUBLISHED] = "plist-republished", [H_ANSWER] = "plist-answer",
+struct header_name {
+	const char *text;
+	size_t len;
+};
+
+#define NAME(text)                     \
+	{                              \
+		text, sizeof(text) - 1 \
+	}
+
+static const struct header_name header_names[H_COUNT] = {
+	[H_DELETED] = NAME("plist-deleted"),         [H_EVENT_ID] = NAME("plist-event-id"),
+	[H_ORIGIN] = NAME("plist-origin"),           [H_VECTOR] = NAME("plist-vector"),
+	[H_REQUEST_ID] = NAME("plist-request-id"),   [H_PRINCIPAL] = NAME("plist-principal"),
+	[H_FINGERPRINT] = NAME("plist-fingerprint"), [H_STATUS] = NAME("plist-status"),
+	[H_EXPIRES] = NAME("plist-expires"),         [H_POLICY] = NAME("plist-policy"),
+	[H_SCHEMA] = NAME("plist-schema"),           [H_FIELD_TIMES] = NAME("plist-field-times"),
+	[H_TRACEPARENT] = NAME("traceparent"),       [H_RESET] = NAME("plist-reset"),
+	[H_REPUBLISHED] = NAME("plist-republished"), [H_ANSWER] = NAME("plist-answer"),
 };
 
 struct reader {
@@ -141,23 +152,28 @@ struct reader {
 	struct pl_error *err;
 };
 
-// One pass over the headers; foreign ones are skipped.
+// One pass over the headers; foreign ones are skipped. Each is looked for from where the
+// last one was found, since they arrive in this order.
 static void find_headers(struct reader *r, const struct pl_message *message)
 {
 	const struct pl_message_header *headers = message->headers;
+	int next = 0;
 
-	for (int i = 0; i < message->nheaders; i++)
-		for (int h = 0; h < H_COUNT; h++) {
-			const char *name = header_names[h];
+	for (int i = 0; i < message->nheaders; i++) {
+		size_t len = strlen(headers[i].name);
 
-			// Nearly all of them differ in the seventh letter.
-			if (headers[i].name[0] != name[0] || strlen(headers[i].name) < 7 ||
-			    headers[i].name[6] != name[6] || strcmp(headers[i].name, name) != 0)
+		for (int k = 0; k < H_COUNT; k++) {
+			int h = (next + k) % H_COUNT;
+
+			if (len != header_names[h].len ||
+			    memcmp(headers[i].name, header_names[h].text, len) != 0)
 				continue;
 			r->twice[h] = r->found[h] != NULL;
 			r->found[h] = &headers[i];
+			next = h + 1;
 			break;
 		}
+	}
 }
 
 // The header as text; *text_r is NULL if it is missing. Headers that are not text, or
@@ -165,7 +181,7 @@ static void find_headers(struct reader *r, const struct pl_message *message)
 static int text_header(struct reader *r, enum header h, size_t max, const char **text_r)
 {
 	const struct pl_message_header *found = r->found[h];
-	const char *name = header_names[h];
+	const char *name = header_names[h].text;
 
 	*text_r = NULL;
 	if (!found)
@@ -354,7 +370,7 @@ bool pl_event_republished_by(const struct pl_message *message, char region_r[PL_
 	bool request_only;
 
 	for (int i = 0; i < message->nheaders; i++)
-		if (strcmp(headers[i].name, header_names[H_REPUBLISHED]) == 0)
+		if (strcmp(headers[i].name, header_names[H_REPUBLISHED].text) == 0)
 			return headers[i].value &&
 			       split_republished(headers[i].value, headers[i].len, region_r, &request_only);
 	return false;

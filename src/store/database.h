@@ -19,6 +19,7 @@ struct pl_statement_set {
 	char names[PL_STATEMENT_KINDS][48];
 	int users;     // tasks and reads that use it
 	int not_plain; // so many single writes do without the statement for the plain case
+	bool look;     // before the next one, the session looks whether others know more fields
 	bool current;  // belongs to the current configuration
 	struct pl_statement_set *next;
 };

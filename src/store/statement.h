@@ -114,6 +114,9 @@ void pl_statement_with_unknown(struct pl_buf *buf, const char *json, const char 
 // Enters the fields that this daemon knows into plist.resource_fields, for a session that
 // will write; whole statements.
 void pl_statement_claim_fields(struct pl_buf *buf, const struct pl_config *config);
+// A statement by which a session finds out whether other daemons know more fields of the
+// resources, for PL_STATEMENT_CHANGE_PLAIN.
+void pl_statement_look_at_fields(struct pl_buf *buf, const struct pl_resource *resources, int n);
 
 // A statement that moves the resource's sequence above all existing ids. It returns the
 // id after which the sequence continues, or null if nothing was moved.

@@ -1,7 +1,9 @@
 // The SQL about fields that are not in their columns, since a daemon did not know them.
 //
-// The functions of plist that it calls are in sql/015_unknown_fields.sql.
+// The functions of plist that it calls are in sql/015_unknown_fields.sql; those named
+// "look" in sql/*_field_changes.sql.
 // Threads: any; nothing is shared.
+#include "base/sha256.h"
 #include "store/quote.h"
 #include "store/statement_private.h"
 
@@ -52,6 +54,47 @@ void pl_statement_others_know_more(struct pl_buf *buf, const struct pl_resource 
 	              resource->name);
 	known_names(buf, resource);
 	pl_buf_adds(buf, ") LIMIT 1)");
+}
+
+// The session's setting that says since which change nobody has known more fields. Its
+// name says what "more" means: other fields than these.
+static void mark_name(struct pl_buf *buf, const struct pl_resource *resource)
+{
+	struct pl_buf known = { 0 };
+	uint8_t digest[PL_SHA256_SIZE];
+	char text[PL_SHA256_HEX];
+
+	pl_buf_printf(&known, "%s ", resource->name);
+	known_names(&known, resource);
+	pl_sha256(known.data, known.len, digest);
+	pl_buf_printf(buf, "'plist.fields_%.20s'", pl_sha256_hex(digest, text));
+	pl_buf_fini(&known);
+}
+
+void pl_statement_nobody_knows_more(struct pl_buf *buf, const struct pl_resource *resource)
+{
+	pl_buf_adds(buf, "pg_sequence_last_value('plist.resource_fields_changes'::regclass)::text = "
+	                 "current_setting(");
+	mark_name(buf, resource);
+	pl_buf_adds(buf, ", true)");
+}
+
+static void look_at_fields(struct pl_buf *buf, const struct pl_resource *resource)
+{
+	pl_buf_adds(buf, "plist.plist_look_at_fields(");
+	mark_name(buf, resource);
+	pl_buf_printf(buf, ", '%s', ", resource->name);
+	known_names(buf, resource);
+	pl_buf_addc(buf, ')');
+}
+
+void pl_statement_look_at_fields(struct pl_buf *buf, const struct pl_resource *resources, int n)
+{
+	pl_buf_adds(buf, "SELECT ");
+	for (int i = 0; i < n; i++) {
+		pl_buf_adds(buf, i ? ", " : "");
+		look_at_fields(buf, &resources[i]);
+	}
 }
 
 static void unknown_sql(struct pl_buf *buf, const struct pl_resource *resource, const char *function)

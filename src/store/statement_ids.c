@@ -82,7 +82,7 @@ static void find_lost_range(struct pl_buf *buf, const struct pl_region *own)
 void pl_statement_claim_ids(struct pl_buf *buf, const struct pl_config *config, const struct pl_region *own)
 {
 	pl_buf_adds(buf, "DO $plist$ BEGIN IF to_regclass('plist.id_ranges') IS NULL OR "
-	                 "to_regclass('plist.resource_fields') IS NULL THEN "
+	                 "to_regclass('plist.resource_fields_changes') IS NULL THEN "
 	                 "RAISE EXCEPTION 'the database has no plist tables or older ones: run plist-admin "
 	                 "migrate'; END IF; ");
 	if (!own->id_base_given)

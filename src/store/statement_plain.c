@@ -76,8 +76,7 @@ static void where(struct plain *t)
 	    P(ID), P(VERSION));
 	pl_edge_sql_ordinary_names(t->buf, t->config, t->key);
 	add(t, " AND ");
-	pl_statement_others_know_more(t->buf, t->resource);
-	add(t, " IS NULL");
+	pl_statement_nobody_knows_more(t->buf, t->resource);
 }
 
 // As in store/statement.c: the row is as the statement set it, not as a trigger did.
@@ -136,6 +135,6 @@ void pl_statement_plain(struct pl_buf *buf, const struct pl_config *config,
 	key(&t);
 	add(&t,
 	    ", d.value, d.vector, $%d::text, coalesce($%d::text, ''), $%d::bytea, 200, $%d::timestamptz, "
-	    "$%d::text FROM d\n RETURNING 1, value, vector::text, id",
+	    "$%d::text FROM d\n RETURNING 1, value, vector, id",
 	    P(REQUEST_ID), P(PRINCIPAL), P(FINGERPRINT), P(EXPIRES), P(TRACEPARENT));
 }

@@ -23,6 +23,9 @@ void pl_statement_json(struct pl_buf *buf, const struct pl_resource *resource, c
 
 // True if another daemon knows a field that this one does not show; else null.
 void pl_statement_others_know_more(struct pl_buf *buf, const struct pl_resource *resource);
+// True if nobody does, and the session has found that out since the last change
+// (pl_statement_look_at_fields): at a tenth of the cost.
+void pl_statement_nobody_knows_more(struct pl_buf *buf, const struct pl_resource *resource);
 
 // PL_STATEMENT_CHANGE_PLAIN.
 void pl_statement_plain(struct pl_buf *buf, const struct pl_config *config,

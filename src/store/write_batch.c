@@ -49,6 +49,8 @@
 // are not configured), it does nothing, and the question is asked as for any other
 // statement. If nothing prevents the write, the other statement does it; so that this
 // does not happen to every write of a table, the next NOT_PLAIN single writes do not try.
+// Nor does it write while other daemons know more fields of the resource: the session has
+// looked at its beginning, and does so again before such an attempt.
 // Where the plain statement fails (a remembered request, a damaged row), the other one is
 // used at once.
 //
@@ -312,6 +314,24 @@ static void pass_taken_ids(const struct pl_in_flight_statement *in_flight)
 	pl_buf_fini(&sql);
 }
 
+static void looked(void *arg, PGresult *result, const struct pl_error *err)
+{
+	(void)arg, (void)result, (void)err; // where it failed, the statement does nothing
+}
+
+static void look_at_fields(struct pl_in_flight_statement *in_flight, enum pl_statement_kind kind)
+{
+	struct pl_statement_set *statement_set = in_flight->tasks[0]->statement_set;
+	struct pl_buf sql = { 0 };
+
+	if (kind != PL_STATEMENT_CHANGE_PLAIN || !statement_set->look)
+		return;
+	statement_set->look = false;
+	pl_statement_look_at_fields(&sql, &statement_set->resource, 1);
+	pl_conn_send_sql(in_flight->conn, sql.data, NULL, looked, NULL, NULL);
+	pl_buf_fini(&sql);
+}
+
 // Nothing was sent: the writes wait again, or fail if the statement itself is invalid.
 static void take_back(struct pl_in_flight_statement *in_flight, bool serial, const struct pl_error *err)
 {
@@ -366,6 +386,7 @@ static void send(struct pl_in_flight_statement *in_flight, enum pl_statement_kin
 	in_flight->plain = kind == PL_STATEMENT_CHANGE_PLAIN;
 	in_flight->writer->sent++;
 	pass_taken_ids(in_flight);
+	look_at_fields(in_flight, kind);
 	if (pl_conn_send(in_flight->conn, statement_set->names[kind], &params, pl_write_result_take,
 	                 in_flight, &err) == 0)
 		return;

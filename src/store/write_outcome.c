@@ -165,8 +165,10 @@ static void again(struct pl_write_task *task, const PGresult *result, int row)
 	}
 	if (!task->slot)
 		task->id_taken = true;
-	if (task->not_plain)
+	if (task->not_plain) {
 		task->statement_set->not_plain = NOT_PLAIN;
+		task->statement_set->look = true;
+	}
 	if (++task->rounds > ROUNDS_MAX)
 		give_up(task);
 	else if (!task->holds) // another id will be drawn; or it was not tried yet

@@ -10,11 +10,14 @@
 static void write_setup(struct pl_shared_writer *writer, void (*use)(void *arg, const char *const *setup),
                         void *arg)
 {
-	struct pl_buf ids = { 0 }, identity = { 0 };
+	struct pl_buf ids = { 0 }, identity = { 0 }, fields = { 0 };
 
 	pl_statement_claim_ids(&ids, writer->db.config, writer->db.region);
 	pl_statement_claim_identity(&identity, writer->db.region, writer->db.key);
-	use(arg, (const char *const[]){ pl_statement_pinned_plans[0], identity.data, ids.data, NULL });
+	pl_statement_look_at_fields(&fields, writer->db.config->resources, writer->db.config->nresources);
+	use(arg, (const char *const[]){ pl_statement_pinned_plans[0], identity.data, ids.data, fields.data,
+	                                NULL });
+	pl_buf_fini(&fields);
 	pl_buf_fini(&ids);
 	pl_buf_fini(&identity);
 }

@@ -260,14 +260,33 @@ struct tally {
 	int done, nothing, errors, left_to_the_other;
 };
 
+// The session looks whether others know more fields.
+static void look(PGconn *pg, const struct pl_config *config)
+{
+	struct pl_buf sql = { 0 };
+	PGresult *result;
+
+	pl_statement_look_at_fields(&sql, config->resources, config->nresources);
+	result = PQexec(pg, sql.data);
+	if (PQresultStatus(result) != PGRES_TUPLES_OK)
+		fail_msg("%s", PQerrorMessage(pg));
+	PQclear(result);
+	pl_buf_fini(&sql);
+}
+
 static void compare(struct fixture *f, PGconn *pg, PGconn *another, struct tally *tally)
 {
 	struct row row = row_draw(f);
 	struct pl_write *write = write_draw(f, &row);
+	bool looks_before = roll(2);
 	struct done plain, other;
 	const char *before;
 
+	if (looks_before) // and not after what row_make changes
+		look(pg, f->config);
 	row_make(f, another, &row);
+	if (!looks_before)
+		look(pg, f->config);
 	before = left_behind(f);
 	plain = run(f, pg, "change_plain", write);
 	row_make(f, another, &row);
@@ -371,6 +390,114 @@ static void after_a_row_of_another_kind_it_is_not_tried_for_a_while(void **state
 	assert_int_equal(statements(f) - begun, 2);
 }
 
+// ---- fields that other daemons know
+
+static PGconn *plain_session(struct pl_config *config)
+{
+	return session(config,
+	               (enum pl_statement_kind[]){ PL_STATEMENT_CHANGE_PLAIN, PL_STATEMENT_CHANGE_ONE });
+}
+
+// How many rows the plain statement writes.
+static int written_as(struct fixture *f, PGconn *pg, const struct pl_resource *resource)
+{
+	struct pl_write *write = update(f, 1, "9.00");
+
+	write->resource = resource;
+	write->has_version = true;
+	write->version = atoi(ask(f, "SELECT version FROM properties"));
+	return run(f, pg, "change_plain", write).rows;
+}
+
+static int written(struct fixture *f, PGconn *pg)
+{
+	return written_as(f, pg, &f->config->resources[0]);
+}
+
+static void each_change_of_the_known_fields_ends_what_a_session_has_seen(void **state)
+{
+	static const char *const changes[] = {
+		"INSERT INTO plist.resource_fields (resource, name, type) VALUES ('other', 'a', 'boolean')",
+		"UPDATE plist.resource_fields SET name = 'b' WHERE name = 'a'",
+		"DELETE FROM plist.resource_fields WHERE name = 'b'",
+		"TRUNCATE plist.resource_fields",
+	};
+	struct fixture *f = *state;
+	PGconn *pg = plain_session(f->config);
+
+	outcome_is(f, create(f, 1, "1.00"), PL_OUTCOME_DONE);
+	assert_int_equal(written(f, pg), 0);
+	for (int i = 0; i < (int)(sizeof(changes) / sizeof(changes[0])); i++) {
+		look(pg, f->config);
+		assert_int_equal(written(f, pg), 1);
+		ask(f, "%s", changes[i]);
+		assert_int_equal(written(f, pg), 0);
+	}
+	look(pg, f->config);
+	ask(f,
+	    "INSERT INTO plist.resource_fields (resource, name, type) VALUES ('properties', 'a', 'boolean')");
+	look(pg, f->config);
+	assert_int_equal(written(f, pg), 0);
+	ask(f, "UPDATE plist.resource_fields SET has_column = false");
+	look(pg, f->config);
+	assert_int_equal(written(f, pg), 1);
+	PQfinish(pg);
+}
+
+static void a_change_that_is_not_committed_yet_is_not_passed_over(void **state)
+{
+	struct fixture *f = *state;
+	PGconn *pg = plain_session(f->config), *another = another_session();
+
+	outcome_is(f, create(f, 1, "1.00"), PL_OUTCOME_DONE);
+	PQclear(PQexec(another, "BEGIN"));
+	PQclear(PQexec(another, "INSERT INTO plist.resource_fields (resource, name, type) VALUES "
+	                        "('properties', 'pool', 'boolean')"));
+	look(pg, f->config);
+	PQclear(PQexec(another, "COMMIT"));
+	assert_int_equal(written(f, pg), 0);
+	PQfinish(pg);
+	PQfinish(another);
+}
+
+// After a reload the session has statements of another definition of the resource.
+static void what_was_seen_holds_for_one_definition_of_a_resource(void **state)
+{
+	struct fixture *f = *state;
+	struct pl_config *fewer = fixture_config(64);
+	PGconn *pg;
+
+	ask(f, "INSERT INTO plist.resource_fields (resource, name, type) VALUES ('properties', 'bathrooms', "
+	       "'integer') ON CONFLICT DO NOTHING");
+	fewer->resources[0].nfields--;
+	assert_string_equal(fewer->resources[0].fields[fewer->resources[0].nfields].name, "bathrooms");
+	pg = plain_session(fewer);
+	outcome_is(f, create(f, 1, "1.00"), PL_OUTCOME_DONE);
+	look(pg, f->config);
+	assert_int_equal(written_as(f, pg, &fewer->resources[0]), 0);
+	PQfinish(pg);
+	pl_config_unref(&fewer);
+}
+
+static void after_a_change_that_does_not_concern_it_it_is_used_again(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begun;
+
+	outcome_is(f, create(f, 1, "1.00"), PL_OUTCOME_DONE);
+	ask(f, "INSERT INTO plist.resource_fields (resource, name, type) VALUES ('other', 'a', 'boolean')");
+	begun = statements(f);
+	outcome_is(f, versioned(f, 1), PL_OUTCOME_DONE);
+	assert_int_equal(statements(f) - begun, 2);
+	for (int i = 0; i < 64; i++)
+		outcome_is(f, versioned(f, 2 + i), PL_OUTCOME_DONE);
+	begun = statements(f);
+	outcome_is(f, versioned(f, 66), PL_OUTCOME_DONE);
+	outcome_is(f, versioned(f, 67), PL_OUTCOME_DONE);
+	assert_int_equal(statements(f) - begun, 2);
+	ask_is(f, "68", "SELECT version FROM properties");
+}
+
 // The insert of the remembered request meets the first one, though the row is again as
 // that request found it.
 static void a_remembered_request_is_found_by_its_insert(void **state)
@@ -401,6 +528,10 @@ int main(void)
 		t(the_other_statement_writes_what_it_leaves),
 		t(after_a_row_of_another_kind_it_is_not_tried_for_a_while),
 		t(a_remembered_request_is_found_by_its_insert),
+		t(each_change_of_the_known_fields_ends_what_a_session_has_seen),
+		t(a_change_that_is_not_committed_yet_is_not_passed_over),
+		t(what_was_seen_holds_for_one_definition_of_a_resource),
+		t(after_a_change_that_does_not_concern_it_it_is_used_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
