@@ -129,7 +129,7 @@ static void an_event_that_the_database_refuses_is_refused_alone_among_many(void 
 	lab_apply_messages(messages, MANY);
 	lab_ask(&lab, 1, "ALTER TABLE processed_requests DROP CONSTRAINT not_33");
 	lab_is(&lab, "299", 1, "SELECT count(*) FROM processed_requests");
-	// a later event of the batch covers it, so it is due, and only its request is left
+	// a later event of the batch covers it: it is due, and only its request is left
 	lab_retry(1);
 	lab_is(&lab, "0", 1, "SELECT count(*) FROM parked_events");
 	lab_is(&lab, "300", 1, "SELECT count(*) FROM processed_requests");
