@@ -140,7 +140,7 @@ static void conflicts_with_a_large_record_are_written_in_parts(void **state)
 
 static void parked_events_of_large_records_are_retried_in_smaller_groups(void **state)
 {
-	fill(N, "us", LARGE);
+	fill(N, "us", LARGE * 3 / 2); // so 16 of them are too many
 	lab_ask(&lab, 1, "ALTER TABLE properties ADD CONSTRAINT small CHECK (size IS NOT NULL) NOT VALID");
 	apply_to_all(N, "us", "{\"us\":2}");
 	lab_is(&lab, "40", 1, PARKED);
