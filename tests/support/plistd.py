@@ -96,6 +96,10 @@ class Plistd(Server):
         if self.reloads()[1] != before[1]:
             raise AssertionError(f"{self.name} refused the configuration:\n{self.log_tail(10)}")
 
+    def recent_losses(self):
+        """The kinds of what it has lost in the last ten minutes."""
+        return [name for name, value in self.metrics().items() if name.startswith("plist_loss_recent") and value]
+
     def metrics(self):
         """{name or name{labels}: value} of /metrics."""
         values = {}

@@ -58,6 +58,7 @@ class Stack:
             self._secure()
         self._restart_to_restore = False
         self.failed = False  # a test has failed and may have left anything
+        self._lossy = []     # daemons that had lost something when the test began
         self._guests = []    # daemons of test modules that use this stack's databases
         self._ids = iter(range(10_000_001, 900_000_000))
 
@@ -83,6 +84,8 @@ class Stack:
 
     def admin(self, *arguments, **options):
         """plist-admin with this stack's YAML."""
+        if arguments[:1] == ("status",):
+            self._forget_losses()
         return admin(*arguments, config=self.config, environment=self.environment(), **options)
 
     # For tests.
@@ -257,6 +260,15 @@ class Stack:
         self._restart_to_restore = self.failed = False
         self.start()
 
+    def _forget_losses(self):
+        """What was lost during earlier tests would keep status red for ten minutes: before a test asks for it, the daemons
+        that had lost something when the test began are new ones."""
+        for daemon in self._lossy:
+            if daemon.running:
+                daemon.stop()
+                daemon.start().wait_ready()
+        self._lossy = []
+
     def restore(self):
         """Restores what a test has left stopped, paused, or with another YAML."""
         if self.failed:
@@ -274,10 +286,7 @@ class Stack:
         elif changed:
             self.reload()
         self._own = own
-        for daemon in self.plistd.values():  # or status would stay red for ten minutes
-            if any(value for name, value in daemon.metrics().items() if name.startswith("plist_loss_recent")):
-                daemon.stop()
-                daemon.start()
+        self._lossy = [daemon for daemon in self.plistd.values() if daemon.recent_losses()]
         self.wait_ready()  # a test may have started a daemon without waiting for it
         if any(database.value("SELECT count(*) FROM parked_events") for database in self.databases.values()):
             self.admin("parked", "retry", "--all", check=False)  # rows that a test had locked
