@@ -19,7 +19,7 @@
 //   spent the time of a slice on scripts.
 // - A call that took much longer than a slice, because Lua could not be interrupted, is
 //   followed by a rest of the same length.
-// - What slow runs have left behind is collected step by step.
+// - What runs have left behind is collected step by step, if it is much.
 //
 // Threads: the worker's.
 #include "script/lane.h"
@@ -173,10 +173,9 @@ static void collect(struct pl_lane *lane)
 	}
 }
 
-// Notes that a VM should be collected, after a turn of one of its runs.
-static void note_garbage(struct pl_lane *lane, struct pl_vm *vm)
+void pl_lane_note_garbage(struct pl_lane *lane, struct pl_vm *vm)
 {
-	if (lane->garbage || lane->begun > 0 || vm->used + vm->limits.memory * 3 / 4 < vm->cap)
+	if (lane->garbage || lane->begun > 0 || !pl_state_holds_much(vm))
 		return;
 	pl_state_hold(vm);
 	lane->garbage = vm;
@@ -211,7 +210,7 @@ int pl_lane_turn(struct pl_lane *lane)
 		script->served_us += now_us - began_us;
 		if (now_us - began_us >= LONG_US)
 			lane->rest_until_us = 2 * now_us - began_us;
-		note_garbage(lane, vm);
+		pl_lane_note_garbage(lane, vm);
 		pl_state_release(vm);
 	}
 	lane->used_us = 0;

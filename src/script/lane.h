@@ -9,6 +9,7 @@
 
 struct pl_lane;
 struct pl_run;
+struct pl_vm;
 struct pl_script;
 
 // `take_turn` begins or continues a run, which is no longer in the lane then. It adds the
@@ -36,3 +37,6 @@ struct pl_lane_stats {
 	int waiting;          // runs in the lane
 };
 void pl_lane_stats(const struct pl_lane *lane, struct pl_lane_stats *stats_r);
+// Has the VM collected in the next turns, if it holds much, after the end of a run or of
+// a turn.
+void pl_lane_note_garbage(struct pl_lane *lane, struct pl_vm *vm);

@@ -89,13 +89,15 @@ static void free_now(struct pl_run *run)
 }
 
 // Keeps the coroutine for another run if it has returned, else lets it be collected.
-// `req` forgets the request.
+// `req` forgets the request. A coroutine's stack stays as large as it was, and so does
+// the table of strings, when Lua collects because memory is short. So a VM that holds
+// much keeps no coroutine, and is collected completely.
 static void drop_coroutine(struct pl_run *run)
 {
 	struct pl_vm *vm = run->vm;
 
 	pl_request_close(&run->box);
-	if (run->co && run->returned && vm->nidle < PL_IDLE_MAX) {
+	if (run->co && run->returned && vm->nidle < PL_IDLE_MAX && !pl_state_holds_much(vm)) {
 		lua_settop(run->co, 0);
 		vm->idle[vm->nidle].co = run->co;
 		vm->idle[vm->nidle].ref = run->ref_co;
@@ -104,6 +106,8 @@ static void drop_coroutine(struct pl_run *run)
 		luaL_unref(vm->L, LUA_REGISTRYINDEX, run->ref_co); // allocates nothing
 	}
 	run->co = NULL;
+	if (vm->lane)
+		pl_lane_note_garbage(vm->lane, vm);
 }
 
 static void finish(struct pl_run *run)

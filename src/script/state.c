@@ -41,6 +41,11 @@ void pl_state_hold(struct pl_vm *vm)
 	vm->refs++;
 }
 
+bool pl_state_holds_much(const struct pl_vm *vm)
+{
+	return vm->used + vm->limits.memory * 3 / 4 >= vm->cap;
+}
+
 void pl_state_release(struct pl_vm *vm)
 {
 	if (--vm->refs > 0)

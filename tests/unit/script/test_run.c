@@ -282,6 +282,38 @@ static void ten_thousand_runs_do_not_grow_the_state(void **state)
 	bench_close(&b);
 }
 
+// Each run waits at the bottom of a recursion, and returns then.
+static void grown_coroutines_take_no_memory_of_later_runs(void **state)
+{
+	enum { RUNS = 14 };
+	static const struct world_file files[] = {
+		{ "handlers/deep.lua",
+		  HANDLER("local function down(n) if n == 0 then return records.get('properties', '7') "
+		          "and 0 end return 1 + down(n - 1) end return http.ok { depth = down(20000) }") },
+		{ "handlers/wide.lua",
+		  HANDLER("local t = {} for i = 1, 130000 do t[i] = { i } end return http.ok { n = #t }") },
+	};
+	struct bench b = { .config = world_config(files, 2) };
+	struct talk deep[RUNS] = { 0 }, wide = { 0 };
+
+	b.vm = world_vm(b.config, PL_CONTEXT_HANDLER);
+	b.store = fake_store_new(b.config);
+	fake_store_put(b.store, 7, "500000.00", "3", 1);
+	for (int i = 0; i < RUNS; i++) {
+		talk_begin(&deep[i], &b, "handlers/deep.lua", "GET", "/us/properties/7", "7", NULL);
+		talk_start(&deep[i], &b);
+	}
+	fake_store_run(b.store);
+	for (int i = 0; i < RUNS; i++) {
+		assert_int_equal(deep[i].answer.status, 200);
+		talk_end(&deep[i]);
+	}
+	ask(&wide, &b, "handlers/wide.lua", "7", NULL);
+	assert_int_equal(wide.answer.status, 200);
+	talk_end(&wide);
+	bench_close(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +329,7 @@ int main(void)
 		cmocka_unit_test(endless_handler_is_stopped_and_the_next_one_runs),
 		cmocka_unit_test(invalid_answer_is_500),
 		cmocka_unit_test(ten_thousand_runs_do_not_grow_the_state),
+		cmocka_unit_test(grown_coroutines_take_no_memory_of_later_runs),
 	};
 
 	pl_log_init(PL_LOG_ERROR, PL_LOG_TEXT);
