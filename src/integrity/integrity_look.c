@@ -76,8 +76,10 @@ static const char open_sql[] =
 // Opens the violation with this subject, or updates it. Returns whether there is one, or
 // a code. A new violation inherits the tries of earlier ones only if a change by a rule
 // has caused it: clients may cause violations with one record as often as they like.
+// ids: of records that have the subject, as an array; NULL: those of the violation, which
+// is there already, since a subject may be only the hash of its values.
 static int open_one(struct pl_integrity *integrity, const struct pl_integrity_check *check,
-                    const char *subject, struct pl_error *err)
+                    const char *subject, const char *ids, struct pl_error *err)
 {
 	struct pl_buf sql = { 0 }, subjects = { 0 };
 	PGresult *result;
@@ -86,12 +88,17 @@ static int open_one(struct pl_integrity *integrity, const struct pl_integrity_ch
 	add_quoted(&subjects, subject);
 	pl_buf_addc(&subjects, '}');
 	pl_buf_adds(&sql, "WITH found (subject, records, vectors, first) AS (");
-	pl_integrity_sql_of_subjects(&sql, check);
+	pl_buf_adds(&sql, ids ? "SELECT f.* FROM (" : "");
+	if (ids)
+		pl_integrity_sql_of_ids(&sql, check);
+	else
+		pl_integrity_sql_of_subjects(&sql, check);
+	pl_buf_adds(&sql, ids ? ") AS f (subject, records, vectors, first) WHERE f.subject = $5" : "");
 	pl_buf_adds(&sql, open_sql);
 	result = pl_session_exec(
 		integrity->session, sql.data, 6,
-		(const char *const[]){ subjects.data, check->resource->name, check->type, check->fields,
-	                               subject,
+		(const char *const[]){ ids ? ids : subjects.data, check->resource->name, check->type,
+	                               check->fields, subject,
 	                               check->resource->violations ? check->resource->violations : "none" },
 		err);
 	pl_buf_fini(&sql);
@@ -129,7 +136,8 @@ static int open_all(struct pl_integrity *integrity, const struct pl_integrity_ch
 	pl_buf_fini(&sql);
 	code = rows ? 0 : err->code;
 	for (int i = 0; rows && i < PQntuples(rows) && code >= 0; i++)
-		code = open_one(integrity, check, PQgetvalue(rows, i, 0), err);
+		code = open_one(integrity, check, PQgetvalue(rows, i, 0),
+		                PQgetvalue(rows, i, 0)[0] == '{' ? ids : NULL, err);
 	PQclear(rows);
 	return code < 0 ? code : 0;
 }
@@ -321,7 +329,7 @@ static bool finds(const struct pl_config *config, const char *const key[4],
 static int look_again(struct pl_integrity *integrity, const char *const key[4], struct pl_error *err)
 {
 	struct pl_integrity_check check;
-	int code = finds(integrity->config, key, &check) ? open_one(integrity, &check, key[3], err) : 0;
+	int code = finds(integrity->config, key, &check) ? open_one(integrity, &check, key[3], NULL, err) : 0;
 
 	return code > 0 ? 0 : code < 0 ? code : close_one(integrity, key, err);
 }
