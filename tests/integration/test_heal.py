@@ -323,6 +323,9 @@ class Copy:
         self.rows("UPDATE plist.plist_leaders SET pid = 0; DELETE FROM plist.apply_members; DELETE FROM plist.partition_claims")
         return self
 
+    def refused(self):
+        return "is served by another database" in self.daemon.operators.get("/ready").text
+
     def __exit__(self, *_):
         self.daemon.stop()
         self.stack.write_config()
@@ -390,7 +393,7 @@ def test_a_copy_of_a_region_s_database_publishes_nothing_and_applies_nothing(sta
         ghost = 900_000_000 + next(stack._ids)
         copy.rows(UNPUBLISHED, ghost, ghost)
         copy.launch()
-        wait_until("it says why", lambda: copy.daemon.log_contains("is served by another database"))
+        wait_until("it says why", copy.refused)
         assert copy.daemon.client.get("/ready").status == 503
         assert copy.daemon.client.post(price=Decimal("1.00")).headers["x-plist-executed"] == "no"
         assert copy.rows("SELECT count(*) FROM plist.apply_members") == [(0,)]
@@ -416,7 +419,7 @@ def test_of_two_databases_of_a_region_that_were_both_accepted_one_is_refused(sta
         copy.rows("UPDATE plist.identity SET place = plist.plist_place(), generation = 0, run = plist.plist_run()")
         copy.launch()
         wait_until("it publishes", lambda: copy.daemon.log_contains("publishing events of region eu"))
-        wait_until("it is refused", lambda: copy.daemon.log_contains("is served by another database"))
+        wait_until("it is refused", copy.refused)
         wait_until("its sessions have asked again", lambda: copy.daemon.metrics()["plist_relay_leader"] == 0)
         copy.rows(UNPUBLISHED, ghost, ghost)
         check_harmless(stack, copy, ghost)
@@ -427,7 +430,7 @@ def test_a_refused_copy_does_not_take_over_while_the_right_daemon_is_restarted(s
     stack.settle()
     with Copy(stack) as copy:
         copy.launch()
-        wait_until("it says why", lambda: copy.daemon.log_contains("is served by another database"))
+        wait_until("it says why", copy.refused)
         stack.write_config()
         stack.plistd["eu"].stop()
         gone = copy.rows("SELECT max(heard_at) FROM plist.heard_databases WHERE region = 'eu' AND state <> 'new'")[0][0]

@@ -177,7 +177,8 @@ def test_the_service_manager_gets_keep_alives_except_while_a_worker_hangs(daemon
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify.sock"))
         manager.settimeout(10)
-        daemon = daemon_with(environment={"LD_PRELOAD": str(library), "NOTIFY_SOCKET": str(tmp_path / "notify.sock"), "WATCHDOG_USEC": "2000000"})
+        daemon = daemon_with(lambda config: config["lua"].update(abort_after="1m"),  # it is not to end meanwhile
+                             {"LD_PRELOAD": str(library), "NOTIFY_SOCKET": str(tmp_path / "notify.sock"), "WATCHDOG_USEC": "2000000"})
         assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
         flag.touch()
         with subprocess.Popen(["curl", "-s", "-m", "30", f"{daemon.url}/us/x/hangs?now=1"], stdout=subprocess.DEVNULL):
