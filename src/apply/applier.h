@@ -44,8 +44,9 @@ struct pl_applier *pl_applier_start(const struct pl_config *config, const struct
                                     struct pl_error *err);
 void pl_applier_reconfigure(struct pl_applier *applier, const struct pl_config *config,
                             const struct pl_region *region);
-// Where the first one puts messages of other regions' audits.
+// Set by the first one: see pl_apply_set_beat_soon.
 void pl_applier_set_beat_soon(struct pl_applier *applier, atomic_bool *beat_soon);
+// Where the first one puts messages of other regions' audits.
 void pl_applier_set_mail(struct pl_applier *applier, struct pl_audit_mail *mail);
 // In two steps, so that several appliers stop at the same time.
 void pl_applier_ask_to_stop(struct pl_applier *applier);

@@ -9,6 +9,7 @@ static void note_reresolve(struct pl_applier *applier)
 	NOTE(applier, reresolve_total, applier->reresolve.total);
 	NOTE(applier, reresolve_seen, applier->reresolve.seen);
 	NOTE(applier, reresolve_changed, applier->reresolve.changed);
+	NOTE(applier, reresolve_left, applier->reresolve.left);
 }
 
 // A start or a new configuration: siblings are resolved again and parked events are
@@ -26,7 +27,7 @@ void pl_applier_retry_parked(struct pl_applier *applier)
 	struct pl_error err = { 0 };
 	int tried;
 
-	if (!pl_session_connected(applier->tools.session))
+	if (!pl_session_connected(applier->tools.session) || !pl_applier_may_write(applier))
 		return;
 	if (pl_parked_retry_run(&applier->parked, applier->batch, &applier->tools, &applier->counts, &tried,
 	                        &err) < 0) {
@@ -41,7 +42,7 @@ void pl_applier_reresolve(struct pl_applier *applier)
 {
 	struct pl_error err = { 0 };
 
-	if (!pl_applier_have_database(applier))
+	if (!pl_applier_may_write(applier))
 		return;
 	if (pl_reresolve_step(&applier->reresolve, applier->batch, &applier->tools, applier->arena, &err) <
 	    0) {

@@ -1,5 +1,6 @@
 // Appliers on a real database and the embedded broker: one of three partitions loses its
-// leader, policies cannot be loaded, and the broker refuses to say or to take offsets.
+// leader, policies cannot be loaded, the broker refuses to say or to take offsets, a
+// record with siblings is locked, and the database is not the region's.
 #include "lab.h"
 
 #include <stdio.h>
@@ -258,6 +259,76 @@ static void offsets_that_may_not_be_committed_are_a_fault_until_they_are(void **
 	wait_for(commits_succeed, "a commit has succeeded");
 }
 
+// ---- what is tried again
+
+static struct pl_apply_stats stats_now(void)
+{
+	struct pl_apply_stats stats;
+
+	pl_apply_stats(apply, &stats);
+	return stats;
+}
+
+static bool one_is_left(void)
+{
+	return stats_now().reresolve_left == 1;
+}
+
+static bool all_are_resolved(void)
+{
+	return stats_now().reresolve_left == 0 && !stats_now().reresolve_pending;
+}
+
+static void make_siblings(void)
+{
+	assert_true(lab_write(&lab, lab.sql[1], "eu", 1, "100.00", NULL));
+	lab_ask(&lab, 1,
+	        "INSERT INTO record_siblings (resource, record_id, origin, counter, vector, updated_at, "
+	        "fields) SELECT 'properties', 1, origin, 1, jsonb_build_object(origin, 1), now(), "
+	        "'{\"price\": 100.00}' FROM (VALUES ('us'), ('ap')) AS o(origin)");
+	lab_ask(&lab, 1, "UPDATE properties SET has_siblings = true WHERE id = 1");
+}
+
+static void a_record_that_could_not_be_resolved_again_is_counted_until_it_was(void **state)
+{
+	PGconn *other = lab_connect(&lab, 1);
+	struct pl_error err = { 0 };
+
+	(void)state;
+	make_siblings();
+	PQclear(PQexec(other, "BEGIN; SELECT FROM properties WHERE id = 1 FOR UPDATE"));
+	apply = pl_apply_start(lab.config, lab_region(&lab, 1), &err);
+	assert_non_null(apply);
+	wait_for(one_is_left, "the locked record is counted");
+	PQfinish(other);
+	wait_for(all_are_resolved, "it is resolved");
+}
+
+// Such as a copy of the region's database: the applier asks whose it is, and no more.
+static void in_a_database_that_was_not_accepted_nothing_is_tried_again(void **state)
+{
+	struct pl_error err = { 0 };
+
+	(void)state;
+	make_siblings();
+	lab_ask(&lab, 1,
+	        "INSERT INTO parked_events (resource, record_id, origin, counter, topic, partition, "
+	        "kafka_offset, reason, retry_at) VALUES ('properties', 2, 'us', 1, '" TOPIC
+	        "', 0, 7, 'test', "
+	        "now())");
+	lab_ask(&lab, 1, "UPDATE plist.identity SET place = 'elsewhere'");
+	apply = pl_apply_start(lab.config, lab_region(&lab, 1), &err);
+	assert_non_null(apply);
+	lab_until(&lab, "t", 1,
+	          "SELECT bool_or(query LIKE '%%plist_place%%' AND query_start > backend_start + interval '1 "
+	          "second') FROM pg_stat_activity WHERE application_name = 'plistd eu apply-1'");
+	assert_int_equal(stats_now().reresolve_seen, 0);
+	lab_is(&lab, "1", 1, "SELECT max(tries) FROM parked_events");
+	lab_ask(&lab, 1, "UPDATE plist.identity SET place = plist.plist_place()");
+	wait_for(all_are_resolved, "siblings are resolved");
+	lab_until(&lab, "0", 1, "SELECT count(*) FROM parked_events WHERE tries = 1");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
@@ -266,6 +337,8 @@ int main(void)
 		TEST(an_applier_that_cannot_load_its_policies_says_so_until_the_next_configuration),
 		TEST(a_broker_that_does_not_tell_the_ends_of_partitions_is_a_fault_if_it_lasts),
 		TEST(offsets_that_may_not_be_committed_are_a_fault_until_they_are),
+		TEST(a_record_that_could_not_be_resolved_again_is_counted_until_it_was),
+		TEST(in_a_database_that_was_not_accepted_nothing_is_tried_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
