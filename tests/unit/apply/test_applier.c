@@ -208,14 +208,28 @@ static bool has_partitions(void)
 	return stats.assigned && stats.partitions == 3;
 }
 
+static bool hears_us(void)
+{
+	struct pl_lag lag;
+
+	pl_apply_lag(apply, &lag);
+	return lag.norigins == 1 && lag.origins[0].last_heartbeat_us > 0;
+}
+
 static void a_broker_that_does_not_tell_the_ends_of_partitions_is_a_fault_if_it_lasts(void **state)
 {
 	struct pl_error err = { 0 };
 
 	(void)state;
+	for (int i = 0; i < RECORDS; i++)
+		assert_true(lab_write(&lab, lab.sql[0], "us", 1 + i, "100.00", NULL));
+	pl_relay_wake(relay);
 	apply = pl_apply_start(lab.config, lab_region(&lab, 1), &err);
 	assert_non_null(apply);
 	wait_for(has_partitions, "eu has partitions");
+	// From here on, librdkafka itself does not have to ask where any of them begins.
+	lab_until(&lab, "60", 1, "SELECT count(*) FROM properties");
+	wait_for(hears_us, "a heartbeat has arrived");
 	wait_for(is_unwatched, "several looks have failed");
 	rd_kafka_mock_clear_request_errors(pl_dev_broker_cluster(broker), LIST_OFFSETS);
 	wait_for(is_watched, "a look has succeeded");
