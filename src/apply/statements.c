@@ -54,13 +54,7 @@ static void add_size(struct pl_buf *sql, const struct pl_resource *resource)
 	              "FROM plist.record_siblings AS s WHERE s.resource = '%s' AND s.record_id = p.id) ELSE "
 	              "0 END",
 	              resource->name);
-	for (int i = 0; i < resource->nfields; i++) {
-		if (resource->fields[i].type != PL_FIELD_STRING)
-			continue;
-		pl_buf_adds(sql, " + coalesce(octet_length(p.");
-		pl_quote_name(sql, resource->fields[i].name);
-		pl_buf_adds(sql, "), 0)");
-	}
+	pl_statement_plus_texts(sql, resource);
 }
 
 // Rows of more than $2 bytes come without their texts, which PostgreSQL then does not

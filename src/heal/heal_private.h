@@ -15,6 +15,11 @@
 
 #define SECOND INT64_C(1000000)
 
+// The other sessions of the region's daemons in this database; $1: the region.
+#define PL_HEAL_SESSIONS                                                                      \
+	"pg_stat_activity WHERE datname = current_database() AND usename = current_user AND " \
+	"pid <> pg_backend_pid() AND application_name ~ ('^plistd? ' || $1 || ' ')"
+
 struct pl_heal {
 	struct pl_heal_options options;
 	struct pl_background *background;

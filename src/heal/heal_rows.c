@@ -36,15 +36,11 @@ static const char look_sql[] =
 	"true";
 enum { L_NEXT, L_VERSION, L_ELSEWHERE, L_NO_SEQUENCE, L_NO_IDENTITY, L_NO_LEADER, L_ID_BASE, L_KEYED };
 
-#define END_SESSIONS                                                                                   \
-	"SELECT count(pg_terminate_backend(pid, 5000)) FROM marked, pg_stat_activity WHERE datname = " \
-	"current_database() AND usename = current_user AND pid <> pg_backend_pid() AND "               \
-	"application_name ~ ('^plistd? ' || $1 || ' ')"
+#define END_SESSIONS "SELECT count(pg_terminate_backend(pid, 5000)) FROM marked, " PL_HEAL_SESSIONS
 
 static const char mark_sql[] =
-	"WITH marked AS (UPDATE plist.identity SET place = 'rows that were put back', "
-	"question = NULL WHERE region = $1 AND "
-	"state <> 'new' AND plist.plist_key(region, generation) = $2 RETURNING 1) " END_SESSIONS;
+	"WITH marked AS (UPDATE plist.identity SET place = 'rows that were put back', question = NULL "
+	"WHERE region = $1 AND state <> 'new' AND plist.plist_key(region, generation) = $2 RETURNING 1) " END_SESSIONS;
 
 // The generation is one that no database of the region can have had, and below the next.
 static const char identity_sql[] =
@@ -134,7 +130,6 @@ static int make_harmless(struct pl_heal *heal, const PGresult *look, struct pl_e
 
 	if (PQgetvalue(look, 0, L_KEYED)[0] != 't')
 		return 0;
-
 	if (!PQgetisnull(look, 0, L_ID_BASE))
 		snprintf(heal->id_base, sizeof(heal->id_base), "%s", PQgetvalue(look, 0, L_ID_BASE));
 	else

@@ -82,10 +82,7 @@ static const char identity_sql[] =
 	"seconds') FROM plist.identity";
 enum { I_KEY, I_DRAINED, I_HIGH, I_LIFE, I_INCARNATION, I_OTHERS };
 
-static const char end_sql[] =
-	"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = "
-	"current_database() AND usename = current_user AND pid <> pg_backend_pid() AND application_name ~ "
-	"('^plistd? ' || $1 || ' ')";
+static const char end_sql[] = "SELECT count(pg_terminate_backend(pid, 5000)) FROM " PL_HEAL_SESSIONS;
 
 static void tell(struct pl_heal *heal, const char *state, const char *detail)
 {

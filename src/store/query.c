@@ -257,13 +257,7 @@ static void filter_sql(struct pl_buf *sql, const struct pl_resource *resource, c
 static void size_sql(struct pl_buf *sql, const struct pl_resource *resource)
 {
 	pl_buf_adds(sql, "coalesce(octet_length(p.unknown_fields::text), 0)");
-	for (int i = 0; i < resource->nfields; i++) {
-		if (resource->fields[i].type != PL_FIELD_STRING)
-			continue;
-		pl_buf_adds(sql, " + coalesce(octet_length(p.");
-		pl_quote_name(sql, resource->fields[i].name);
-		pl_buf_adds(sql, "), 0)");
-	}
+	pl_statement_plus_texts(sql, resource);
 }
 
 // The records of the page, with their sizes; then the running sum of these, and the next

@@ -92,6 +92,8 @@ void pl_statement_record_json(struct pl_buf *buf, const struct pl_resource *reso
 // The table's name with a suffix: "properties_ids".
 void pl_statement_table_named(struct pl_buf *buf, const struct pl_resource *resource, const char *suffix);
 void pl_statement_table(struct pl_buf *buf, const struct pl_resource *resource);
+// For a sum of bytes: " + " and the size of each text of the row with the alias `p`.
+void pl_statement_plus_texts(struct pl_buf *buf, const struct pl_resource *resource);
 
 // Of fields that this daemon or another one does not know, in a row with the alias `p`.
 // Ordinary rows cost a look at a column that is null.

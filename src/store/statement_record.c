@@ -46,6 +46,17 @@ void pl_statement_table(struct pl_buf *buf, const struct pl_resource *resource)
 	pl_statement_table_named(buf, resource, "");
 }
 
+void pl_statement_plus_texts(struct pl_buf *buf, const struct pl_resource *resource)
+{
+	for (int i = 0; i < resource->nfields; i++) {
+		if (resource->fields[i].type != PL_FIELD_STRING)
+			continue;
+		pl_buf_adds(buf, " + coalesce(octet_length(p.");
+		pl_quote_name(buf, resource->fields[i].name);
+		pl_buf_adds(buf, "), 0)");
+	}
+}
+
 void pl_statement_json(struct pl_buf *buf, const struct pl_resource *resource, const char *ours)
 {
 	pl_buf_adds(buf, "'{\"id\":' || p.id || '");
