@@ -95,12 +95,10 @@ static void add_pair(struct pl_buf *sql, const struct pl_resource *resource)
 	pl_buf_adds(sql, " AS gone) AS pair");
 }
 
-// The pair as a conflict of the record that goes, once. With its request: the records
-// themselves name the requests that wrote them last, which may be other clients'.
+// The pair as a conflict of the record that goes, once.
 static int record_conflict(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
 {
-	const char *params[] = { pair->resource_name, pair->record_id, pair->kept_id, pair->request_id,
-		                 pair->principal };
+	const char *params[] = { pair->resource_name, pair->record_id, pair->kept_id };
 	struct pl_buf sql = { 0 };
 	int code;
 
@@ -109,13 +107,13 @@ static int record_conflict(const struct pl_apply_tools *tools, const struct pair
 	pl_buf_adds(&sql,
 	            "INSERT INTO plist.conflicts (resource, record_id, type, policy_name, policy_sha256, "
 	            "siblings, verdict, visible, vector) SELECT $1, $2::bigint, 'created_twice', "
-	            "'first_region', '', jsonb_build_array(kept, gone), jsonb_build_object('take', 1, "
-	            "'request_id', $4::text, 'principal', $5::text), kept, gone -> 'vector' FROM ");
+	            "'first_region', '', jsonb_build_array(kept, gone), '{\"take\": 1}', kept, "
+	            "gone -> 'vector' FROM ");
 	add_pair(&sql, pair->resource);
 	pl_buf_adds(&sql, " WHERE kept IS NOT NULL AND gone IS NOT NULL AND NOT EXISTS "
 	                  "(SELECT FROM plist.conflicts WHERE resource = $1 AND record_id = $2::bigint AND "
 	                  "type = 'created_twice')");
-	code = tell(tools, sql.data, 5, params, err);
+	code = tell(tools, sql.data, 3, params, err);
 	pl_buf_fini(&sql);
 	return code;
 }

@@ -40,7 +40,8 @@ enum { L_NEXT, L_VERSION, L_ELSEWHERE, L_NO_SEQUENCE, L_NO_IDENTITY, L_NO_LEADER
 
 static const char mark_sql[] =
 	"WITH marked AS (UPDATE plist.identity SET place = 'rows that were put back', question = NULL "
-	"WHERE region = $1 AND state <> 'new' AND plist.plist_key(region, generation) = $2 RETURNING 1) " END_SESSIONS;
+	"WHERE region = $1 AND state <> 'new' AND plist.plist_key(region, generation) = $2 "
+	"RETURNING 1) " END_SESSIONS;
 
 // The generation is one that no database of the region can have had, and below the next.
 static const char identity_sql[] =
