@@ -177,7 +177,7 @@ static const char *detail_of(const struct pl_heal *heal, const PGresult *result,
 		return PQgetvalue(result, 0, 1);
 	snprintf(detail_r, PL_ERROR_TEXT_MAX,
 	         "%s; this one is database %s at %s, port %s (incarnation %s): nothing of it is published, "
-	         "and nothing is applied to it or written",
+	         "and nothing is applied or written to it",
 	         PQgetvalue(result, 0, 1), PQdb(pg), PQhost(pg), PQport(pg),
 	         PQgetvalue(identity, 0, I_INCARNATION));
 	return detail_r;
