@@ -45,6 +45,7 @@
 #define SPARE_MAX           256 // blocks of a thread: 1 MiB
 #define IDLE_MAX            32  // resets after which an arena's blocks that were not needed are freed
 #define TRIM_GROWTH         ((size_t)8 << 20)
+#define TRIM_PAUSE_MAX      64
 
 struct pl_arena {
 	struct block *blocks; // the newest first: the one that pieces are cut from
@@ -126,14 +127,26 @@ static size_t resident(void)
 void pl_mem_trim(void)
 {
 #ifdef __GLIBC__
-	static size_t least; // after the last time, or smaller if it has shrunk since
-	size_t now = resident();
+	static size_t lowest, least;  // ever; after the last time, or smaller if it has shrunk since
+	static int pause = 1, waited; // calls
+	size_t now = resident(), after;
+
 	if (now < least || least == 0)
 		least = now;
-	if (now < least + TRIM_GROWTH)
+	if (now < lowest || lowest == 0)
+		lowest = now;
+	if (now < least + TRIM_GROWTH && (now < lowest + TRIM_GROWTH || ++waited < pause))
 		return;
 	malloc_trim(0);
-	least = resident();
+	after = resident();
+	// What was in use a moment ago may be free now, so it tries again soon, and less
+	// and less often as long as that gives little back.
+	if (now > after + TRIM_GROWTH / 4)
+		pause = 1;
+	else if (pause < TRIM_PAUSE_MAX)
+		pause *= 2;
+	waited = 0;
+	least = after;
 #endif
 }
 

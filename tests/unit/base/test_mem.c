@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -130,6 +131,46 @@ static void blocks_that_are_not_needed_are_freed(void **state)
 }
 #endif
 
+#if defined(__GLIBC__) && !PL_MEM_CHECKED
+static size_t resident_mib(void)
+{
+	FILE *statm = fopen("/proc/self/statm", "r");
+	size_t all, resident = 0;
+	assert_non_null(statm);
+	assert_int_equal(fscanf(statm, "%zu %zu", &all, &resident), 2);
+	fclose(statm);
+	return (resident * (size_t)sysconf(_SC_PAGESIZE)) >> 20;
+}
+
+// The watchdog may look just when a request needs its memory. What is freed after that
+// lies between other blocks, and the process does not grow any more.
+static void memory_that_was_in_use_at_the_last_trim_is_given_back_later(void **state)
+{
+	enum { BLOCKS = 30000, SIZE = 1000 };
+	static char *blocks[BLOCKS];
+	size_t before, full;
+	int calls = 0;
+
+	pl_mem_trim();
+	before = resident_mib();
+	for (int i = 0; i < BLOCKS; i++)
+		memset(blocks[i] = pl_malloc(SIZE), 1, SIZE);
+	char *last = pl_malloc(SIZE); // malloc cannot shrink its heap below it
+	full = resident_mib();
+	assert_true(full >= before + 28);
+	for (int i = 0; i < 20; i++) // a long time in use, so that it looks rarely
+		pl_mem_trim();
+	for (int i = 0; i < BLOCKS; i++)
+		free(blocks[i]);
+	assert_true(resident_mib() >= full - 1); // malloc alone gives nothing back
+	while (resident_mib() > before + 2) {
+		assert_true(++calls <= 64);
+		pl_mem_trim();
+	}
+	free(last);
+}
+#endif
+
 static void texts_are_copied_whole_or_up_to_n(void **state)
 {
 	struct pl_arena *arena = pl_arena_new(64);
@@ -241,6 +282,9 @@ int main(void)
 		cmocka_unit_test(an_arena_with_large_blocks_uses_them_again),
 #ifdef __GLIBC__
 		cmocka_unit_test(blocks_that_are_not_needed_are_freed),
+#endif
+#if defined(__GLIBC__) && !PL_MEM_CHECKED
+		cmocka_unit_test(memory_that_was_in_use_at_the_last_trim_is_given_back_later),
 #endif
 		cmocka_unit_test(texts_are_copied_whole_or_up_to_n),
 		cmocka_unit_test(a_failed_allocation_ends_the_program),
