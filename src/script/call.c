@@ -60,8 +60,11 @@
 // bytes in use that cost one instruction when a refusal causes a garbage collection
 #define COLLECT_UNITS 64
 #define MESSAGE_MAX   4096 // bytes kept of an error message
-#define COLLECT_KIB   512  // a step of collecting, as if so much had been allocated
-#define RESERVED_PART 8    // of the memory; slow handlers may not use it
+#define BLOCK_ALIGN   ((size_t)16)
+#define BLOCK_LEAST   ((size_t)32)
+#define GIVE_BACK     ((size_t)4 << 20) // bytes that are free after a peak; giving back takes milliseconds
+#define COLLECT_KIB   512               // a step of collecting, as if so much had been allocated
+#define RESERVED_PART 8                 // of the memory; slow handlers may not use it
 
 const char *pl_call_end_name(enum pl_call_end end)
 {
@@ -168,29 +171,52 @@ static void charge_new(struct pl_vm *vm, void *p, size_t size, bool string)
 		vm->budget->instructions -= (int64_t)(size / STRING_UNITS);
 }
 
+// Small blocks that were freed stay with the process, and large ones come from elsewhere.
+// So before it grows by a large one, it gives back what has become free: a VM takes no
+// more of the system's memory than it may use.
+static void give_back(struct pl_vm *vm)
+{
+	if (vm->peak < vm->used + GIVE_BACK)
+		return;
+	pl_mem_give_back();
+	vm->peak = vm->used;
+}
+
+// What malloc takes for a block: its own word and alignment, which for many small tables
+// is a third of the whole.
+static size_t taken(size_t size)
+{
+	size_t with_header = (size + sizeof(size_t) + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
+
+	return with_header < BLOCK_LEAST ? BLOCK_LEAST : with_header;
+}
+
 void *pl_call_allocate(void *arg, void *p, size_t old_size, size_t new_size)
 {
 	struct pl_vm *vm = arg;
 	bool string = !p && old_size == LUA_TSTRING; // for a new object Lua passes its type here
+	size_t before = p ? taken(old_size) : 0, after = taken(new_size);
 	void *q;
 
-	if (!p)
-		old_size = 0;
-	if (old_size > LARGE)
+	if (p && old_size > LARGE)
 		forget_large(vm, p);
 	if (new_size == 0) {
-		vm->used -= old_size;
+		vm->used -= before;
 		free(p);
 		return NULL;
 	}
-	if (!has_room(vm, old_size, new_size) || (string && too_long(vm, new_size)))
+	if (!has_room(vm, before, after) || (string && too_long(vm, new_size)))
 		return refuse(vm);
+	if (new_size >= LARGE && after > before)
+		give_back(vm);
 	q = realloc(p, new_size);
-	if (!q && new_size > old_size)
+	if (!q && (!p || new_size > old_size))
 		return NULL;
 	q = q ? q : p; // Lua counts on shrinking to succeed
-	vm->used += new_size - old_size;
-	if (new_size > old_size)
+	vm->used += after - before;
+	if (vm->used > vm->peak)
+		vm->peak = vm->used;
+	if (!p || new_size > old_size)
 		charge_new(vm, q, new_size, string);
 	return q;
 }
@@ -443,7 +469,10 @@ static void begin(struct pl_vm *vm, lua_State *L, struct pl_budget *budget)
 
 bool pl_call_collect(struct pl_vm *vm)
 {
-	return lua_gc(vm->L, LUA_GCSTEP, COLLECT_KIB) != 0;
+	if (lua_gc(vm->L, LUA_GCSTEP, COLLECT_KIB) == 0)
+		return false;
+	give_back(vm);
+	return true;
 }
 
 void pl_call_setup(lua_State *L)

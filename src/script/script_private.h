@@ -48,6 +48,7 @@ struct pl_vm {
 
 	// The allocator (call.c).
 	size_t used; // bytes
+	size_t peak; // the most since memory was last given back
 	size_t cap;  // 0: none, while the host sets up
 	struct pl_large {
 		void *p;

@@ -1,4 +1,8 @@
 // Handlers as coroutines: waiting, resumed in any order, answered, abandoned, kept.
+#include <malloc.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
 #include "talk.h"
 
 static void handler_that_needs_nothing_is_done_at_once(void **state)
@@ -314,6 +318,63 @@ static void grown_coroutines_take_no_memory_of_later_runs(void **state)
 	bench_close(&b);
 }
 
+#if defined(__GLIBC__) && !PL_MEM_CHECKED
+// A size of this process, in KiB: "VmRSS:", what is resident; "VmHWM:", its peak.
+static size_t kib_of(const char *name)
+{
+	FILE *status = fopen("/proc/self/status", "r");
+	char line[256];
+	size_t kib = 0;
+
+	assert_non_null(status);
+	while (fgets(line, sizeof(line), status)) {
+		if (strncmp(line, name, strlen(name)) == 0)
+			kib = strtoul(line + strlen(name), NULL, 10);
+	}
+	fclose(status);
+	return kib;
+}
+
+static void forget_the_peak(void)
+{
+	FILE *refs = fopen("/proc/self/clear_refs", "w");
+
+	assert_non_null(refs);
+	fputs("5", refs);
+	assert_int_equal(fclose(refs), 0);
+}
+
+// Small tables, of which a third is malloc's own; and large texts that come when most of
+// the tables have gone, but the others keep malloc from using their place.
+static void a_vm_takes_no_more_of_the_system_than_its_limit(void **state)
+{
+	enum { LIMIT_KIB = 32 << 10, SLACK_KIB = 6 << 10 };
+	static const struct world_file files[] = {
+		{ "handlers/small.lua", HANDLER("local t = {} for i = 1, 1e6 do t[i] = { i } end") },
+		{ "handlers/both.lua",
+		  HANDLER("local text, t, kept = ('x'):rep(1000), {}, {} "
+		          "for i = 1, 240000 do t[i] = { i } if i % 1000 == 0 then kept[i / 1000] = t[i] end end "
+		          "t = {} for i = 1, 20 do t[i] = text:rep(1000 + i) end return http.ok { n = #kept }") },
+	};
+	struct bench b = { .config = world_config(files, 2) };
+	struct talk t;
+
+	b.vm = world_vm(b.config, PL_CONTEXT_HANDLER);
+	b.store = fake_store_new(b.config);
+	mallopt(M_MMAP_THRESHOLD, 256 * 1024); // as plistd
+	for (int i = 0; i < 2; i++) {
+		pl_mem_give_back();
+		forget_the_peak();
+		size_t before = kib_of("VmRSS:") - (i ? pl_vm_memory(b.vm) >> 10 : 0);
+		ask(&t, &b, files[i].path, "7", NULL);
+		assert_int_equal(t.answer.status, i ? 200 : 500); // there is no room for a million
+		talk_end(&t);
+		assert_in_range(kib_of("VmHWM:") - before, LIMIT_KIB - SLACK_KIB, LIMIT_KIB + SLACK_KIB);
+	}
+	bench_close(&b);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +391,9 @@ int main(void)
 		cmocka_unit_test(invalid_answer_is_500),
 		cmocka_unit_test(ten_thousand_runs_do_not_grow_the_state),
 		cmocka_unit_test(grown_coroutines_take_no_memory_of_later_runs),
+#if defined(__GLIBC__) && !PL_MEM_CHECKED
+		cmocka_unit_test(a_vm_takes_no_more_of_the_system_than_its_limit),
+#endif
 	};
 
 	pl_log_init(PL_LOG_ERROR, PL_LOG_TEXT);
