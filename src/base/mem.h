@@ -28,10 +28,10 @@ void *pl_realloc(void *p, size_t size);
 char *pl_strdup(const char *s);
 char *pl_strndup(const char *s, size_t n);
 
-// Gives memory that malloc keeps without need back to the system: if the process has grown
-// by more than a few MiB since the last time, and now and then as long as it is larger
-// than it once was. To be called ten times a second; most calls only read its size, the
-// others take milliseconds. Threads: one, whichever.
+// Gives memory that malloc keeps without need back to the system: if the process has
+// grown by more than a few MiB since the last time, and now and then as long as it is
+// larger than it once was. To be called ten times a second; most calls only read its
+// size, the others take milliseconds. Threads: one, whichever.
 void pl_mem_trim(void);
 // The same at once, after work that has used much more memory than is needed now.
 void pl_mem_give_back(void);
