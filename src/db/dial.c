@@ -570,12 +570,12 @@ PGconn *pl_dial_finish(struct pl_dial **dial_p, struct pl_server *server_r, stru
 {
 	PGconn *pg;
 
-	*server_r = (*dial_p)->server;
 	if (!atomic_load(&(*dial_p)->done)) { // called too early: a bug of the caller, and no reason to block
 		pl_dial_cancel(dial_p);
 		pl_error_set(err, PL_EINTERNAL, "the connection attempt has not ended");
 		return NULL;
 	}
+	*server_r = (*dial_p)->server;
 	pg = (*dial_p)->pg;
 	(*dial_p)->pg = NULL;
 	if (!pg && err)
