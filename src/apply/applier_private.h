@@ -105,8 +105,7 @@ void pl_applier_make_tools(struct pl_applier *applier);
 void pl_applier_free_tools(struct pl_applier *applier);
 void pl_applier_database_failed(struct pl_applier *applier, const struct pl_error *err);
 void pl_applier_database_works(struct pl_applier *applier);
-bool pl_applier_have_database(struct pl_applier *applier);
-// The same, and it has been accepted as the region's.
+// Whether there is a session with a database that was accepted as the region's.
 bool pl_applier_may_write(struct pl_applier *applier);
 // applier_lag.c
 // once the heartbeats have been stored

@@ -125,7 +125,6 @@ struct pass {
 void pl_apply_batch_forget_attempt(struct pl_apply_batch *b);
 // What the current attempt has decided.
 struct pl_apply_outcome pl_apply_batch_outcome(const struct pl_apply_batch *b);
-void pl_apply_batch_add_dead_letter(struct pl_apply_batch *b, const struct pl_message *m, const char *error);
 void pl_apply_batch_add_parked(struct pl_apply_batch *b, const struct item *item,
                                const struct refusal *refusal);
 // The positions and sequence numbers after these messages; and once they are committed.
@@ -164,7 +163,6 @@ const struct refusal *pl_apply_batch_refusal(struct pl_arena *arena, int code, c
 // Parks the refused events at once, in the transaction of the others.
 int pl_apply_batch_park(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                         const struct item *items, int n, struct pass *pass, struct pl_error *err);
-void pl_apply_batch_note_stuck(struct pl_apply_batch *b, const struct pl_touched_row *touched);
 bool pl_apply_batch_has_stuck(struct pl_apply_batch *b);
 // batch_foresee.c: notes the column for whose NULL this event was refused; false: for
 // another reason, or it is known. Then gives the events that have the same fault the
@@ -172,9 +170,8 @@ bool pl_apply_batch_has_stuck(struct pl_apply_batch *b);
 bool pl_apply_batch_note_null(struct pl_apply_batch *b, const struct item *item, const struct pl_error *err);
 int pl_apply_batch_foresee(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
                            int n, struct pl_error *err);
-// batch_locked.c: forgets what is known of tables; or only what the last batch found.
+// batch_locked.c: forgets what is known of tables.
 void pl_apply_batch_forget_tables(struct pl_apply_batch *b);
-void pl_apply_batch_begin_tables(struct pl_apply_batch *b);
 // Asks what is locked, since this event met another session. Then refuses the events that
 // need it, without trying them.
 int pl_apply_batch_ask_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools,

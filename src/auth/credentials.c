@@ -330,8 +330,3 @@ bool pl_credentials_trusts(const struct pl_credentials *credentials, const struc
 			return true;
 	return false;
 }
-
-int pl_credentials_keys(const struct pl_credentials *credentials)
-{
-	return credentials->keys.n;
-}

@@ -19,7 +19,7 @@
 
 static const struct pl_json_limits limits = { 256 * 1024, 8, 4096 };
 
-const char *pl_jwks_algorithm_name(enum pl_jwks_algorithm algorithm)
+static const char *algorithm_name(enum pl_jwks_algorithm algorithm)
 {
 	static const char *const names[] = { "RS256", "ES256", "EdDSA" };
 
@@ -219,9 +219,8 @@ static const struct kind *kind_of(const cJSON *jwk)
 		const struct kind *kind = &kinds[i];
 		if (same(pl_json_string(jwk, "kty"), kind->type) &&
 		    (!kind->curve || same(pl_json_string(jwk, "crv"), kind->curve)))
-			return pl_json_get(jwk, "alg") && !same(alg, pl_jwks_algorithm_name(kind->algorithm))
-			               ? NULL
-			               : kind;
+			return pl_json_get(jwk, "alg") && !same(alg, algorithm_name(kind->algorithm)) ? NULL
+			                                                                              : kind;
 	}
 	return NULL;
 }
@@ -299,7 +298,7 @@ const struct pl_jwks_key *pl_jwks_find(const struct pl_jwks *jwks, const char *i
 
 	for (int i = 0; i < jwks->n; i++) {
 		const struct pl_jwks_key *key = &jwks->keys[i];
-		if (!same(algorithm, pl_jwks_algorithm_name(key->algorithm)) || (id && !same(key->id, id)))
+		if (!same(algorithm, algorithm_name(key->algorithm)) || (id && !same(key->id, id)))
 			continue;
 		if (found)
 			return NULL; // ambiguous without an id

@@ -19,7 +19,6 @@ void pl_audit_mail_free(struct pl_audit_mail **mail_p);
 // Only the daemon that publishes for its region reads what arrives; others leave the box
 // closed, and nothing is kept there.
 void pl_audit_mail_open(struct pl_audit_mail *mail, bool open);
-bool pl_audit_mail_is_open(struct pl_audit_mail *mail);
 
 // To another region.
 void pl_audit_mail_send(struct pl_audit_mail *mail, const char *to, const struct pl_buf *text);

@@ -225,14 +225,3 @@ void pl_router_match(const struct pl_router *router, struct pl_arena *arena, con
 	else
 		match_r->detail = no_route(router, target);
 }
-
-int pl_router_routes(const struct pl_router *router)
-{
-	return router->n;
-}
-
-void pl_router_route(const struct pl_router *router, int i, const char **method_r, const char **path_r)
-{
-	*method_r = router->entries[i].method;
-	*path_r = router->entries[i].path;
-}

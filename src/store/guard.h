@@ -42,8 +42,6 @@ int64_t pl_guard_resource_key(const struct pl_resource *resource);
 // nothing is added if none does. Whoever writes many rows takes them, to be checked
 // against by what follows (plist-admin seed).
 void pl_guard_lock_all(struct pl_buf *sql, const struct pl_config *config);
-// Whether two writes cannot be in one statement.
-bool pl_guard_excludes(const struct pl_guard *a, const struct pl_guard *b);
 // Whether they take the same value.
 bool pl_guard_same_value(const struct pl_guard *a, const struct pl_guard *b);
 

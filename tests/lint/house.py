@@ -294,6 +294,23 @@ def functions_begin_with_their_file(root):
             yield path, text.count("\n", 0, match.start()) + 1, f"{name} does not begin with pl_{path.stem}_"
 
 
+def public_functions_are_used(root):
+    """a public function is used outside its file, at least by a test"""
+    texts = {path: without_comments(path.read_text()) for path in c_files(root) + sorted((root / "tests").rglob("*.[ch]"))}
+    users = {}
+    for path, text in texts.items():
+        for name in set(re.findall(r"\bpl_\w+", text)):
+            users.setdefault(name, []).append(path)
+    for path, text in texts.items():
+        if path.suffix != ".c" or not path.is_relative_to(root / "src"):
+            continue
+        for match in FUNCTION.finditer(text):
+            name = match.group(1)
+            declares = re.compile(rf"^(?!\s)[^;{{}}]*\b{name}\([^{{}}]*?\)[^{{}};]*;", re.M)  # a header that does no more than that uses nothing
+            if not any(user != path and (user.suffix == ".c" or name in declares.sub("", texts[user])) for user in users[name]):
+                yield path, text.count("\n", 0, match.start()) + 1, f"{name} is used in no other file; it can be static, or go"
+
+
 def modules_of(root):
     """path -> module: "script/run" for run.c and run.h, and for run_more.c if it has no header"""
     sources = c_files(root)
@@ -483,6 +500,7 @@ RULES = [
     tags_are_defined_once,
     functions_are_small,
     functions_begin_with_their_file,
+    public_functions_are_used,
     no_circles_of_files,
     comments_name_files_that_exist,
     runtime_knows_no_properties,
