@@ -140,8 +140,8 @@ static bool same_row(const struct reset *r, const struct pl_record *a, const str
 	return true;
 }
 
-// Somebody repairs a record because something is wrong with it: if it is not this, it may
-// be what another command is for.
+// Operators run this because something is wrong with a record; if it can be written, it
+// may be what another command repairs.
 static void point_to_repair(const struct reset *r)
 {
 	const struct row *first = NULL;
@@ -534,8 +534,8 @@ const struct pl_command pl_cmd_record_reset = {
 		"carries it "
 		"to the other regions. A number that is NaN or infinite becomes null. A record that can be "
 		"written "
-		"is not changed; if the regions have different copies of it, that is said, and repair is the "
-		"command that makes them equal.",
+		"is not changed; if the regions have different copies of it, the command says so, and "
+		"'plist-admin repair' makes them equal.",
 	.options = record_reset_options,
 	.regions = true,
 	.waits = true,

@@ -147,7 +147,7 @@ static void look_at_field(struct look *look, const struct pl_field *field)
 		                    name));
 }
 
-// ---- columns that are no fields
+// ---- columns that are not fields
 
 static const char *const own_columns[] = {
 	"id",           "region_origin", "version",    "updated_at",     "vector", "deleted_at",
@@ -181,8 +181,8 @@ static void look_at_other_column(struct look *look, int i)
 		return;
 	if (pl_cell(look->columns, i, C_REGISTERED)[0] == 't') {
 		add(look, object,
-		    "was a field, and is none in this configuration: add the field again, or drop the column "
-		    "when no daemon of any region knows it",
+		    "was a field, and is not one in this configuration: add the field again, or drop the "
+		    "column when no daemon of any region knows it",
 		    pl_arena_printf(arena, "ALTER TABLE %s DROP COLUMN %s;", look->table, name));
 		return;
 	}

@@ -13,7 +13,7 @@
 //   - The transaction's first statement locks the rows of all records concerned, in the
 //     order of their ids (SELECT … FOR NO KEY UPDATE). Where a client's transaction holds
 //     a row, the statement waits, and then returns the row as that transaction left it,
-//     not as our snapshot saw it. The row cannot change any more until we end, and
+//     not as our snapshot saw it. The row cannot change until we end, and
 //     everything is decided on what the statement returned.
 //   - Siblings and remembered requests are read by later statements, each with a snapshot
 //     taken after the lock was acquired. Every writer of a record's siblings or requests

@@ -19,7 +19,7 @@ void pl_claims_stop(struct pl_claims **claims_p);
 
 // The session of the daemon's relay: the number of its server process, or 0. A daemon
 // that takes over the partitions ends it too, so that another relay can publish. NULL:
-// there is no relay any more. The number must live until then.
+// there is no longer a relay. The number must live until then.
 void pl_claims_relay(struct pl_claims *claims, const _Atomic int *process);
 
 // ---- what an applier reports

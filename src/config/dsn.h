@@ -15,7 +15,7 @@ bool pl_dsn_same_place(const char *a, const char *b);
 // sslmode than verify-full. Then the first such host is in `host`.
 bool pl_dsn_is_unverified(const char *dsn, char *host, size_t size);
 // Whether libpq would refuse the string before it connects: hosts, addresses and ports
-// that do not match, a port or timeout that is no number, an unknown sslmode. Then the
+// that do not match, a port or timeout that is not a number, an unknown sslmode. Then the
 // reason is in `fault`, without any value of the string. A string that cannot be parsed
 // has none here.
 bool pl_dsn_has_fault(const char *dsn, char *fault, size_t size);

@@ -1,7 +1,7 @@
 // Who can reach the daemon, and whether those who should be let in can be.
 //
 // A part of the last step of loading: see load_check.c. Nothing is open to other machines
-// because somebody forgot to say anything.
+// just because somebody forgot to say anything.
 // Threads: any.
 #include "config/load_private.h"
 

@@ -11,7 +11,7 @@
 #define SECOND        INT64_C(1000000)
 #define PATIENCE_US   (2 * SECOND)
 #define PATIENCE_MAX  (300 * SECOND)
-#define REMEMBERED_US (600 * SECOND) // a return after so long is not one of a series
+#define REMEMBERED_US (600 * SECOND) // a return after this time is not part of a series
 #define SOURCES_MAX   16             // a daemon has one; plist-admin never asks
 
 struct source {
@@ -79,8 +79,8 @@ static void move(struct source *source, const struct pl_server *server)
 	source->former = source->newest;
 	if (pl_log_limit_ok(&seen.limit, 10 * SECOND))
 		pl_notice("database: %s%s; sessions on the former one are replaced", PL_SERVER_MOVED,
-		          returns ? ", one that they had just left (where does the name in the connection "
-		                    "string lead?)"
+		          returns ? ", one that they had just left (which servers does the name in the "
+		                    "connection string stand for?)"
 		                  : "");
 }
 

@@ -15,7 +15,7 @@
 // Both cost nothing: they come with the answer to what every new session asks anyway.
 //
 // A name that leads to one server now and to another then would make all sessions follow
-// each other for ever. So each return to a server that was just left doubles the time
+// each other endlessly. So each return to a server that was just left doubles the time
 // that a session is left alone after it has begun.
 // Threads: any; one lock inside.
 #pragma once

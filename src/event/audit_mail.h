@@ -1,8 +1,8 @@
 // The letter box of a daemon's audit: what it says to other regions until the relay sends
 // it, and what they say to it until it reads that.
 //
-// Bounded: a message that finds its side full is dropped, counted and logged, and whoever
-// waits for it asks again. Threads: any.
+// Bounded: a message that finds its side full is dropped, counted and logged, and the
+// region that waits for it asks again. Threads: any.
 #pragma once
 
 #include "base/buf.h"

@@ -185,7 +185,7 @@ static void wrong_method(const struct pl_router *router, struct pl_arena *arena,
 		match->detail = pl_arena_printf(arena, "this path accepts %s", match->allow);
 }
 
-// Those who ask the wrong listener are shown to the right one.
+// Clients that ask the wrong listener are directed to the right one.
 static const char *no_route(const struct pl_router *router, const struct pl_target *target)
 {
 	if (router->audience == PL_AUDIENCE_OPERATORS)

@@ -2,7 +2,7 @@
 //
 // Beside relay/relay. The leader's heartbeat speaks for the region. If its
 // database was not accepted (db/owner.h), it says only who it is, what it knows of the
-// others and what it asks, since they may be waiting for its word, too: what it has
+// others and what it asks, since they may be waiting to hear from it, too: what it has
 // published, received and served could be those of another database of the region.
 // Threads: the relay's.
 #include "relay/daemon_fields.h"

@@ -166,7 +166,7 @@ static const char *members_fault(const cJSON *item)
 	return NULL;
 }
 
-// One change. Returns a sentence if it is none.
+// One change. Returns a sentence if it is not a valid one.
 static const char *take_change(struct call *call, const cJSON *item, struct pl_rule_change *change)
 {
 	const struct pl_violation *violation = call->violation;

@@ -2,10 +2,10 @@
 //
 // Its inputs are made from those of policies: rows that could be written are given the
 // same values in the fields of a unique set, or stand alone for a reference. A rule is
-// refused for the same reasons as a policy, and for two more: that its changes leave the
-// records as they violate, and that it decides otherwise about two records when there are
-// more. Regions may see different records for a moment, and would undo each other's
-// changes (integrity/resolution.h).
+// refused for the same reasons as a policy, and for two more: that the records still
+// violate after its changes, and that it decides differently about two records when it
+// sees others as well. Regions may see different records for a moment, and would undo
+// each other's changes (integrity/resolution.h).
 // Threads: any; nothing is shared.
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +17,7 @@
 #define CASES     1000 // for each set or reference
 #define ROWS_MAX  PL_VERIFY_ROWS_MAX
 #define TEXT_SIZE 2000
-#define NTH_FRESH 50 // one in so many is asked again in a new VM
+#define NTH_FRESH 50 // one in this many is asked again in a new VM
 #define SHOWN     3  // lines of the table of decisions
 
 struct verification {
