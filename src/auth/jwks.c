@@ -1,7 +1,9 @@
 // See jwks.h.
 //
 // libcrypto makes the keys and verifies the signatures; this file reads the JSON around
-// them.
+// them. Of Debian 12's libraries for tokens, cjose and libjwt 1.10 know no EdDSA, and
+// libjwt knows no key sets; rhonabwy has both, but brings GnuTLS, curl and jansson, and
+// its package's changelog does not mention a fix for CVE-2024-25714.
 // Threads: any; a set is constant once it is parsed.
 #include "auth/jwks.h"
 

@@ -163,7 +163,7 @@ def test_a_worker_that_does_not_take_a_reload_over_is_counted_logged_and_red(sta
     assert "reload_error" not in daemon.status()["config"]
 
 
-def test_a_changed_handler_is_taken_by_a_reload(stack, us, tmp_path):
+def test_a_changed_handler_takes_effect_with_a_reload(stack, us, tmp_path):
     root = own_lua(stack, tmp_path)
     record = stack.new_record()
     handler = root / "handlers" / "property_get.lua"

@@ -162,7 +162,7 @@ WORDS = {"authority": "certificate verify failed", "name": "does not match host 
 
 
 @pytest.mark.parametrize("wrong", ["authority", "name", "expired"], indirect=True)
-def test_a_database_with_a_wrong_certificate_is_refused_in_words_and_gets_no_query(secure, wrong):
+def test_a_database_with_a_wrong_certificate_is_refused_with_the_reason_and_gets_no_query(secure, wrong):
     done = secure.admin("migrate", check=False)
     assert done.returncode and WORDS[wrong] in done.stderr and "us" in done.stderr, done
     daemon = secure.second_daemon("us", DATABASE_URL=secure.postgres["us"].url)

@@ -144,7 +144,7 @@ static void each_kind_of_loss_has_a_sentence_of_its_own_while_it_is_recent(void 
 	(void)state;
 }
 
-static void a_risk_is_a_note_and_no_warning(void **state)
+static void a_risk_is_a_note_and_not_a_warning(void **state)
 {
 	for (int i = 0; i <= PL_RISKS; i++) {
 		struct pl_buf text = { 0 };
@@ -213,7 +213,7 @@ int main(void)
 		cmocka_unit_test(each_fault_is_one_sentence),
 		cmocka_unit_test(a_daemon_without_these_metrics_has_no_fault),
 		cmocka_unit_test(each_kind_of_loss_has_a_sentence_of_its_own_while_it_is_recent),
-		cmocka_unit_test(a_risk_is_a_note_and_no_warning),
+		cmocka_unit_test(a_risk_is_a_note_and_not_a_warning),
 		cmocka_unit_test(a_loaded_certificate_is_warned_of_two_weeks_before_it_expires),
 		cmocka_unit_test(every_metric_and_kind_is_in_the_manual),
 	};
