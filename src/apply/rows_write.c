@@ -1,5 +1,5 @@
 // The applier's SQL, its writing half: rows, requests, positions, siblings, conflicts,
-// dead letters.
+// dead letters. Between apply/batch and PostgreSQL.
 //
 // Threads: an object belongs to one.
 #include <stdlib.h>
