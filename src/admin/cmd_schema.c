@@ -190,7 +190,7 @@ const struct pl_command pl_cmd_schema_diff = {
 	.noun = "schema",
 	.verb = "diff",
 	.summary = "compare the configuration with all tables and daemons",
-	.help = "Lists where they differ, and what to run. Of each table: columns that are missing or have "
+	.help = "Lists where they differ, and what to run. For each table: columns that are missing or have "
 		"another type, indexes for unique fields and references that are missing, NOT NULL and "
 		"DEFAULT that the configuration does not know of, constraints, unique indexes, triggers, "
 		"rules and policies, which can refuse or change rows of other regions, names in tolerate "

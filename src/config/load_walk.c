@@ -32,7 +32,7 @@ struct place {
 struct leaf {
 	const struct pl_key *key;
 	const char *label; // "regions.us.database"
-	bool foreign;      // a secret of another region than ours: it need not be known here
+	bool foreign;      // a secret of a region other than ours: it need not be known here
 };
 
 static void fault(struct pl_load *load, const struct pl_yaml_node *at, const char *fmt, ...)

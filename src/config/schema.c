@@ -371,7 +371,7 @@ static const struct pl_key rows[] = {
 	  .doc = "The daemon speaks HTTPS, and only with clients that have a certificate: NGINX and "
 	         "plist-admin, see nginx.upstream_tls. All regions, or none, have this." },
 	{ "regions.<name>.tls.certificate", PL_KEY_STRING, PL_KEY_RESTART, REGION(tls.certificate),
-	  .derived = "none: the daemon speaks HTTP", .min = 1, .max = 1024,
+	  .derived = "none; the daemon speaks HTTP", .min = 1, .max = 1024,
 	  .doc = "File with the certificate of the daemon and those of its issuers, in PEM form. It must be "
 	         "for the name nginx.upstream_tls.name. A reload reads the three files again." },
 	{ "regions.<name>.tls.key", PL_KEY_STRING, PL_KEY_RESTART, REGION(tls.key), .derived = "none",
@@ -549,12 +549,12 @@ static const struct pl_key rows[] = {
 	  .doc = "How long a failed daemon is skipped, rounded up to whole seconds." },
 	{ "nginx.tls", PL_KEY_MAP, .doc = "Clients are served by HTTPS (TLS 1.2 and 1.3, HTTP/2)." },
 	{ "nginx.tls.certificate", PL_KEY_STRING, 0, CONFIG(nginx.tls.certificate),
-	  .derived = "none: clients are served by HTTP", .min = 1, .max = 1024,
+	  .derived = "none; clients are served by HTTP", .min = 1, .max = 1024,
 	  .doc = "File with the certificate for clients and those of its issuers, in PEM form." },
 	{ "nginx.tls.key", PL_KEY_STRING, 0, CONFIG(nginx.tls.key), .derived = "none", .min = 1, .max = 1024,
 	  .doc = "File with its private key." },
 	{ "nginx.tls.client_ca", PL_KEY_STRING, 0, CONFIG(nginx.tls.client_ca),
-	  .derived = "none: clients need no certificate", .min = 1, .max = 1024,
+	  .derived = "none; clients need no certificate", .min = 1, .max = 1024,
 	  .doc = "File with the certificate of the authority that signs those of clients. A "
 	         "client with another certificate is answered 403, and so is one without, unless "
 	         "auth.client_certificates is set." },

@@ -1,6 +1,6 @@
 // Which server the sessions of a daemon are on.
 //
-// A connection string may lead to another server than before although nothing in plist's
+// A connection string may lead to a different server although nothing in plist's
 // configuration has changed: an operator edits the service file, the hosts file or DNS,
 // or a virtual address moves. Then new sessions are on the new server, and those that are
 // open stay on the former one as long as it lives: the daemon would read from one

@@ -49,6 +49,6 @@ const struct pl_problem *pl_client_limit_address(const struct pl_request *reques
 const struct pl_problem *pl_client_limit_principal(const struct pl_request *request,
                                                    struct pl_limits *limits);
 // Whether the client may send the request, once it is identified. `route` NULL: no route
-// matches, which clients that must prove who they are, and have not, do not learn.
-// Returns NULL, or the problem: 401 or 403.
+// matches; a client that must prove who it is, and has not, is not told so. Returns NULL,
+// or the problem: 401 or 403.
 const struct pl_problem *pl_client_authorize(const struct pl_request *request, const struct pl_route *route);

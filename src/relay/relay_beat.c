@@ -79,7 +79,7 @@ static void send_heartbeat(struct pl_relay *relay, struct pl_heartbeat *heartbea
 	pl_buf_fini(&fields);
 }
 
-// Of a daemon that does not lead: the leader's heartbeat says what it knows.
+// For a daemon that does not lead: the leader's heartbeat says what it knows.
 static bool note_fields(struct pl_relay *relay)
 {
 	struct pl_buf all = { 0 };

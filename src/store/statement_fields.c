@@ -57,7 +57,7 @@ static void others_know_more(struct pl_buf *buf, const struct pl_resource *resou
 }
 
 // The session's setting that says since which change nobody has known more fields. Its
-// name says what "more" means: other fields than these.
+// name says what "more" means: fields other than these.
 static void mark_name(struct pl_buf *buf, const struct pl_resource *resource)
 {
 	struct pl_buf known = { 0 };
