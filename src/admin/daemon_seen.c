@@ -128,14 +128,14 @@ static double value_of(const char *line)
 	return strtod(line + at, NULL);
 }
 
-struct look {
+struct daemon_look {
 	const struct pl_region *region;
 	const char *address;
 	const struct pl_daemon_seen_to *to;
 };
 
-static void say(const struct look *look, void (*how)(void *arg, const char *sentence), const char *before,
-                const char *label, const char *after)
+static void say(const struct daemon_look *look, void (*how)(void *arg, const char *sentence),
+                const char *before, const char *label, const char *after)
 {
 	char sentence[1024];
 
@@ -144,7 +144,7 @@ static void say(const struct look *look, void (*how)(void *arg, const char *sent
 	how(look->to->arg, sentence);
 }
 
-static void look_for_fault(const struct look *look, const struct fault *fault, const char *text)
+static void look_for_fault(const struct daemon_look *look, const struct fault *fault, const char *text)
 {
 	const char *next = text, *line;
 
@@ -158,7 +158,7 @@ static void look_for_fault(const struct look *look, const struct fault *fault, c
 }
 
 // From another version of the daemon, which has a kind that we do not know.
-static void say_loss(const struct look *look, const char *kind)
+static void say_loss(const struct daemon_look *look, const char *kind)
 {
 	for (size_t i = 0; i < N(losses); i++)
 		if (strcmp(losses[i].kind, kind) == 0) {
@@ -169,7 +169,7 @@ static void say_loss(const struct look *look, const char *kind)
 	    "); its log says what");
 }
 
-static void look_for_losses(const struct look *look, const char *text)
+static void look_for_losses(const struct daemon_look *look, const char *text)
 {
 	const char *next = text, *line;
 	char kind[64];
@@ -179,7 +179,7 @@ static void look_for_losses(const struct look *look, const char *text)
 			say_loss(look, kind);
 }
 
-static void look_for_risks(const struct look *look, const char *text)
+static void look_for_risks(const struct daemon_look *look, const char *text)
 {
 	const char *next = text, *line;
 	char kind[64];
@@ -192,7 +192,7 @@ static void look_for_risks(const struct look *look, const char *text)
 }
 
 // The one that it has loaded: the file may have a newer one that was not reloaded.
-static void look_at_expiry(const struct look *look, const char *text)
+static void look_at_expiry(const struct daemon_look *look, const char *text)
 {
 	const char *next = text, *line;
 	char use[256 + 32 + PL_TIME_TEXT_MAX], time[PL_TIME_TEXT_MAX];
@@ -213,7 +213,7 @@ static void look_at_expiry(const struct look *look, const char *text)
 void pl_daemon_seen(const struct pl_region *region, const char *address, const char *text,
                     const struct pl_daemon_seen_to *to)
 {
-	const struct look look = { region, address, to };
+	const struct daemon_look look = { region, address, to };
 
 	for (size_t i = 0; i < N(faults); i++)
 		look_for_fault(&look, &faults[i], text);

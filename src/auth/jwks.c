@@ -184,7 +184,7 @@ static EVP_PKEY *ed25519_key(const cJSON *jwk)
 
 // ---- the set
 
-static const struct kind {
+static const struct key_kind {
 	const char *type, *curve;
 	enum pl_jwks_algorithm algorithm;
 	EVP_PKEY *(*make)(const cJSON *jwk);
@@ -211,14 +211,14 @@ static bool is_for_others(const cJSON *jwk)
 }
 
 // The kind of a key; NULL if it is not one for verifying signatures.
-static const struct kind *kind_of(const cJSON *jwk)
+static const struct key_kind *kind_of(const cJSON *jwk)
 {
 	const char *alg = pl_json_string(jwk, "alg");
 
 	if (is_for_others(jwk))
 		return NULL;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		const struct kind *kind = &kinds[i];
+		const struct key_kind *kind = &kinds[i];
 		if (same(pl_json_string(jwk, "kty"), kind->type) &&
 		    (!kind->curve || same(pl_json_string(jwk, "crv"), kind->curve)))
 			return pl_json_get(jwk, "alg") && !same(alg, algorithm_name(kind->algorithm)) ? NULL
@@ -247,7 +247,7 @@ static int add(struct pl_arena *arena, struct pl_jwks *jwks, const cJSON *jwk, i
 
 	if (danger)
 		return pl_error_set(err, PL_EINVAL, "keys[%d]: %s", i, danger);
-	const struct kind *kind = kind_of(jwk);
+	const struct key_kind *kind = kind_of(jwk);
 	if (!kind) {
 		jwks->passed_over++;
 		return 0;

@@ -218,11 +218,11 @@ def unit_tests_are_listed(root):
 
 
 def tags_are_defined_once(root):
-    """a struct, union or enum of ours is defined in one place"""
+    """a tag, even of a file alone, is defined in one place"""
     seen = {}
     for path in c_files(root):
         for number, line in enumerate(without_comments(path.read_text()).splitlines(), 1):
-            for tag in re.findall(r"\b(?:struct|union|enum)\s+(pl_\w+)\s*\{", line):
+            for tag in re.findall(r"\b(?:struct|union|enum)\s+(\w+)\s*\{", line):
                 if tag in seen:
                     yield path, number, f"{tag} is also defined in {seen[tag].relative_to(root)}"
                 seen.setdefault(tag, path)
