@@ -1,6 +1,8 @@
 // Claims: which partitions this daemon's appliers read, so that each partition is read by
 // one applier of the region.
 //
+// A lane is an applier by its number: within its daemon, or among all of the region
+// where that is said. The tables call it so.
 // Threads: one of its own. _start, _reconfigure and _stop are called by the main thread,
 // the functions with a lane by that applier, pl_claims_trouble by any.
 #pragma once

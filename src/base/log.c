@@ -4,7 +4,7 @@
 // Invariants: a line is written by one write(2) and has at most LINE_MAX_BYTES (PIPE_BUF,
 // so that a pipe does not split it); control characters in the message are escaped, so
 // that a client can neither forge a line nor act on the terminal that shows it; a reader
-// that stands still costs lines, not threads. Lines that are lost are counted: the log
+// that is stuck costs lines, not threads. Lines that are lost are counted: the log
 // itself cannot tell.
 // Threads: any. Level and format are atomic; the region is copied under a lock; the
 // thread name and the count of suppressed lines belong to the thread.

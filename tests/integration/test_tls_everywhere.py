@@ -80,7 +80,7 @@ def test_certificates_of_all_servers_are_replaced_without_a_lost_request_or_even
                 tls.plistd[region].become(tls.internal.issue("fresh", ("plistd", *here)))
                 mark = daemon.log_mark()
                 daemon.reload()
-                for words in ("connecting to Kafka anew", "replacing the consumer"):
+                for words in ("reconnecting to Kafka", "replacing the consumer"):
                     wait_until("its clients of Kafka are new", lambda d=daemon, m=mark, w=words: w in d.log_text(m))
             secure.nginx.reload()
             load.wait_accepted(20)

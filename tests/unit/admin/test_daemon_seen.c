@@ -37,8 +37,7 @@ static const struct {
 	{ "plist_violations_rules_missing", "0", "1", "could not load its rules for violations" },
 	{ "plist_apply_unwatched_seconds", "0", "12.25", "cannot ask Kafka what there is to read" },
 	{ "plist_clock_skew_excessive", "0", "1",
-	  "has a clock that differs from that of region x, by more "
-	  "than" },
+	  "has a clock that differs from that of region x, by more than" },
 	{ "plist_jwks_overdue", "0", "1", "has not been able to fetch the keys" },
 };
 #define N (sizeof(each) / sizeof(each[0]))
