@@ -59,9 +59,9 @@ struct pl_numbered_retry {
 	const char *again; // what to call those that are still there when all were tried
 	const char *list;  // the command that shows them
 };
-// Has the rows that the arguments name, or with the option --all all of them, retried,
-// and says what became of them. Waits as long as there is progress. Returns an exit
-// status.
+// Makes the daemon retry the rows that the arguments name (with the option --all, all of
+// them), and says what became of them. Waits as long as there is progress. Returns an
+// exit status.
 int pl_numbered_retry(struct pl_invocation *invocation, const struct pl_numbered_retry *kind);
 // For parameters of a query.
 const char *pl_numbered_text(char text[24], int64_t number);

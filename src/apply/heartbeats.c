@@ -67,7 +67,8 @@ static int place_of(const struct pl_heartbeats *heartbeats, const struct pl_conf
 	return oldest >= 0 ? oldest : is_configured(config, heartbeat->region) ? other : -1;
 }
 
-// The shorter message that reports only a position is no heartbeat, and not refused.
+// The shorter message that reports only a position is not a heartbeat, and is not
+// refused.
 static void refuse(struct pl_heartbeats *heartbeats, const rd_kafka_message_t *message,
                    const struct pl_error *err)
 {

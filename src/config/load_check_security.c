@@ -154,10 +154,9 @@ static void check_keys(struct pl_load *load)
 			load, node, "jwks_url",
 			"auth.jwt.jwks_url: must not contain a user or password, since it is shown in logs");
 	else if (strncmp(text, "https:", 6) != 0 && !is_local_url(text))
-		pl_load_fault(
-			load, node, "jwks_url",
-			"auth.jwt.jwks_url: must begin with https://, or whoever is in between can replace "
-			"the keys; only a loopback address may go without");
+		pl_load_fault(load, node, "jwks_url",
+		              "auth.jwt.jwks_url: must begin with https://, or anyone in between can replace "
+		              "the keys; only a loopback address may go without");
 }
 
 void pl_load_check_security(struct pl_load *load)

@@ -319,7 +319,7 @@ class Copy:
         superuser(self.server, "CREATE DATABASE copy OWNER plist")
         subprocess.run(["psql", "-q", "-d", f"postgresql://postgres@127.0.0.1:{self.server.port}/copy"], input=dump, check=True,
                        capture_output=True, env=os.environ)
-        # On a server of its own, nobody of these would live.
+        # On another server, none of these would exist.
         self.rows("UPDATE plist.plist_leaders SET pid = 0; DELETE FROM plist.apply_members; DELETE FROM plist.partition_claims")
         return self
 
