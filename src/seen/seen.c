@@ -36,7 +36,8 @@
 //   a write    The statement that writes returns the largest id that it inserted into the
 //              outbox. The answer shows the record with its vector, which may count other
 //              regions' writes; the event of this write carries that vector, and a
-//              region that applies it has a row that covers it. So one position is enough.
+//              region that applies it has a row that covers it. So one position is
+//              enough.
 //   a read     of this region's own writes: the largest id that its outbox has ever had,
 //              asked after the read. Of another region's: the largest id of that region
 //              of which this one has applied an event, in any partition; all that it
