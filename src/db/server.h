@@ -39,7 +39,7 @@ struct pl_server {
 void pl_server_init(struct pl_server *server, const char *dsn, const char *dsn_file);
 // A session was begun there, and is the newest of its source.
 void pl_server_note(const struct pl_server *server);
-// Whether a session that is there, since `since_us` (pl_mono_us), is to be replaced.
+// Whether a session that is there, since `since_us` (pl_mono_us), must be replaced.
 bool pl_server_is_former(const struct pl_server *server, int64_t since_us);
 // Whether connections of any source have reached now one server, now another, in the last
 // ten minutes.

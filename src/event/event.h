@@ -38,7 +38,7 @@
 #include "record/sibling.h"
 
 // The region that republished it, taken from the header up to ";", and whether only its
-// request is to be remembered.
+// request must be remembered.
 struct pl_republished {
 	const char *region; // NULL: it was not republished
 	bool request_only;

@@ -52,8 +52,8 @@ void pl_topics_judge(const struct pl_topic_facts *facts, const struct pl_config 
 void pl_topics_judge_undescribed(const char *topic, rd_kafka_resp_err_t code,
                                  struct pl_topic_findings *findings);
 
-// Notes how many partitions the resources' topics have, also of those whose settings this
-// client may not ask for, and appends a finding for those that no broker leads.
+// Notes how many partitions the resources' topics have, including those whose settings
+// this client may not ask for, and appends a finding for those that no broker leads.
 void pl_topics_judge_partitions(const struct rd_kafka_metadata *metadata, const struct pl_config *config,
                                 struct pl_topic_findings *findings);
 

@@ -58,7 +58,6 @@ static int cmp_keys(const void *left, const void *right)
 	}
 }
 
-// Reads the key at `index`.
 static void read_key(lua_State *L, int index, struct table_key *key)
 {
 	switch (lua_type(L, index)) {

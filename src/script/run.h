@@ -16,7 +16,7 @@ enum pl_run_state {
 struct pl_run;
 
 // Starts the handler of the request's route. When it has finished, at once or later,
-// `done` is called exactly once with the answer in *answer, also for a handler that
+// `done` is called exactly once with the answer in *answer, even for a handler that
 // raised or ran out of budget: then the answer is a problem 500, and the cause is logged.
 // Nothing of the request may be freed before. Returns NULL if `done` was called, and
 // freed the run, before this returned. `store` serves its records.* and db.* calls.
