@@ -30,9 +30,9 @@
 // database that those events were written to (it was restored from a backup, or is new).
 // They never send it forward: a broker that lost its disk counts offsets from the start
 // again. Nor may the group's offset skip events that are newer than all that were read of
-// a partition: it may belong to the lost topic. All this is checked whenever a partition
-// is begun with, or the database or all brokers were lost, before anything is applied
-// (apply/positions). Applying twice is harmless.
+// a partition: it may belong to the lost topic. All this is checked whenever reading of a
+// partition begins, and after the database or all brokers were lost, before anything is
+// applied (apply/positions). Applying twice is harmless.
 //
 // Our own region's events come back from Kafka and need no transaction, since our
 // database has them. Their offsets are stored at once, and the position in the database
