@@ -2,7 +2,7 @@
 //
 //   admin/main       from a command line to an exit status
 //   admin/invocation  options and words, checked
-//   admin/commands   the table of commands; each stands in its cmd_*.c with its help, its
+//   admin/commands   the table of commands; each is in its cmd_*.c with its help, its
 //                    options and its function
 //   admin/table      data as a table or as JSON, from one definition of columns: standard
 //                    output

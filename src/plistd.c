@@ -62,8 +62,8 @@ static const char help[] =
 	"  -c, --config FILE    configuration file (default: $PLIST_CONFIG, then " PL_SYSCONFDIR
 	"/plist/plist.yaml)\n"
 	"  -r, --region NAME    region to serve (default: $REGION, then the only configured one)\n"
-	"      --alone          no other region knows more than this one's database: do not wait for their\n"
-	"                       word before the first write\n"
+	"      --alone          do not wait to hear from the other regions before the first write:\n"
+	"                       none knows more than this one's database\n"
 	"      --core-dumps     let the kernel write core dumps, which contain passwords and records\n"
 	"      --check-config   check the configuration and all Lua files, list all problems, and exit\n"
 	"  -V, --version        print the version\n"
@@ -173,7 +173,7 @@ static void signal_set(sigset_t *set)
 	sigaddset(set, SIGUSR1);
 }
 
-// Who sent a signal is an operator.
+// Only an operator can have sent a signal.
 static void audit(const siginfo_t *info, const char *what, const char *failure)
 {
 	struct pl_control_peer peer = { .known = info->si_code == SI_USER || info->si_code == SI_QUEUE,

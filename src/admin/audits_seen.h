@@ -1,4 +1,4 @@
-// What the audit of a region has found, for people who look at everything.
+// What the audit of a region has found, for plist-admin status.
 //
 // Threads: the tool has one.
 #pragma once

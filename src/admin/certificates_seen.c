@@ -24,7 +24,7 @@ static const struct pl_table_column columns[] = {
 };
 // clang-format on
 
-enum state { BROKEN, ELSEWHERE, UNREADABLE, EARLY, EXPIRED, SOON, VALID };
+enum certificate_state { BROKEN, ELSEWHERE, UNREADABLE, EARLY, EXPIRED, SOON, VALID };
 
 static const struct {
 	const char *name;
@@ -40,7 +40,7 @@ static const struct {
 	[VALID] = { "valid", PL_TONE_GOOD, NULL },
 };
 
-static enum state state_of(const struct pl_certificate *one)
+static enum certificate_state state_of(const struct pl_certificate *one)
 {
 	int64_t now_us = pl_now_us();
 	if (one->broken)
@@ -53,7 +53,8 @@ static enum state state_of(const struct pl_certificate *one)
 }
 
 // What an operator has to know of it; NULL: nothing.
-static const char *sentence_of(const struct pl_certificate *one, enum state state, struct pl_arena *arena)
+static const char *sentence_of(const struct pl_certificate *one, enum certificate_state state,
+                               struct pl_arena *arena)
 {
 	char time[PL_TIME_TEXT_MAX];
 	if (state == BROKEN)
@@ -65,7 +66,7 @@ static const char *sentence_of(const struct pl_certificate *one, enum state stat
 	                       one->file, states[state].told, time);
 }
 
-static void add(struct pl_table *table, const struct pl_certificate *one, enum state state)
+static void add(struct pl_table *table, const struct pl_certificate *one, enum certificate_state state)
 {
 	pl_table_row(table);
 	pl_table_text(table, USE, one->use);
@@ -85,7 +86,7 @@ struct pl_table *pl_certificates_seen(const struct pl_config *config, struct pl_
 	struct pl_table *table = pl_table_new("certificates", columns);
 	int n = pl_certificate_list(config, NULL, arena, list);
 	for (int i = 0; i < n; i++) {
-		enum state state = state_of(&list[i]);
+		enum certificate_state state = state_of(&list[i]);
 		const char *sentence = sentence_of(&list[i], state, arena);
 		add(table, &list[i], state);
 		if (sentence)

@@ -7,6 +7,6 @@
 #include "admin/table.h"
 #include "config/config.h"
 
-// Calls `warn` with a sentence for each that cannot be used, or soon not any more.
+// Calls `warn` with a sentence for each that cannot be used or expires soon.
 struct pl_table *pl_certificates_seen(const struct pl_config *config, struct pl_arena *arena,
                                       void (*warn)(void *arg, const char *sentence), void *arg);

@@ -48,7 +48,7 @@ struct audits {
 	struct pl_region_sessions sessions;
 	struct pl_table *audits, *differences;
 	const char *others[PL_REGIONS_MAX]; // for each session, the regions that it is compared with
-	const char *since[PL_REGIONS_MAX];  // when a round was wished for
+	const char *since[PL_REGIONS_MAX];  // when a round was requested
 	int64_t differing;
 	bool unknown; // not all records of a region have been compared
 };
@@ -252,13 +252,13 @@ const struct pl_command pl_cmd_audit = {
 	.summary = "show what the daemons' own comparisons of the regions have found",
 	.help = "Every audit.every, each region compares its records with those of every other region, "
 		"through Kafka. Shows when all records were last compared, and those in which a region "
-		"lacks something of another one, or differs from it: see 'plist-admin help compare' for the "
-		"kinds of differences. With --now, the daemons compare at once, which takes as long as "
-		"audit.rows_per_second says. 'plist-admin compare' reads the databases of all regions "
-		"itself, is faster, and shows the copies side by side; audit --region needs only the "
-		"database of that region.\n\nExit status 0: all regions are equal; 1: records differ; 3: "
-		"nothing could be reached, or not all records have been compared; 4: some regions could not "
-		"be reached.",
+		"lacks something that another one has, or differs from it: see 'plist-admin help compare' "
+		"for the kinds of differences. With --now, the daemons compare at once, which takes as "
+		"long as audit.rows_per_second says. 'plist-admin compare' reads the databases of all "
+		"regions itself, is faster, and shows the copies side by side; audit --region needs only "
+		"the database of that region.\n\nExit status 0: all regions are equal; 1: records differ; "
+		"3: nothing could be reached, or not all records have been compared; 4: some regions could "
+		"not be reached.",
 	.options = audit_options,
 	.prints_data = true,
 	.regions = true,

@@ -420,7 +420,7 @@ static const struct pl_option conflicts_list_options[] = {
 	{ "open", 0, PL_OPTION_SWITCH, NULL,
 	  "only those whose siblings are still current, whose two records both exist, or whose records "
 	  "still violate what they violated" },
-	{ "closed", 0, PL_OPTION_SWITCH, NULL, "only those that are not open any more" },
+	{ "closed", 0, PL_OPTION_SWITCH, NULL, "only those that are no longer open" },
 	{ "limit", 'n', PL_OPTION_COUNT, "N", "maximum number per region (default: 50)", .max = 1000000,
 	  .min = 1 },
 	{ NULL },

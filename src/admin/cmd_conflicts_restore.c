@@ -318,7 +318,7 @@ static int restore_one(struct restore *r)
 	}
 	pl_say("%s %" PRId64 ": will be: %s (what %s wrote), in all regions", r->resource->title, r->record,
 	       text_of_values(r, chosen->values, chosen->deleted), chosen->dot.region);
-	pl_say("  the conflict had shown: %s",
+	pl_say("  the conflict showed: %s",
 	       text_of_values(r, r->recorded.visible, r->recorded.visible_deleted));
 	if (!pl_invocation_has(r->invocation, "yes") && !pl_confirm("Write it?"))
 		return PL_EXIT_NO;

@@ -194,10 +194,10 @@ const struct pl_command pl_cmd_dead_letters_retry = {
 	.summary = "read dead letters again",
 	.help = "Makes the daemon of the region read dead letters again, for example after an upgrade or a "
 		"change of the configuration, and reports the outcome. One that can be read is applied, or "
-		"parked if the database refuses it. One that still cannot stays, with the new reason; after "
-		"10 retries --all leaves it out. ID is REGION/NUMBER, or a number with --region.\n\nExit "
-		"status 0: all could be read; 1: some could not, or no daemon retried them within "
-		"--timeout.",
+		"parked if the database refuses it. One that still cannot be read stays, with the new "
+		"reason; after 10 retries --all leaves it out. ID is REGION/NUMBER, or a number "
+		"with --region.\n\nExit status 0: all could be read; 1: some could not, or "
+		"no daemon retried them within --timeout.",
 	.options = dead_letters_retry_options,
 	.regions = true,
 	.waits = true,

@@ -84,7 +84,7 @@ static void add_region(const struct acls *acls)
 		if (is_first_of_topic(config, i))
 			add_topic(out, config->resources[i].topic);
 	pl_buf_addc(out, '\n');
-	begin(acls, "Says that it is alive, and hears whether the others are.",
+	begin(acls, "Says that it is alive, and learns whether the others are.",
 	      "--operation Write --operation Read --operation Describe");
 	add_topic(out, config->kafka.heartbeat_topic);
 	pl_buf_addc(out, '\n');
@@ -109,8 +109,8 @@ static int kafka_acls(struct pl_invocation *invocation)
 		             .principal = pl_invocation_text(invocation, "principal", PRINCIPAL),
 		             .client_config = pl_invocation_text(invocation, "command-config", NULL) };
 	if (invocation->nregions > 1 && !strstr(acls.principal, PLACE))
-		pl_warn("all regions get the principal %s; with one of its own for each (" PLACE
-		        " in --principal), a region that is broken into cannot read in the name of another",
+		pl_warn("all regions get the principal %s; give each its own (" PLACE
+		        " in --principal), so that an attacker in one region cannot read as another",
 		        acls.principal);
 	pl_buf_adds(&text,
 	            "# The rights that plist needs at the broker. The topics must exist: none of these\n"
@@ -128,7 +128,7 @@ static const struct pl_option acls_options[] = {
 	{ "principal", 0, PL_OPTION_TEXT, "NAME",
 	  "the principal of a region's daemon; " PLACE " stands for the region (default: " PRINCIPAL ")" },
 	{ "command-config", 0, PL_OPTION_TEXT, "FILE",
-	  "the file with which kafka-acls.sh logs in; only copied into the commands" },
+	  "the file that kafka-acls.sh logs in with; it is only named in the commands" },
 	{ NULL },
 };
 
@@ -139,8 +139,8 @@ const struct pl_command pl_cmd_kafka_acls = {
 	.help = "Prints commands of kafka-acls.sh, which comes with Apache Kafka, that give each region's "
 		"daemon the rights that it needs at the broker and no others. It does not connect to the "
 		"broker.\n\n"
-		"If the daemon logs in with a certificate, its principal is the subject of that, as in "
-		"--principal 'User:CN=plist-{region},O=Example'.",
+		"If the daemon logs in with a certificate, its principal is the subject of the "
+		"certificate, as in --principal 'User:CN=plist-{region},O=Example'.",
 	.options = acls_options,
 	.regions = true,
 	.run = kafka_acls,

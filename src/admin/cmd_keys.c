@@ -179,8 +179,8 @@ const struct pl_command pl_cmd_keys_add = {
 	.summary = "make an API key for a client",
 	.help = "Makes a key for a client, adds its hash to the file that auth.api_keys names, and prints "
 		"the "
-		"key. It is printed only here: a key that is lost is replaced with keys rotate. PRINCIPAL is "
-		"who the client is; several keys may have the same one. Daemons accept the key after their "
+		"key. It is printed only once; replace a lost key with 'keys rotate'. PRINCIPAL names the "
+		"client; several keys may have the same one. Daemons accept the key after their "
 		"next reload.",
 	.options = add_options,
 	.prints_data = true,

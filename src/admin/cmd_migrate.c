@@ -200,7 +200,7 @@ const struct pl_command pl_cmd_migrate = {
 	.help = "Applies the numbered files of the directory that a database does not have yet, in order, "
 		"one transaction each. A file that was changed after it was applied is an error. A database "
 		"that was "
-		"created from the same files by other means (as the containers do) is recognised.\n\nIt then "
+		"created from the same files by other means (as in the containers) is recognised.\n\nIt then "
 		"creates "
 		"the role database.query_role, which runs the SQL of handlers, if it is missing, with the "
 		"password "

@@ -318,8 +318,8 @@ const struct pl_command pl_cmd_policy_check = {
 		"such input is printed. The decisions of an accepted policy are shown in words.\n\n"
 		"A file in violations/, or one that resources.X.violations names, is a rule for violations. "
 		"It is asked about records that violate unique values or references, and is also refused if "
-		"records still violate them after its changes, or if it decides otherwise about two records "
-		"when there are more.\n\n"
+		"records still violate them after its changes, or if it decides differently about two "
+		"records when it sees others as well.\n\n"
 		"Exit status 0: all accepted; 1: at least one refused; 2: wrong usage.",
 	.options = options,
 	.prints_data = true,

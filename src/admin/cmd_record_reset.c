@@ -28,7 +28,7 @@
 #include "store/statement.h"
 
 // A region's row.
-struct row {
+struct region_row {
 	struct pl_region_session *region_session;
 	struct pl_record *record; // NULL: there is none. Its vector may name regions that do not exist
 	const char *vector_text, *field_times;
@@ -41,8 +41,8 @@ struct reset {
 	const struct pl_resource *resource;
 	int64_t id;
 	int n;
-	struct row *rows;
-	struct row *from; // the row that will be written
+	struct region_row *rows;
+	struct region_row *from; // the row that will be written
 	struct pl_vector before, after;
 	bool lowers;
 	const char *request_id;
@@ -73,7 +73,7 @@ static const char *select_row(struct reset *r, const char *key)
 	return text;
 }
 
-static void take_row(struct reset *r, struct row *row, const PGresult *result)
+static void take_row(struct reset *r, struct region_row *row, const PGresult *result)
 {
 	struct pl_arena *arena = r->invocation->arena;
 	struct pl_record *record = row->record = pl_record_new(arena, r->resource);
@@ -140,14 +140,14 @@ static bool same_row(const struct reset *r, const struct pl_record *a, const str
 	return true;
 }
 
-// Somebody repairs a record because something is wrong with it: if it is not this, it may
-// be what another command is for.
+// Operators run this because something is wrong with a record; if it can be written, it
+// may be what another command repairs.
 static void point_to_repair(const struct reset *r)
 {
-	const struct row *first = NULL;
+	const struct region_row *first = NULL;
 
 	for (int i = 0; i < r->n; i++) {
-		const struct row *row = &r->rows[i];
+		const struct region_row *row = &r->rows[i];
 		if (!row->region_session->up)
 			continue;
 		if (first && !same_row(r, first->record, row->record)) {
@@ -167,7 +167,7 @@ static int choose(struct reset *r)
 	const char *region = pl_invocation_text(r->invocation, "in", NULL);
 	bool any = false;
 	for (int i = 0; i < r->n; i++) {
-		struct row *row = &r->rows[i];
+		struct region_row *row = &r->rows[i];
 		any |= row->record != NULL;
 		if (row->record &&
 		    (region ? strcmp(region, row->region_session->region->name) == 0 : !row->writable) &&
@@ -534,8 +534,8 @@ const struct pl_command pl_cmd_record_reset = {
 		"carries it "
 		"to the other regions. A number that is NaN or infinite becomes null. A record that can be "
 		"written "
-		"is not changed; if the regions have different copies of it, that is said, and repair is the "
-		"command that makes them equal.",
+		"is not changed; if the regions have different copies of it, the command says so, and "
+		"'plist-admin repair' makes them equal.",
 	.options = record_reset_options,
 	.regions = true,
 	.waits = true,

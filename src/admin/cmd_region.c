@@ -162,8 +162,7 @@ static int wait_until_empty(struct pl_invocation *invocation, struct pl_region_s
 	while (session->up && !is_empty(session, left)) {
 		if (pl_mono_us() > until_us) {
 			pl_fail("%s: %s; is its daemon running, and are those of the other "
-			        "regions? Give the "
-			        "command again",
+			        "regions? Repeat the command",
 			        session->region->name, left);
 			return PL_EXIT_NO;
 		}
@@ -257,7 +256,8 @@ static int forget(struct pl_invocation *invocation, const char *name)
 	return rc;
 }
 
-// The others hold back nothing of the region: no event is parked, or a dead letter.
+// The others hold nothing of the region back: none of its events is parked or a dead
+// letter.
 static int64_t held_elsewhere(struct pl_region_sessions *sessions, const struct pl_region_session *session)
 {
 	const char *params[] = { session->region->name };
@@ -354,12 +354,12 @@ static int check_lacking(struct pl_invocation *invocation, struct pl_region_sess
 		return 0;
 	}
 	if (pl_invocation_has(invocation, "leave-behind")) {
-		pl_say("%s: is removed all the same (--leave-behind)", name);
+		pl_say("%s: is removed anyway (--leave-behind)", name);
 		return 0;
 	}
 	pl_fail("nothing was removed; start the daemons of the regions that lack something and wait until "
-	        "they have asked for it (repair: automatic), or run 'plist-admin repair', then give this "
-	        "command again; or remove %s all the same, with --leave-behind",
+	        "they have asked for it (repair: automatic), or run 'plist-admin repair', then repeat this "
+	        "command; or remove %s anyway, with --leave-behind",
 	        name);
 	return PL_EXIT_NO;
 }
@@ -391,7 +391,7 @@ static int check_removable(struct pl_invocation *invocation, struct pl_region_se
 	if ((rc = check_lacking(invocation, sessions, session)) != 0)
 		return rc;
 	pl_say("now stop the daemons of %s; in %s, move it from regions to retired_regions; reload the other "
-	       "daemons, and NGINX with its new configuration; then give this command again",
+	       "daemons, and NGINX with its new configuration; then repeat this command",
 	       name, invocation->config->file);
 	return PL_EXIT_YES;
 }
@@ -429,8 +429,8 @@ const struct pl_command pl_cmd_region_list = {
 };
 
 static const struct pl_option drain_options[] = {
-	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "say what would be done" },
-	{ "wait", 0, PL_OPTION_DURATION, "TIME", "wait so long until the outbox is empty (default: 1m)" },
+	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "show what would be done, and do nothing" },
+	{ "wait", 0, PL_OPTION_DURATION, "TIME", "how long to wait until the outbox is empty (default: 1m)" },
 	{ NULL },
 };
 
@@ -443,17 +443,18 @@ const struct pl_command pl_cmd_region_drain = {
 	.summary = "send a region's requests to the others",
 	.help = "The region's daemons answer what they have, and send everything that comes "
 		"from then on to "
-		"the next region: NGINX asks it, and no request is lost. /ready is 503. Then it is waited "
-		"until everything that the region has written is applied in every other one. It stays "
-		"drained, also over restarts, until 'region resume'.\n\nExit status 0: it is drained, and "
-		"its outbox is empty; 1: something is left.",
+		"the next region: NGINX asks it, and no request is lost. /ready is 503. Then the command "
+		"waits until every other region has applied everything that this one has written. "
+		"The region stays drained, even if its daemons restart, until 'region "
+		"resume'.\n\nExit status 0: it is drained, and its outbox is "
+		"empty; 1: something is left.",
 	.options = drain_options,
 	.waits = true,
 	.run = drain,
 };
 
 static const struct pl_option dry_options[] = {
-	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "say what would be done" },
+	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "show what would be done, and do nothing" },
 	{ NULL },
 };
 
@@ -471,9 +472,8 @@ const struct pl_command pl_cmd_region_resume = {
 };
 
 static const struct pl_option remove_options[] = {
-	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "say what would be done" },
-	{ "leave-behind", 0, PL_OPTION_SWITCH, NULL,
-	  "remove it although other regions lack what it wrote, as is said" },
+	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "show what would be done, and do nothing" },
+	{ "leave-behind", 0, PL_OPTION_SWITCH, NULL, "remove it even if other regions lack what it wrote" },
 	{ NULL },
 };
 
@@ -488,8 +488,9 @@ const struct pl_command pl_cmd_region_remove = {
 		"everything that it "
 		"wrote is published and applied in every other region, and says what is left to do. That "
 		"includes a region that was silent for longer than outbox.retention, for which its events "
-		"are no longer kept: it is said what that one lacks and whether another region has it. Once "
-		"the configuration has it in retired_regions: the other regions forget its heartbeats.\n\n"
+		"are no longer kept: the command says what that region lacks and whether another one has "
+		"it. Once the configuration has it in retired_regions: the other regions forget "
+		"its heartbeats.\n\n"
 		"Exit status 0: it can go, or is gone; 1: something of it would be lost.",
 	.options = remove_options,
 	.waits = true,

@@ -7,5 +7,5 @@
 // or a pl_exit. pl_region_sessions_close in any case.
 int pl_cmd_region_open(struct pl_invocation *invocation, struct pl_region_sessions *sessions,
                        struct pl_region_session **named_r);
-// The number that a query without parameters answers with; -1: it failed.
+// The number that a query without parameters returns; -1: it failed.
 int64_t pl_cmd_region_number(struct pl_region_session *session, const char *sql);

@@ -203,7 +203,8 @@ static int begin(struct pl_invocation *invocation, struct pl_region_session *ses
 	PQclear(result);
 	if (result && !begun)
 		pl_fail("%s: no daemon has claimed the database yet: start the region's daemon, which "
-		        "fetches what the other regions hold by itself, or gives this command its place",
+		        "fetches by itself what the other regions hold, or, if you repeat this command, "
+		        "lets it copy the rows",
 		        session->region->name);
 	return begun ? 0 : PL_EXIT_NO;
 }
@@ -268,8 +269,7 @@ static int rebuild_from(struct pl_invocation *invocation, struct pl_region_sessi
 		return PL_EXIT_YES;
 	}
 	if (!copy_all(&c)) {
-		pl_fail("copying from %s to %s: %s; give the command again", c.from_name, c.to_name,
-		        c.err.text);
+		pl_fail("copying from %s to %s: %s; repeat the command", c.from_name, c.to_name, c.err.text);
 		return PL_EXIT_UNREACHABLE;
 	}
 	return wait_until_whole(invocation, to);
@@ -288,8 +288,9 @@ static int rebuild(struct pl_invocation *invocation)
 
 static const struct pl_option rebuild_options[] = {
 	{ "from", 0, PL_OPTION_REGION, "REGION", "the region to copy from (default: the first other one)" },
-	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "say what would be done" },
-	{ "wait", 0, PL_OPTION_DURATION, "TIME", "wait so long until the region is whole (default: 10m)" },
+	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "show what would be done, and do nothing" },
+	{ "wait", 0, PL_OPTION_DURATION, "TIME",
+	  "how long to wait until the region is whole (default: 10m)" },
 	{ NULL },
 };
 
@@ -304,7 +305,7 @@ const struct pl_command pl_cmd_region_rebuild = {
 		"Kafka. This command copies the rows directly from the other region's database, which is "
 		"faster. Meanwhile the region answers no requests: /ready is 503, and NGINX asks the "
 		"others. What was written while it copied comes through Kafka, so the daemons must be "
-		"running. An interrupted call is given again.\n\nExit status 0: the region is whole; 1: "
+		"running. If it is interrupted, run it again.\n\nExit status 0: the region is whole; 1: "
 		"something is left.",
 	.options = rebuild_options,
 	.waits = true,
@@ -322,7 +323,7 @@ static int add_region(struct pl_invocation *invocation)
 	if (!rc &&
 	    pl_cmd_region_number(session, "SELECT (to_regclass('plist.identity') IS NOT NULL)::int") != 1) {
 		pl_fail("%s: the database lacks tables of this version: run 'plist-admin migrate --region "
-		        "%s', and give this command again",
+		        "%s', and repeat this command",
 		        name, name);
 		rc = PL_EXIT_NO;
 	}
@@ -340,14 +341,17 @@ static int add_region(struct pl_invocation *invocation)
 	if (!rc)
 		rc = wait_until_whole(invocation, session);
 	if (!rc)
-		pl_say("%s: now let NGINX know it: 'plist-admin nginx', then reload NGINX", name);
+		pl_say("%s: now generate the NGINX configuration with 'plist-admin nginx', and "
+		       "reload NGINX",
+		       name);
 	pl_region_sessions_close(&sessions);
 	return rc;
 }
 
 static const struct pl_option add_options[] = {
-	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "say what would be done" },
-	{ "wait", 0, PL_OPTION_DURATION, "TIME", "wait so long until the region is whole (default: 10m)" },
+	{ "dry-run", 0, PL_OPTION_SWITCH, NULL, "show what would be done, and do nothing" },
+	{ "wait", 0, PL_OPTION_DURATION, "TIME",
+	  "how long to wait until the region is whole (default: 10m)" },
 	{ NULL },
 };
 
@@ -361,7 +365,7 @@ const struct pl_command pl_cmd_region_add = {
 	.help = "For a region that has just been entered in the configuration: checks its database, says "
 		"what to start and reload, and waits until the region has fetched from the "
 		"others what they "
-		"hold. It can be given again at any time.\n\nExit status 0: the region is whole; 1: "
+		"hold. It can be repeated at any time.\n\nExit status 0: the region is whole; 1: "
 		"something is left to do.",
 	.options = add_options,
 	.waits = true,

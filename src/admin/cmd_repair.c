@@ -47,7 +47,7 @@ static bool needs_choice(const struct pl_found *found)
 	       found->is.difference == PL_DIFFERENCE_SIBLINGS;
 }
 
-// ---- strays: siblings of a record of which no row says that it has siblings
+// ---- strays: siblings of a record that no row claims
 //
 // A row that somebody deleted or changed by hand leaves them behind. Nothing reads them,
 // and no write replaces them.
@@ -207,7 +207,7 @@ static const char *who(void)
 #define NOTE_VALUES  "$1, $2::bigint, $3, $4::jsonb, $5, $6, $7"
 #define NOTE_PARAMS  7
 
-// Without the request's id, as of a removal.
+// Without a request id, as for a removal.
 static void fill_note(struct repair *r, const struct pl_comparison *c, const struct pl_found *found,
                       struct pl_buf *copies, const char *params_r[NOTE_PARAMS])
 {
@@ -415,7 +415,7 @@ static bool has_choices(const struct pl_comparison *c)
 }
 
 // What was republished may have made vectors equal and left different contents or
-// siblings: then it takes a choice as well.
+// siblings: then these need a choice as well.
 static int execute(struct repair *r)
 {
 	int rc = 0;

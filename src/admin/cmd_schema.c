@@ -190,15 +190,16 @@ const struct pl_command pl_cmd_schema_diff = {
 	.noun = "schema",
 	.verb = "diff",
 	.summary = "compare the configuration with all tables and daemons",
-	.help = "Lists where they differ, and what to run. Of each table: columns that are missing or have "
+	.help = "Lists where they differ, and what to run. For each table: columns that are missing or have "
 		"another type, indexes for unique fields and references that are missing, NOT NULL and "
 		"DEFAULT that the configuration does not know of, constraints, unique indexes, triggers, "
 		"rules and policies, which can refuse or change rows of other regions, names in tolerate "
 		"that the table does not have, columns of fields that are gone, and values that are not in "
-		"their columns. Of each daemon: fields that it does not know or knows otherwise. Of the "
-		"topics: unfit settings. What tolerate lists and only some regions' tables have is named, "
-		"but is no difference.\n\nExit status 0: nothing differs; 1: something does; 3: no database "
-		"was reached; 4: some were not.",
+		"their columns. For each daemon: fields that it does not know, or knows differently. For "
+		"the topics: unsuitable settings. Constraints and triggers that tolerate lists and "
+		"that only some regions have are named, but do not count as "
+		"differences.\n\nExit status 0: nothing differs; 1: something "
+		"does; 3: no database was reached; 4: some were not.",
 	.prints_data = true,
 	.regions = true,
 	.waits = true,

@@ -113,7 +113,7 @@ static void warn_in_words(void *arg, const char *sentence)
 	warning(arg, "%s", sentence);
 }
 
-// Something that may be meant so: it is told, and the exit status does not depend on it.
+// Something that may be intended: it is printed, and does not affect the exit status.
 static void note_in_words(void *arg, const char *sentence)
 {
 	struct status *status = arg;
@@ -166,7 +166,7 @@ static void take_reasons(struct status *status, const struct pl_region *region, 
 	cJSON_Delete(json);
 }
 
-// Asks the operators' listener of a daemon for what the one for clients does not say.
+// Asks a daemon's operators' listener for what its listener for clients does not say.
 static void look_closer(struct status *status, const struct pl_region *region, int i, bool ready)
 {
 	const char *address = region->upstream[i];
@@ -573,11 +573,13 @@ const struct pl_command pl_cmd_status = {
 		"configuration than the file or has refused a reload, if a daemon does not know a field of a "
 		"resource or knows "
 		"another one, if regions use different policies, if a partition has no leader, if a daemon "
-		"has lost something in the last ten minutes of which only its log tells, or if a certificate "
-		"cannot be used or expires within 14 days. A note, for example that a daemon's database role "
-		"is a superuser, is not a problem.\n\nExit status 0: no problems; 1: everything was reached, "
-		"and there are "
-		"problems; 3: nothing could be reached; 4: some regions could not be reached.",
+		"has lost something in the last ten minutes that only its log tells of, or if a "
+		"certificate cannot be used or expires within 14 days. A note, for example "
+		"that a daemon's database role is a superuser, is not a "
+		"problem.\n\nExit status 0: no problems; 1: everything was "
+		"reached, and there are problems; 3: nothing could "
+		"be reached; 4: some regions could not be "
+		"reached.",
 	.prints_data = true,
 	.regions = true,
 	.waits = true,

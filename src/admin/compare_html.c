@@ -172,8 +172,8 @@ static void add_difference(struct pl_buf *page, const struct pl_comparison *c, c
 	pl_buf_adds(page, "</tr></thead><tbody>\n");
 	if (!found->copies)
 		pl_buf_printf(page,
-		              "<tr><th></th><td class=\"none\" colspan=\"%d\">The copies are not shown, "
-		              "since those of all differences are too large for this page.</td></tr>\n",
+		              "<tr><th></th><td class=\"none\" colspan=\"%d\">The copies are not shown: "
+		              "those of all differences together are too large for this page.</td></tr>\n",
 		              c->scan.n);
 	for (int f = 0; f < c->resource->nfields && found->copies; f++) {
 		struct field_of of = { c->arena, c->resource->fields[f].name };

@@ -31,8 +31,9 @@ const char *pl_compare_report_value(struct pl_arena *arena, const struct pl_scan
 	return value;
 }
 
-bool pl_compare_report_field_differs(struct pl_arena *arena, const struct pl_found *found, int ncopies,
-                                     const char *field)
+// Whether the existing copies do not agree on the field.
+static bool field_differs(struct pl_arena *arena, const struct pl_found *found, int ncopies,
+                          const char *field)
 {
 	const char *first = NULL;
 	for (int i = 0; i < ncopies; i++) {
@@ -57,7 +58,7 @@ static const char *values_text(struct pl_arena *arena, const struct pl_compariso
 	for (int f = 0; f < c->resource->nfields; f++) {
 		const char *name = c->resource->fields[f].name;
 		const char *value = pl_compare_report_value(arena, &found->copies[copy], name);
-		if (value && (exist == 1 || pl_compare_report_field_differs(arena, found, c->scan.n, name)))
+		if (value && (exist == 1 || field_differs(arena, found, c->scan.n, name)))
 			pl_buf_printf(&text, "%s%s %s", text.len ? ", " : "", name, value);
 	}
 	out = text.len ? pl_arena_strndup(arena, text.data, text.len) : NULL;
@@ -100,8 +101,7 @@ static void add_differing_fields(struct pl_buf *json, const struct pl_comparison
 	bool any = false;
 	pl_buf_addc(json, '[');
 	for (int f = 0; f < c->resource->nfields; f++)
-		if (pl_compare_report_field_differs(c->arena, found, c->scan.n,
-		                                    c->resource->fields[f].name)) {
+		if (field_differs(c->arena, found, c->scan.n, c->resource->fields[f].name)) {
 			pl_buf_printf(json, "%s\"%s\"", any ? "," : "", c->resource->fields[f].name);
 			any = true;
 		}

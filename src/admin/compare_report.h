@@ -14,11 +14,8 @@ void pl_compare_report_say_shown(const struct pl_comparison *comparisons, int n)
 void pl_compare_report_say(const struct pl_comparison *comparisons, int n);
 
 // One copy of a difference as text, field by field; NULL: there is no such copy.
-// *differs_r: the existing copies do not agree on the field.
 const char *pl_compare_report_value(struct pl_arena *arena, const struct pl_scan_copy *copy,
                                     const char *field);
-bool pl_compare_report_field_differs(struct pl_arena *arena, const struct pl_found *found, int ncopies,
-                                     const char *field);
 // The copies as JSON, for a report or a note.
 void pl_compare_report_copies(struct pl_buf *json, const struct pl_comparison *comparison,
                               const struct pl_found *found);

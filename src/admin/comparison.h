@@ -18,8 +18,8 @@
 struct pl_found {
 	int64_t id;
 	struct pl_classified is;
-	// One bit for each region: it has siblings of which no row says that it has them;
-	// its row says that it has siblings.
+	// One bit for each region: it has siblings that no row claims; its row claims to
+	// have siblings.
 	uint32_t strays, claims;
 	struct pl_scan_copy *copies; // one per region; NULL: they were not kept
 };

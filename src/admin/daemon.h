@@ -16,7 +16,7 @@
 int pl_daemon_get(const struct pl_config *config, const struct pl_region *region, const char *path,
                   int64_t timeout_us, struct pl_buf *body_r, struct pl_error *err);
 
-// An address at which a daemon listens, and how it is spoken to.
+// An address at which a daemon listens, and how to talk to it.
 struct pl_daemon_address {
 	const char *text;                  // host:port
 	const struct pl_upstream_tls *tls; // NULL: without TLS

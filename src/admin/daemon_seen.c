@@ -11,8 +11,8 @@
 
 #define SOON_US (14 * INT64_C(86400000000))
 
-// A gauge that is 0 if `good_at_zero`, and something else otherwise, unless there is a
-// fault. The sentence has the value of the label between its two parts.
+// A gauge that shows a fault when it is not 0 or, without `good_at_zero`, when it is 0.
+// The sentence has the value of the label between its two parts.
 static const struct fault {
 	const char *metric;
 	bool good_at_zero;
@@ -34,14 +34,14 @@ static const struct fault {
 	  "that has it, and reload",
 	  "" },
 	{ "plist_log_incomplete", true, NULL,
-	  "has lost lines of its log in the last ten minutes: what reads its standard error stands still or "
+	  "has lost lines of its log in the last ten minutes: whatever reads its standard error hangs or "
 	  "is gone, or a disk is full (plist_log_lines_dropped_total counts them)",
 	  "" },
 	{ "plist_control_socket_up", false, NULL,
 	  "has no control socket, so plist-admin cannot send it commands; its log says why", "" },
 	{ "plist_database_alternates", true, NULL,
-	  "has reached now one database server, now another, in the last ten minutes; check where the name "
-	  "in the connection string leads",
+	  "has reached now one database server, now another, in the last ten minutes; check which servers "
+	  "the name in the connection string stands for",
 	  "" },
 	{ "plist_store_query_connections_down", true, NULL,
 	  "cannot execute db.query, because the role for it cannot log in; its log says why", "" },
@@ -71,7 +71,7 @@ static const struct fault {
 	  "" },
 	{ "plist_outbox_region_disbelieved", true, "region", "does not believe how far region ",
 	  " says that it has received events; check which other programs may write to the topics" },
-	{ "plist_clock_skew_excessive", true, "origin", "has another time than region ",
+	{ "plist_clock_skew_excessive", true, "origin", "has a clock that differs from that of region ",
 	  ", by more than max_clock_skew, and last_writer_wins compares such times; check how the clocks of "
 	  "both are set (plist_clock_skew_seconds)" },
 	{ "plist_jwks_overdue", true, NULL,
@@ -93,7 +93,7 @@ static const struct loss {
 	{ "stored_answer",
 	  "failed to store the response to a write, so a retry gets the default one; its log says why" },
 	{ "policy", "decided conflicts by last_writer_wins, because their policy failed; 'plist-admin "
-	            "conflicts show' tells the error; correct the policy and activate it" },
+	            "conflicts show' shows the error; correct the policy and activate it" },
 	{ "heartbeat", "ignored heartbeats that no region can have sent, or that its database refuses; its "
 	               "log says why" },
 	{ "audit_message",
@@ -103,11 +103,11 @@ static const struct loss {
 	{ "consumer", "left a Kafka consumer behind that does not end, and keeps its memory and threads "
 	              "until the daemon is restarted" },
 	{ "service_message",
-	  "failed to reach the service manager, which may take it for hanging and end it; its "
+	  "failed to reach the service manager, which may think that it hangs, and end it; its "
 	  "log says why" },
 };
 
-// What may be meant so: nothing is wrong yet.
+// What may be intended: nothing is wrong yet.
 static const struct risk {
 	const char *kind, *says;
 } risks[] = {
@@ -128,14 +128,14 @@ static double value_of(const char *line)
 	return strtod(line + at, NULL);
 }
 
-struct look {
+struct daemon_look {
 	const struct pl_region *region;
 	const char *address;
 	const struct pl_daemon_seen_to *to;
 };
 
-static void say(const struct look *look, void (*how)(void *arg, const char *sentence), const char *before,
-                const char *label, const char *after)
+static void say(const struct daemon_look *look, void (*how)(void *arg, const char *sentence),
+                const char *before, const char *label, const char *after)
 {
 	char sentence[1024];
 
@@ -144,7 +144,7 @@ static void say(const struct look *look, void (*how)(void *arg, const char *sent
 	how(look->to->arg, sentence);
 }
 
-static void look_for_fault(const struct look *look, const struct fault *fault, const char *text)
+static void look_for_fault(const struct daemon_look *look, const struct fault *fault, const char *text)
 {
 	const char *next = text, *line;
 
@@ -157,8 +157,8 @@ static void look_for_fault(const struct look *look, const struct fault *fault, c
 	}
 }
 
-// Of another version of the daemon: it has a kind that we do not know.
-static void say_loss(const struct look *look, const char *kind)
+// From another version of the daemon, which has a kind that we do not know.
+static void say_loss(const struct daemon_look *look, const char *kind)
 {
 	for (size_t i = 0; i < N(losses); i++)
 		if (strcmp(losses[i].kind, kind) == 0) {
@@ -169,7 +169,7 @@ static void say_loss(const struct look *look, const char *kind)
 	    "); its log says what");
 }
 
-static void look_for_losses(const struct look *look, const char *text)
+static void look_for_losses(const struct daemon_look *look, const char *text)
 {
 	const char *next = text, *line;
 	char kind[64];
@@ -179,7 +179,7 @@ static void look_for_losses(const struct look *look, const char *text)
 			say_loss(look, kind);
 }
 
-static void look_for_risks(const struct look *look, const char *text)
+static void look_for_risks(const struct daemon_look *look, const char *text)
 {
 	const char *next = text, *line;
 	char kind[64];
@@ -192,7 +192,7 @@ static void look_for_risks(const struct look *look, const char *text)
 }
 
 // The one that it has loaded: the file may have a newer one that was not reloaded.
-static void look_at_expiry(const struct look *look, const char *text)
+static void look_at_expiry(const struct daemon_look *look, const char *text)
 {
 	const char *next = text, *line;
 	char use[256 + 32 + PL_TIME_TEXT_MAX], time[PL_TIME_TEXT_MAX];
@@ -213,7 +213,7 @@ static void look_at_expiry(const struct look *look, const char *text)
 void pl_daemon_seen(const struct pl_region *region, const char *address, const char *text,
                     const struct pl_daemon_seen_to *to)
 {
-	const struct look look = { region, address, to };
+	const struct daemon_look look = { region, address, to };
 
 	for (size_t i = 0; i < N(faults); i++)
 		look_for_fault(&look, &faults[i], text);

@@ -22,14 +22,14 @@
 
 // ---- the options that are allowed at a position
 
-struct scan {
+struct option_scan {
 	const struct pl_option *options[OPTIONS_MAX];
 	int n;
 	struct option longs[OPTIONS_MAX + 1];
 	char shorts[2 + 2 * OPTIONS_MAX + 1];
 };
 
-static void scan_add(struct scan *scan, const struct pl_option *option)
+static void scan_add(struct option_scan *scan, const struct pl_option *option)
 {
 	if (scan->n == OPTIONS_MAX)
 		// a command declares too many options: its author finds out at the
@@ -46,7 +46,7 @@ static void scan_add(struct scan *scan, const struct pl_option *option)
 }
 
 // The common options, and those of `command` if it is known already.
-static void scan_init(struct scan *scan, const struct pl_command *command, bool stop_at_word)
+static void scan_init(struct option_scan *scan, const struct pl_command *command, bool stop_at_word)
 {
 	memset(scan, 0, sizeof(*scan));
 	strcpy(scan->shorts,
@@ -60,7 +60,7 @@ static void scan_init(struct scan *scan, const struct pl_command *command, bool 
 		scan_add(scan, o);
 }
 
-static const struct pl_option *scan_find(const struct scan *scan, int value)
+static const struct pl_option *scan_find(const struct option_scan *scan, int value)
 {
 	if (value >= LONG_BASE && value < LONG_BASE + scan->n)
 		return scan->options[value - LONG_BASE];
@@ -80,7 +80,7 @@ static const struct pl_command *owner_of(const char *name)
 	return NULL;
 }
 
-static int unknown_option(const struct scan *scan, const struct pl_command *command, const char *word)
+static int unknown_option(const struct option_scan *scan, const struct pl_command *command, const char *word)
 {
 	const char *names[OPTIONS_MAX + 1] = { NULL };
 	char typed[64] = "";
@@ -187,7 +187,7 @@ static int add_setting(struct pl_invocation *invocation, const struct pl_option 
 static int take_options(struct pl_invocation *invocation, int argc, char **argv,
                         const struct pl_command *command, bool all, int *next_r)
 {
-	struct scan scan;
+	struct option_scan scan;
 	scan_init(&scan, command, !all);
 	opterr = 0;
 	optind = 0; // glibc: start over

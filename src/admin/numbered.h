@@ -38,7 +38,7 @@ int pl_numbered_show(struct pl_invocation *invocation, const struct pl_numbered 
 // Reads all arguments as names of rows; the arrays belong to the invocation. Returns 0,
 // or an exit status after a message.
 int pl_numbered_names(struct pl_invocation *invocation, struct pl_numbered_names *names_r);
-// The same for a command that takes names or the option --all, and one of the two; `many`
+// The same for a command that takes either names or the option --all; `many`
 // is what the rows are called.
 int pl_numbered_names_or_all(struct pl_invocation *invocation, const char *many,
                              struct pl_numbered_names *names_r);
@@ -56,12 +56,12 @@ struct pl_numbered_retry {
 	// Selects how many of those that were made due at the time $2 wait for their
 	// turn, and how many are still there.
 	const char *look;
-	const char *again; // what those are that are still there when all were tried
+	const char *again; // what to call those that are still there when all were tried
 	const char *list;  // the command that shows them
 };
-// Has the rows that the arguments name, or with the option --all all of them, retried,
-// and says what became of them. Waits as long as there is progress. Returns an exit
-// status.
+// Makes the daemon retry the rows that the arguments name (with the option --all, all of
+// them), and says what became of them. Waits as long as there is progress. Returns an
+// exit status.
 int pl_numbered_retry(struct pl_invocation *invocation, const struct pl_numbered_retry *kind);
 // For parameters of a query.
 const char *pl_numbered_text(char text[24], int64_t number);

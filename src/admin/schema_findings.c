@@ -43,7 +43,7 @@ const char *pl_schema_findings_sql_type(const struct pl_field *field, char text[
 // ---- columns
 
 // A table that is being looked at.
-struct look {
+struct table_look {
 	struct pl_schema_findings *findings;
 	struct pl_region_session *region_session;
 	const struct pl_resource *resource;
@@ -60,7 +60,7 @@ static const char columns_sql[] =
 	"pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE "
 	"a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
-static void add(struct look *look, const char *object, const char *text, const char *run)
+static void add(struct table_look *look, const char *object, const char *text, const char *run)
 {
 	pl_schema_findings_add(look->findings,
 	                       &(struct pl_schema_finding){ look->region_session->region->name,
@@ -68,13 +68,13 @@ static void add(struct look *look, const char *object, const char *text, const c
 }
 
 // A difference with which daemons cannot use the table.
-static void add_unfit(struct look *look, const char *object, const char *text, const char *run)
+static void add_unfit(struct table_look *look, const char *object, const char *text, const char *run)
 {
 	add(look, object, text, run);
 	look->findings->each[look->findings->n - 1].unfit = true;
 }
 
-static const char *quoted(struct look *look, const char *name)
+static const char *quoted(struct table_look *look, const char *name)
 {
 	struct pl_buf buf = { 0 };
 	pl_quote_name(&buf, name);
@@ -83,7 +83,7 @@ static const char *quoted(struct look *look, const char *name)
 	return text;
 }
 
-static int column_named(const struct look *look, const char *name)
+static int column_named(const struct table_look *look, const char *name)
 {
 	for (int i = 0; i < PQntuples(look->columns); i++)
 		if (strcmp(pl_cell(look->columns, i, C_NAME), name) == 0)
@@ -109,7 +109,7 @@ static bool type_ok(const struct pl_field *field, const char *type)
 	return false;
 }
 
-static void look_at_field(struct look *look, const struct pl_field *field)
+static void look_at_field(struct table_look *look, const struct pl_field *field)
 {
 	struct pl_arena *arena = look->findings->arena;
 	char type[PL_SQL_TYPE_MAX];
@@ -147,7 +147,7 @@ static void look_at_field(struct look *look, const struct pl_field *field)
 		                    name));
 }
 
-// ---- columns that are no fields
+// ---- columns that are not fields
 
 static const char *const own_columns[] = {
 	"id",           "region_origin", "version",    "updated_at",     "vector", "deleted_at",
@@ -170,7 +170,7 @@ static bool is_field(const struct pl_resource *resource, const char *name)
 	return false;
 }
 
-static void look_at_other_column(struct look *look, int i)
+static void look_at_other_column(struct table_look *look, int i)
 {
 	struct pl_arena *arena = look->findings->arena;
 	const char *column = pl_cell(look->columns, i, C_NAME), *name = quoted(look, column),
@@ -181,8 +181,8 @@ static void look_at_other_column(struct look *look, int i)
 		return;
 	if (pl_cell(look->columns, i, C_REGISTERED)[0] == 't') {
 		add(look, object,
-		    "was a field, and is none in this configuration: add the field again, or drop the column "
-		    "when no daemon of any region knows it",
+		    "was a field, and is not one in this configuration: add the field again, or drop the "
+		    "column when no daemon of any region knows it",
 		    pl_arena_printf(arena, "ALTER TABLE %s DROP COLUMN %s;", look->table, name));
 		return;
 	}
@@ -204,7 +204,7 @@ static void look_at_other_column(struct look *look, int i)
 			    not_null ? pl_arena_printf(arena, ", ALTER COLUMN %s DROP NOT NULL", name) : ""));
 }
 
-static void look_at_columns(struct look *look)
+static void look_at_columns(struct table_look *look)
 {
 	for (int i = 0; i < look->resource->nall; i++)
 		look_at_field(look, &look->resource->fields[i]);
@@ -222,7 +222,7 @@ static void look_at_columns(struct look *look)
 
 // ---- what can refuse or change a row
 
-static const char *definition_of(struct look *look, const struct pl_table_guard *guard)
+static const char *definition_of(struct table_look *look, const struct pl_table_guard *guard)
 {
 	const char *params[] = { guard->kind, guard->oid };
 	PGresult *result =
@@ -234,7 +234,7 @@ static const char *definition_of(struct look *look, const struct pl_table_guard 
 	return text;
 }
 
-static void add_guard(struct look *look, const struct pl_table_guard *guard)
+static void add_guard(struct table_look *look, const struct pl_table_guard *guard)
 {
 	struct pl_arena *arena = look->findings->arena;
 	struct pl_buf undo = { 0 };
@@ -274,7 +274,7 @@ void pl_schema_findings_compare(struct pl_schema_findings *findings,
 	}
 }
 
-static void look_at_tolerated(struct look *look, const PGresult *result)
+static void look_at_tolerated(struct table_look *look, const PGresult *result)
 {
 	for (int t = 0; t < look->resource->ntolerate; t++) {
 		const char *name = look->resource->tolerate[t];
@@ -293,7 +293,7 @@ static void look_at_tolerated(struct look *look, const PGresult *result)
 	}
 }
 
-static void look_at_guards(struct look *look)
+static void look_at_guards(struct table_look *look)
 {
 	struct pl_buf tables = { 0 };
 	pl_table_guards_tables(&tables, look->resource, 1);
@@ -311,7 +311,7 @@ static void look_at_guards(struct look *look)
 }
 
 // Without a list of filled columns, none is named: look_at_columns does that.
-static void look_at_lacks(struct look *look)
+static void look_at_lacks(struct table_look *look)
 {
 	struct pl_buf tables = { 0 };
 	pl_table_guards_tables(&tables, look->resource, 1);
@@ -330,7 +330,7 @@ static void look_at_lacks(struct look *look)
 
 // A daemon writes the values of a retired field there, and housekeeping moves them. Once
 // its column is gone, they go with the next write of each record.
-static void look_at_values(struct look *look)
+static void look_at_values(struct table_look *look)
 {
 	struct pl_arena *arena = look->findings->arena;
 	if (column_named(look, "unknown_fields") < 0)
@@ -361,7 +361,7 @@ static void look_at_values(struct look *look)
 	PQclear(result);
 }
 
-static bool there(struct look *look, const char *relation)
+static bool there(struct table_look *look, const char *relation)
 {
 	const char *params[] = { relation };
 	PGresult *result = pl_region_sessions_query(look->region_session,
@@ -371,7 +371,7 @@ static bool there(struct look *look, const char *relation)
 	return there;
 }
 
-static void look_at_table(struct look *look)
+static void look_at_table(struct table_look *look)
 {
 	struct pl_arena *arena = look->findings->arena;
 	const char *params[] = { look->table, look->resource->name };
@@ -400,9 +400,9 @@ static void look_at_table(struct look *look)
 void pl_schema_findings_tables(struct pl_schema_findings *findings, struct pl_region_session *region_session)
 {
 	for (int i = 0; i < findings->config->nresources && region_session->up; i++) {
-		struct look look = { .findings = findings,
-			             .region_session = region_session,
-			             .resource = &findings->config->resources[i] };
+		struct table_look look = { .findings = findings,
+			                   .region_session = region_session,
+			                   .resource = &findings->config->resources[i] };
 		struct pl_buf table = { 0 };
 		pl_statement_table(&table, look.resource);
 		look.table = pl_arena_strndup(findings->arena, table.data, table.len);

@@ -32,8 +32,8 @@ void pl_schema_findings_tables(struct pl_schema_findings *findings, struct pl_re
 void pl_schema_findings_daemons(struct pl_schema_findings *findings,
                                 struct pl_region_session *region_session);
 
-// After all regions: what some of them lack of tolerate is no difference if another one
-// has it.
+// After all regions: a name in tolerate that some of them lack is no difference if
+// another one has it.
 void pl_schema_findings_compare(struct pl_schema_findings *findings,
                                 const struct pl_region_sessions *sessions);
 

@@ -1,7 +1,7 @@
 // Lua calls that never return, in the tool: the command ends with a message instead of
 // hanging.
 //
-// Threads: a separate one beside the tool's, from pl_admin_watch_start on.
+// Threads: one more besides the tool's, from pl_admin_watch_start on.
 #pragma once
 
 void pl_admin_watch_start(void);

@@ -13,8 +13,8 @@
 //   the broker     nothing arrives. librdkafka reconnects, and reading continues where it
 //                  stopped.
 //   the database   the batch is kept, the consumer pauses and keeps its partitions, and
-//                  the batch is retried until it is written. Heartbeats are read on, and
-//                  written when the database takes them.
+//                  the batch is retried until it is written. Heartbeats are still read,
+//                  and written when the database takes them.
 //   a table        that another session has locked: the same for a moment; then its
 //                  events are parked if there are other resources. See
 //                  apply/batch_locked.c.
@@ -25,13 +25,13 @@
 //   a topic        that was missing for a moment, when the broker lost its disk: it is
 //                  created again, and read from its start.
 //
-// The group's offsets decide where to read on. The positions in the database can only
-// send the applier *back*, when they are behind the group's: then this is not the
-// database that those events were written to (it was restored from a backup, or is
-// new). They never send it forward: a broker that lost its disk counts offsets from the
-// start again. Nor may the group's offset skip events that are newer than all that were
-// read of a partition: it may belong to the lost topic. All this is checked whenever
-// a partition is begun with, or the database or all brokers were lost, before anything is
+// The group's offsets decide where reading continues. The positions in the database can
+// only send the applier *back*, when they are behind the group's: then this is not the
+// database that those events were written to (it was restored from a backup, or is new).
+// They never send it forward: a broker that lost its disk counts offsets from the start
+// again. Nor may the group's offset skip events that are newer than all that were read of
+// a partition: it may belong to the lost topic. All this is checked whenever reading of a
+// partition begins, and after the database or all brokers were lost, before anything is
 // applied (apply/positions). Applying twice is harmless.
 //
 // Our own region's events come back from Kafka and need no transaction, since our
@@ -319,7 +319,7 @@ static void apply_messages(struct pl_applier *applier)
 	pl_applier_database_works(applier);
 }
 
-// ---- beside applying
+// ---- besides applying
 
 // Counts what waits for an operator, for metrics and status.
 static int count_kept(struct pl_applier *applier, struct pl_error *err)

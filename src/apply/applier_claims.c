@@ -2,7 +2,7 @@
 // gives up those that it should not.
 //
 // Called by apply/applier between two batches. Partitions that stay keep their messages.
-// Those without a leader are given up, too, and begun with again when they have one.
+// Those without a leader are given up, too, and read again when they have one.
 // Threads: the applier's.
 #include "apply/applier_private.h"
 

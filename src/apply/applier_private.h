@@ -31,7 +31,7 @@
 #define POLL_MS     100
 #define START_MS    10 // while there is nothing to read yet
 #define BATCH_BYTES ((size_t)8 * 1024 * 1024)
-#define BACKLOG     1000 // a batch of so many events was not written a moment ago
+#define BACKLOG     1000 // a batch of this many events was not written a moment ago
 #define TOPICS_US   (3 * SECOND)
 // interval of the tracker's updates when no messages come
 #define TICK_US     (SECOND / 5)
@@ -74,7 +74,7 @@ struct pl_applier {
 	struct pl_backoff backoff, kafka_backoff, replace_backoff;
 	int64_t try_at_us, prepare_at_us, tick_at_us, flush_at_us, flushed_at_us, look_at_us;
 	bool had_backlog;                       // and has not given back the memory that it took
-	bool unsettled;                         // the broker did not say where to read on
+	bool unsettled;                         // the broker did not say where reading continues
 	int64_t unsettled_for_us;               // and it answers other questions
 	int64_t settle_at_us;                   // when that was counted last
 	uint8_t consumer_files[PL_SHA256_SIZE]; // what its files were when the consumer was made
@@ -105,8 +105,7 @@ void pl_applier_make_tools(struct pl_applier *applier);
 void pl_applier_free_tools(struct pl_applier *applier);
 void pl_applier_database_failed(struct pl_applier *applier, const struct pl_error *err);
 void pl_applier_database_works(struct pl_applier *applier);
-bool pl_applier_have_database(struct pl_applier *applier);
-// The same, and it has been accepted as the region's.
+// Whether there is a session with a database that was accepted as the region's.
 bool pl_applier_may_write(struct pl_applier *applier);
 // applier_lag.c
 // once the heartbeats have been stored
@@ -126,7 +125,7 @@ void pl_applier_reach(struct pl_applier *applier, int64_t now_us);
 void pl_applier_forget_reached(struct pl_applier *applier);
 // applier_watch.c
 void pl_applier_tick(struct pl_applier *applier);
-// positions are checked again: the topics may be others
+// positions are checked again: the topics may be new ones
 void pl_applier_doubt_topics(struct pl_applier *applier);
 // doubts them if all brokers were lost meanwhile
 void pl_applier_notice_losses(struct pl_applier *applier);

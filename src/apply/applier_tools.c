@@ -99,7 +99,7 @@ void pl_applier_database_works(struct pl_applier *applier)
 		pl_consumer_hold(applier->consumer, false);
 }
 
-bool pl_applier_have_database(struct pl_applier *applier)
+static bool have_database(struct pl_applier *applier)
 {
 	struct pl_error err = { 0 };
 
@@ -124,7 +124,7 @@ bool pl_applier_may_write(struct pl_applier *applier)
 {
 	struct pl_error err = { 0 };
 
-	if (!pl_applier_have_database(applier))
+	if (!have_database(applier))
 		return false;
 	if (applier->accepted)
 		return true;

@@ -15,8 +15,8 @@
 //   other certificates     a reload has found others in the files that librdkafka has
 //                          read when the consumer was made.
 //
-// If the broker does not answer what has to be asked for that, it is said, counted and
-// shown, since the causes above would go unnoticed.
+// If the broker does not answer what has to be asked for that, that is logged, counted
+// and shown, since the causes above would go unnoticed.
 //
 // Threads: the applier's.
 #include "apply/applier_private.h"
@@ -187,7 +187,7 @@ static bool topics_are_the_same(struct pl_applier *applier)
 	return true;
 }
 
-// The topics may be others now, which count from 0.
+// The topics may be new ones now, which count from 0.
 void pl_applier_doubt_topics(struct pl_applier *applier)
 {
 	applier->unchecked = true;
@@ -299,10 +299,11 @@ static bool watch_silence(struct pl_applier *applier)
 
 // ---- the tick
 
-// Whether the broker says within a while where to read on. librdkafka may keep looking
-// for the group's coordinator where it was before it moved. Meanwhile it may report that
-// all brokers are down whenever it fails there, so only the time counts for which a
-// broker answers, and it is not counted from the beginning after each such report.
+// Whether the broker says within a while where reading continues. librdkafka may keep
+// looking for the group's coordinator where it was before it moved. Meanwhile it may
+// report that all brokers are down whenever it fails there, so only the time counts for
+// which a broker answers, and it is not counted from the beginning after each such
+// report.
 static bool has_settled_in_time(struct pl_applier *applier, int64_t now_us)
 {
 	int64_t patience_us = SETTLE_US

@@ -13,7 +13,7 @@
 //   - The transaction's first statement locks the rows of all records concerned, in the
 //     order of their ids (SELECT … FOR NO KEY UPDATE). Where a client's transaction holds
 //     a row, the statement waits, and then returns the row as that transaction left it,
-//     not as our snapshot saw it. The row cannot change any more until we end, and
+//     not as our snapshot saw it. The row cannot change until we end, and
 //     everything is decided on what the statement returned.
 //   - Siblings and remembered requests are read by later statements, each with a snapshot
 //     taken after the lock was acquired. Every writer of a record's siblings or requests
@@ -200,7 +200,7 @@ void pl_apply_batch_positions_written(struct pl_apply_batch *b)
 	b->nnumbers = 0;
 }
 
-void pl_apply_batch_add_dead_letter(struct pl_apply_batch *b, const struct pl_message *m, const char *error)
+static void add_dead_letter(struct pl_apply_batch *b, const struct pl_message *m, const char *error)
 {
 	b->dead[b->ndead++] = (struct pl_dead_letter){
 		.topic = m->topic,
@@ -231,7 +231,7 @@ void pl_apply_batch_begin_attempt(struct pl_apply_batch *b, const struct pl_appl
 	for (int i = 0; i < n; i++) {
 		items[i].touched = NULL;
 		if (items[i].error)
-			pl_apply_batch_add_dead_letter(b, items[i].message, items[i].error);
+			add_dead_letter(b, items[i].message, items[i].error);
 		else if (items[i].refusal)
 			pl_apply_batch_add_parked(b, &items[i], items[i].refusal);
 		else if (items[i].event)
@@ -253,7 +253,7 @@ static void decide_item(struct pl_apply_batch *b, const struct item *item)
 	const char *jump = pl_trust_jump(b->arena, &item->touched->state, item->event);
 
 	if (jump)
-		pl_apply_batch_add_dead_letter(b, item->message, jump);
+		add_dead_letter(b, item->message, jump);
 	else if (!pl_decision_take(&b->decision, item->event, item->touched))
 		pl_apply_batch_add_parked(b, item, &no_join);
 }

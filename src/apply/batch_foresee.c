@@ -1,12 +1,12 @@
 // Refusals that are foreseen: once the database has refused one event because a column
 // must not be NULL, the others of its batch with the same fault are parked untried.
 //
-// Otherwise a good event among thousands of them would wait for thousands of round trips.
-// apply/batch_refused tries one event alone; if its row had NULL where the error says,
-// the events that wait are decided in memory, and those whose rows would have NULL there
-// get the same refusal. This is a guess, since a trigger may fill in a value for some
-// rows, so it holds within one batch only: a retry tries every event. Threads: the
-// batch's.
+// Otherwise, a good event among thousands of refused ones would wait for thousands of
+// round trips. apply/batch_refused tries one event alone; if its row had NULL where the
+// error says, the events that wait are decided in memory, and those whose rows would have
+// NULL there get the same refusal. This is a guess, since a trigger may fill in a value
+// for some rows, so it holds within one batch only: a retry tries every event. Threads:
+// the batch's.
 #include "apply/batch_private.h"
 
 static int field_named(const struct pl_resource *resource, const char *column)

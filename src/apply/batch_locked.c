@@ -63,7 +63,8 @@ static struct table_state *table_of(struct pl_apply_batch *b, const struct pl_ap
 
 // ---- a batch that is being sorted out
 
-void pl_apply_batch_begin_tables(struct pl_apply_batch *b)
+// Forgets only which tables the last batch found locked.
+static void begin_tables(struct pl_apply_batch *b)
 {
 	for (int i = 0; i < b->ntables; i++)
 		b->tables[i].lock = PL_TABLE_FREE;
@@ -139,7 +140,7 @@ static int is_free(const struct pl_apply_tools *tools, int resource, struct pl_e
 int pl_apply_batch_look_shunned(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                                 struct item *items, int n, struct pl_error *err)
 {
-	pl_apply_batch_begin_tables(b);
+	begin_tables(b);
 	for (int i = 0; i < n; i++) // of an attempt that failed
 		if (items[i].refusal == &table_locked)
 			items[i].refusal = NULL;

@@ -74,7 +74,7 @@ struct pl_apply_batch {
 	struct reading now, ahead;   // to be written; read meanwhile
 	struct reading parked_again; // parked events that are retried
 
-	// The current attempt: its decision, and what is written beside records.
+	// The current attempt: its decision, and what is written besides records.
 	struct pl_arena *arena;
 	struct pl_apply_decision decision;
 	struct pl_dead_letter *dead;
@@ -125,7 +125,6 @@ struct pass {
 void pl_apply_batch_forget_attempt(struct pl_apply_batch *b);
 // What the current attempt has decided.
 struct pl_apply_outcome pl_apply_batch_outcome(const struct pl_apply_batch *b);
-void pl_apply_batch_add_dead_letter(struct pl_apply_batch *b, const struct pl_message *m, const char *error);
 void pl_apply_batch_add_parked(struct pl_apply_batch *b, const struct item *item,
                                const struct refusal *refusal);
 // The positions and sequence numbers after these messages; and once they are committed.
@@ -137,8 +136,8 @@ void pl_apply_batch_begin_attempt(struct pl_apply_batch *b, const struct pl_appl
 // Locks and reads the items' rows, and takes the events into them, in memory.
 int pl_apply_batch_decide(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                           const struct item *items, int n, struct pl_error *err);
-// Whether that failed only since the records or conflicts have too many bytes: fewer
-// events may succeed, in the same transaction, too.
+// Whether that failed only because the records or conflicts have too many bytes: fewer
+// events may succeed, even in the same transaction.
 bool pl_apply_batch_is_too_large(const struct pl_apply_tools *tools, int code, const struct pl_error *err);
 int pl_apply_batch_attempt(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                            const struct item *items, int n, struct pl_error *err);
@@ -164,7 +163,6 @@ const struct refusal *pl_apply_batch_refusal(struct pl_arena *arena, int code, c
 // Parks the refused events at once, in the transaction of the others.
 int pl_apply_batch_park(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                         const struct item *items, int n, struct pass *pass, struct pl_error *err);
-void pl_apply_batch_note_stuck(struct pl_apply_batch *b, const struct pl_touched_row *touched);
 bool pl_apply_batch_has_stuck(struct pl_apply_batch *b);
 // batch_foresee.c: notes the column for whose NULL this event was refused; false: for
 // another reason, or it is known. Then gives the events that have the same fault the
@@ -172,16 +170,15 @@ bool pl_apply_batch_has_stuck(struct pl_apply_batch *b);
 bool pl_apply_batch_note_null(struct pl_apply_batch *b, const struct item *item, const struct pl_error *err);
 int pl_apply_batch_foresee(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
                            int n, struct pl_error *err);
-// batch_locked.c: forgets what is known of tables; or only what the last batch found.
+// batch_locked.c: forgets what is known of tables.
 void pl_apply_batch_forget_tables(struct pl_apply_batch *b);
-void pl_apply_batch_begin_tables(struct pl_apply_batch *b);
 // Asks what is locked, since this event met another session. Then refuses the events that
 // need it, without trying them.
 int pl_apply_batch_ask_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                               const struct item *item, struct pass *pass, struct pl_error *err);
 void pl_apply_batch_spare_locked(const struct pl_apply_batch *b, struct item *items, int n);
-// Whether the events of a pass that could write nothing are parked though their tables
-// are locked; and that from then on those of later batches are.
+// Whether to park the events of a pass that could write nothing, although only their
+// tables are locked; if so, those of later batches are parked, too.
 bool pl_apply_batch_parks_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                                  const struct pass *pass);
 void pl_apply_batch_shun_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools);
@@ -189,8 +186,8 @@ void pl_apply_batch_shun_locked(struct pl_apply_batch *b, const struct pl_apply_
 int pl_apply_batch_look_shunned(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                                 struct item *items, int n, struct pl_error *err);
 // The same for parked events that are retried: one has met another session; and before
-// others are read, `except` gets the resources that are left out, as an array of
-// PostgreSQL. Returns their number, or a code.
+// others are read, `except` gets the resources that are left out, as a PostgreSQL array.
+// Returns their number, or a code.
 int pl_apply_batch_ask_unretried(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                                  const struct item *item, struct pass *pass, struct pl_error *err);
 int pl_apply_batch_look_unretried(struct pl_apply_batch *b, const struct pl_apply_tools *tools,

@@ -55,6 +55,8 @@ static void say(const struct item *item, const struct refusal *r)
 	               named ? named : "", named ? ")" : "");
 }
 
+static void note_stuck(struct pl_apply_batch *b, const struct pl_touched_row *touched);
+
 void pl_apply_batch_add_parked(struct pl_apply_batch *b, const struct item *item,
                                const struct refusal *refusal)
 {
@@ -84,13 +86,13 @@ void pl_apply_batch_add_parked(struct pl_apply_batch *b, const struct item *item
 	b->counts.parked++;
 	say(item, refusal);
 	if (refusal->lock && item->touched)
-		pl_apply_batch_note_stuck(b, item->touched);
+		note_stuck(b, item->touched);
 	b->any_parked = true;
 }
 
 // ---- locked rows
 
-void pl_apply_batch_note_stuck(struct pl_apply_batch *b, const struct pl_touched_row *touched)
+static void note_stuck(struct pl_apply_batch *b, const struct pl_touched_row *touched)
 {
 	int i = 0;
 

@@ -2,8 +2,8 @@
 //
 // apply/reresolve says which, and when. Rows that another session holds are skipped. If
 // the database refuses a row, because of a constraint or a trigger, the records are
-// halved until it is alone, so the others are written; also if they are too large to be
-// read at once. Records of a locked table are skipped together. Threads: the batch's.
+// halved until it is alone, so the others are written; likewise if they are too large to
+// be read at once. Records of a locked table are skipped together. Threads: the batch's.
 #include "apply/batch_private.h"
 
 static struct pl_log_burst refused_lines;

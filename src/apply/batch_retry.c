@@ -7,7 +7,7 @@
 // as many are tried together as have just succeeded: after a success twice as many, up to
 // PL_RETRY_MAX; after a refusal a quarter, down to one, which is then put off. Thousands
 // whose cause is gone take a few transactions, and thousands that are still refused a few
-// statements each, without a vain try of many before. Only so many are tried as the
+// statements each, without many tries in vain first. Only so many are tried as the
 // caller has time for; the others stay due.
 //
 // An event is put off for 1 s, then 2, 4, … up to 5 minutes, less up to 30 %, so that

@@ -1,6 +1,8 @@
 // Claims: which partitions this daemon's appliers read, so that each partition is read by
 // one applier of the region.
 //
+// A lane is an applier by its number: within its daemon, or among all of the region
+// where that is said. The tables call it so.
 // Threads: one of its own. _start, _reconfigure and _stop are called by the main thread,
 // the functions with a lane by that applier, pl_claims_trouble by any.
 #pragma once
@@ -19,7 +21,7 @@ void pl_claims_stop(struct pl_claims **claims_p);
 
 // The session of the daemon's relay: the number of its server process, or 0. A daemon
 // that takes over the partitions ends it too, so that another relay can publish. NULL:
-// there is no relay any more. The number must live until then.
+// there is no longer a relay. The number must live until then.
 void pl_claims_relay(struct pl_claims *claims, const _Atomic int *process);
 
 // ---- what an applier reports

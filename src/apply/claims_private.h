@@ -17,13 +17,13 @@
 #include "lag/tracker.h"
 
 #define SECOND      INT64_C(1000000)
-// A daemon that is silent for this long is no member any more: PostgreSQL ends its
+// A daemon that is silent for this long is no longer a member: PostgreSQL ends its
 // session, and it stops writing.
 #define LEASE_US    (2 * SECOND)
 #define LOOK_US     (SECOND / 4)
 #define MEMBER_SIZE 33
 
-// A topic, as told by the appliers.
+// A topic, as reported by the appliers.
 struct claims_topic {
 	char *name;
 	int partitions;

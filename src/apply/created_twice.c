@@ -14,8 +14,8 @@
 // decide, by deleting one of the two. Until then the conflict stays open, says so, and
 // shows both records as they are.
 //
-// A pair is closed when its record is deleted, or alone. Closed pairs are kept beside
-// (created_twice_closed): a third region's record may arrive later, and a deleted record
+// A pair is closed when its record is deleted, or alone. Closed pairs are kept in
+// created_twice_closed: a third region's record may arrive later, and a deleted record
 // may come back. Then those whose record is there are looked at again.
 //
 // Another session's lock holds up its record or table only: a locked record is not
@@ -118,7 +118,7 @@ static int record_conflict(const struct pl_apply_tools *tools, const struct pair
 	return code;
 }
 
-// Closes the pair and its conflict. The pair is kept beside.
+// Closes the pair and its conflict. The pair moves to created_twice_closed.
 static int close_pair(const struct pl_apply_tools *tools, const struct pair *pair, struct pl_error *err)
 {
 	const char *params[] = { pair->resource_name, pair->record_id };
@@ -281,7 +281,7 @@ enum state { UNTOUCHED, WRITTEN, DELETED, UNKNOWN };
 
 #define MEMBERS "SELECT record_id, origin, kept_id, kept_origin, request_id, principal, resource FROM plist."
 
-// Of the records that the request created and that are still there, beside p, the one
+// Of the records that the request created and that are still there, besides p, the one
 // whose region comes first.
 static void add_other(struct pl_buf *sql, const struct pair *pair)
 {
@@ -457,8 +457,9 @@ static int settle_next(const struct pl_apply_tools *tools, int *deleted, struct 
 	return code < 0 ? code : n;
 }
 
-// One transaction each. Returns a code if one has failed, after the others; but the
-// applier waits for those that fail, so not for many.
+// One transaction each. A failed pair does not keep the others from being tried, but the
+// applier waits for each failure, so only for a limited time. Returns the last failure's
+// code.
 static int settle_all(const struct pl_apply_tools *tools, int *deleted, struct pl_error *err)
 {
 	int64_t until_us = pl_mono_us() + FAILED_US;

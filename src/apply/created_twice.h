@@ -18,5 +18,5 @@ struct pl_created_twice {
 int pl_created_twice_run(struct pl_created_twice *c, const struct pl_apply_tools *tools);
 
 // How many pairs are a minute old or older: somebody has written the second record, so
-// people must decide, or the region that made it is away.
+// people must decide, or the region that made it is down.
 int pl_created_twice_count(const struct pl_apply_tools *tools, int64_t *n_r, struct pl_error *err);

@@ -19,8 +19,8 @@ struct pl_fetch_partition {
 	// Messages before this offset were in Kafka when the database was found, which
 	// may lack their writes.
 	int64_t unsure_until;
-	bool dirty;   // it moved on over own events, and the database has not been updated
-	bool settled; // where to read on has been checked against the database: apply/positions
+	bool dirty;   // it moved past own events, and the database has not been updated
+	bool settled; // where reading continues has been checked against the database: apply/positions
 };
 
 // Messages in order of arrival.

@@ -43,8 +43,8 @@ static bool is_older(const struct pl_heartbeats *heartbeats, int i, int than)
 }
 
 // The sender's place, or a new one for it: a free one, unless its region has used up its
-// own; the one of its region's that has been silent for the longest; that of a region
-// that is not configured. -1: none, it is not configured itself.
+// own; otherwise that of its region's database which has been silent longest, or that of
+// a region that is not configured. -1: none, since the sender's region is not configured.
 static int place_of(const struct pl_heartbeats *heartbeats, const struct pl_config *config,
                     const struct pl_heartbeat *heartbeat)
 {
@@ -67,7 +67,8 @@ static int place_of(const struct pl_heartbeats *heartbeats, const struct pl_conf
 	return oldest >= 0 ? oldest : is_configured(config, heartbeat->region) ? other : -1;
 }
 
-// The shorter message that reports only a position is no heartbeat, and not refused.
+// The shorter message that reports only a position is not a heartbeat, and is not
+// refused.
 static void refuse(struct pl_heartbeats *heartbeats, const rd_kafka_message_t *message,
                    const struct pl_error *err)
 {

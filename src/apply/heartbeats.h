@@ -12,14 +12,14 @@
 #include "config/config.h"
 #include "event/heartbeat.h"
 
-// Usually one database of each region; a copy may speak for it beside.
+// Usually one database for each region; a copy may speak for it as well.
 #define PL_HEARTBEAT_SENDERS_MAX 4
 
 struct pl_heartbeats {
 	_Atomic uint64_t *refused; // counts those that cannot be true
 	bool hurry;                // a question or an answer waits to be stored
 	bool asked;                // the same, a new question
-	bool stored;               // a new question has been, since this was last cleared
+	bool stored;               // a new question has come since this was last cleared
 	struct pl_log_limit limit;
 	struct {
 		char region[PL_REGION_MAX + 1];

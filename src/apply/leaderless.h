@@ -2,7 +2,7 @@
 // cannot be asked.
 //
 // A partition loses its leader when all brokers that have a current copy of it are
-// unavailable; those of its topic that other brokers have go on. librdkafka waits for
+// unavailable; the topic's partitions on other brokers go on. librdkafka waits for
 // the leader of each partition that a request names, so one such partition would keep the
 // applier from starting to read all others, and from noticing that one of them is silent.
 // So it is given up until a broker leads it again (apply/applier_claims.c). Meanwhile it
@@ -30,8 +30,8 @@ struct pl_leaderless {
 	struct pl_leaderless_partition *each;
 };
 
-// Notes which of a topic's partitions have no leader. True: others do not have one, or
-// have one again, than before.
+// Notes which of a topic's partitions have no leader. True: these are not the same ones
+// as before.
 bool pl_leaderless_note(struct pl_leaderless *leaderless, const char *topic, const int32_t *partitions, int n,
                         int64_t now_us);
 // Since when the partition has no leader; 0: it has one.

@@ -8,9 +8,9 @@
 
 #define INTERVAL_US      INT64_C(200000)
 #define AFTER_FAILURE_US INT64_C(1200000)
-#define BUSY_US          INT64_C(500000) // so long after other events were applied
-// How long one retry may take, and how many times longer the pause after it is than what
-// it took in vain.
+#define BUSY_US          INT64_C(500000) // for this long after other events were applied
+// How long one retry may take, and how many times longer the pause after it is than the
+// time that it spent in vain.
 #define BUSY_BUDGET_US   INT64_C(20000)
 #define IDLE_BUDGET_US   INT64_C(50000)
 #define BUSY_PAUSE       19
@@ -19,7 +19,7 @@ void pl_parked_retry_all(struct pl_parked_retry *r)
 {
 	r->all_due = true;
 	r->due_id = 0;
-	r->next_us = 0; // a slow refusal may have caused a long pause, and its cause be gone
+	r->next_us = 0; // a slow refusal may have caused a long pause, and its cause may be gone
 }
 
 bool pl_parked_retry_is_due(const struct pl_parked_retry *r, int64_t now_us)
@@ -98,8 +98,8 @@ int pl_parked_retry_count(struct pl_parked_retry *r, struct pl_apply_batch *batc
 	return code;
 }
 
-// One that was parked since the last look, and whose table was changed before this one,
-// is due within a second.
+// If an event was parked, and its table changed, since the last look, this misses the
+// change; but such an event is due within a second anyway.
 int pl_parked_retry_look(struct pl_parked_retry *r, const struct pl_apply_tools *tools, struct pl_error *err)
 {
 	char now[PL_DEFINITIONS_MAX] = "";

@@ -134,8 +134,8 @@ static int write_down(const struct pl_reached_region *region, const struct pl_ou
 	return taken;
 }
 
-// The newest position that was reached; what was told before it tells nothing more. While
-// an event is parked, it is kept, and tried again.
+// The newest position that was reached; earlier ones add nothing. While an event is
+// parked, it is kept, and tried again.
 static int look_at(struct pl_reached_region *region, struct pl_applied_sequences *sequences,
                    struct pl_session *session, bool *taken_r, struct pl_error *err)
 {

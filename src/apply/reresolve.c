@@ -80,8 +80,8 @@ static void take(struct pl_reresolve *r, const struct pl_flagged *records, int n
 
 // ---- all records, once
 
-// So many locked records of one resource, and no other: its table is. The rest of it is
-// left for the next time.
+// This many locked records of one resource, and none of another: its table must be
+// locked. The rest of it is left for the next time.
 static bool is_table_locked(const struct pl_flagged *found, int n)
 {
 	int locked = 0;

@@ -106,9 +106,9 @@ int pl_apply_rows_positions(struct pl_apply_rows *sql, struct pl_session *sessio
 enum pl_kept { PL_KEPT_PARKED, PL_KEPT_LETTERS };
 
 // Up to PL_RETRY_MAX (apply/batch.h) that are due, locked until the transaction ends, as
-// messages in `arena`; of parked events, none of the resources `except`, an array of
-// PostgreSQL ("{}"). And removes those that are done. A dead letter that was written
-// again meanwhile stays.
+// messages in `arena`; of parked events, none of the resources `except`, a PostgreSQL
+// array ("{}"). And removes those that are done. A dead letter that was written again
+// meanwhile stays.
 struct pl_messages {
 	struct pl_message *items;
 	int n;

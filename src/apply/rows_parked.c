@@ -1,4 +1,4 @@
-// The applier's SQL beside the records: parked events, their number, what may have
+// The applier's SQL besides that for records: parked events, their number, what may have
 // refused them, and events in this region's own name.
 //
 // apply/rows_write parks them. Threads: an object belongs to one.
@@ -14,7 +14,7 @@
 #define COUNTED_MAX "100000"
 #define HURRIED_MAX "2000" // at once: one statement must not take long
 
-// Tables with their partitions and heirs; $1: their names. Unlike pg_partition_tree(),
+// Tables with their partitions and children; $1: their names. Unlike pg_partition_tree(),
 // this waits for no lock.
 #define PARTS                                                                                        \
 	"WITH RECURSIVE part (oid) AS (SELECT to_regclass(name)::oid FROM "                          \
@@ -152,8 +152,9 @@ int pl_apply_rows_definitions(struct pl_apply_rows *sql, struct pl_session *sess
 }
 
 // Of plist's tables those that a batch writes to, and one that it reads.
-// A foreign key's check locks rows of the other table, which keeps out fewer locks. Who
-// waits for such a lock keeps us waiting, too, unless he waits for one that we hold.
+// A foreign key's check locks rows of the other table, which conflicts with fewer locks.
+// A session that waits for such a lock keeps us waiting, too, unless it waits for one
+// that we hold.
 int pl_apply_rows_table_lock(struct pl_session *session, const struct pl_resource *resource,
                              enum pl_table_lock *lock_r, struct pl_error *err)
 {

@@ -10,7 +10,7 @@ struct pl_apply_rows {
 	const char *const *setup;
 	struct pl_columns *ids, *locks, *pairs, *questions, *requests, *positions;
 	// Encoded by pl_apply_rows_ready: the rows by resource; records that had
-	// siblings, those of them that have none any more; …
+	// siblings, those of them that have none left; …
 	struct pl_columns **rows, *replaced, *settled, *siblings, *conflicts, *reresolve, *dead, *parked,
 		*clear, *own, *created, *notes, *returned;
 	// the resource whose statement also writes positions and requests; -1: none

@@ -1,4 +1,4 @@
-// The applier's SQL: what is remembered of requests.
+// The applier's SQL: what is remembered of requests, for apply/decision.
 //
 // Threads: an object belongs to one.
 #include "apply/rows_private.h"

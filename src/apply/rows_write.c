@@ -1,5 +1,5 @@
 // The applier's SQL, its writing half: rows, requests, positions, siblings, conflicts,
-// dead letters.
+// dead letters. Between apply/batch and PostgreSQL.
 //
 // Threads: an object belongs to one.
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include "record/fields.h"
 #include "store/store.h"
 
-#define COPY_AT      64    // from so many requests on, COPY is faster
+#define COPY_AT      64    // from this many requests on, COPY is faster
 #define COPY_PIECE   32768 // bytes
 #define LOCATION_MAX (PL_REGION_MAX + 128)
 
@@ -272,7 +272,7 @@ static void collect_pairs(struct pl_columns *pairs, const struct pl_apply_outcom
 		}
 }
 
-// Of a record that has its first siblings now, others may be there: of a row that
+// A record that gets its first siblings now may already have others, of a row that
 // somebody deleted by hand. They must not join the record's own.
 static bool had_siblings(const struct pl_touched_row *touched)
 {
@@ -305,8 +305,8 @@ static void add_sibling(struct pl_apply_rows *sql, const struct pl_touched_row *
 	pl_columns_bytes(columns, 11, write->fingerprint, PL_SHA256_SIZE);
 }
 
-// Deletes the previous siblings, inserts the current ones, and closes the open
-// conflicts of records that have none any more.
+// Deletes the previous siblings, inserts the current ones, and closes the open conflicts
+// of records that have none left.
 static void siblings_ready(struct pl_apply_rows *sql, const struct pl_apply_outcome *outcome)
 {
 	collect_pairs(sql->replaced, outcome, had_siblings);

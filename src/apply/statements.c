@@ -325,8 +325,8 @@ static const char *const fixed[] = {
 
 	// The request is remembered with another record, which another region created: of
 	// the two, the record of the region that comes later by name goes. Both are the
-	// first write of their record. Where that record was the one that stays, another
-	// one stays now.
+	// first write of their record. If that record was the one to stay in an earlier
+	// pair, the other one of this pair takes its place there.
 	"PREPARE apply_created_twice (text[], text[], bytea[], text[], bigint[], text[]) AS WITH pair AS "
 	"(SELECT t.resource, CASE WHEN l.goes THEN t.record_id ELSE p.record_id END AS record_id, CASE "
 	"WHEN l.goes THEN t.origin ELSE o.owner END AS origin, CASE WHEN l.goes THEN p.record_id ELSE "

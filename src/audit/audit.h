@@ -13,7 +13,7 @@
 // counts as different only if two looks, a second apart, agree.
 //
 // Two kinds of events are not on their way, and nobody waits for them. One that Kafka
-// refuses stays in the outbox, possibly for ever: the records that lack it differ. One
+// refuses stays in the outbox, possibly for good: the records that lack it differ. One
 // that is parked here was received: its record is left out as long as `status` counts it
 // among the parked events.
 //

@@ -1,4 +1,5 @@
-// Answers the asks of other regions. Nothing is remembered between two asks.
+// Answers the asks of other regions, which audit_talk.c receives, from what audit_look.c
+// reads. Nothing is remembered between two asks.
 // Threads: the audit's.
 #include "audit/audit_private.h"
 

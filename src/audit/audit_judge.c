@@ -7,6 +7,14 @@
 
 // ---- digests
 
+// Lines of digests, read one after the other.
+struct digests {
+	const char *at;
+	int64_t place;
+	const char *digest; // not terminated by a NUL
+	size_t len;
+};
+
 static const char *end_of_line(const char *at)
 {
 	const char *end = strchr(at, '\n');
@@ -14,7 +22,8 @@ static const char *end_of_line(const char *at)
 	return end ? end : at + strlen(at);
 }
 
-bool pl_audit_digests_next(struct pl_audit_digests *d)
+// False at the end, and at a malformed line.
+static bool next_digest(struct digests *d)
 {
 	const char *end = end_of_line(d->at);
 	char *behind;
@@ -31,13 +40,13 @@ bool pl_audit_digests_next(struct pl_audit_digests *d)
 
 int pl_audit_judge_digests(const char *here, const char *there, int64_t *places_r, int max)
 {
-	struct pl_audit_digests h = { .at = here }, t = { .at = there };
-	bool any = pl_audit_digests_next(&h);
+	struct digests h = { .at = here }, t = { .at = there };
+	bool any = next_digest(&h);
 	int n = 0;
 
-	while (n < max && pl_audit_digests_next(&t)) {
+	while (n < max && next_digest(&t)) {
 		while (any && h.place < t.place)
-			any = pl_audit_digests_next(&h);
+			any = next_digest(&h);
 		if (!any || h.place != t.place || h.len != t.len || memcmp(h.digest, t.digest, t.len) != 0)
 			places_r[n++] = t.place;
 	}

@@ -10,15 +10,6 @@
 #include "base/mem.h"
 #include "compare/classify.h"
 
-// Reads lines of digests, one after the other.
-struct pl_audit_digests {
-	const char *at;
-	int64_t place;
-	const char *digest; // not terminated by a NUL
-	size_t len;
-};
-// False at the end, and at a line that is not one.
-bool pl_audit_digests_next(struct pl_audit_digests *digests);
 // Finds the places of `there` that are missing `here` or have another digest there.
 // Both lists are ordered by place. Returns the number of places found, at most `max`.
 int pl_audit_judge_digests(const char *here, const char *there, int64_t *places_r, int max);

@@ -19,7 +19,7 @@
 #define RANGE      (INT64_C(1) << PL_DIGEST_RANGE_BITS)
 #define RANGES_MAX 64       // ranges of one ask
 #define LISTED_MAX 1000     // records listed individually, per region; all are counted
-#define LOOK_ROWS  20       // what a look costs beside the records that it reads
+#define LOOK_ROWS  20       // what a look costs besides the records that it reads
 #define INCOMPLETE PL_EBUSY // the round cannot go on; not an error of the database
 
 struct pl_audit {

@@ -1,4 +1,5 @@
-// Results in the database: see sql/020_audit.sql. Threads: the audit's.
+// Results in the database, which status and plist-admin audit show: see
+// sql/020_audit.sql. Threads: the audit's.
 #include "audit/audit_private.h"
 
 #include <stdio.h>

@@ -1,4 +1,6 @@
-// A round: compares all records with those of one other region. Threads: the audit's.
+// A round: compares all records with those of one other region. Called by audit.c; asks
+// through audit_talk.c, reads through audit_look.c, and leaves what it has found to
+// audit_results.c. Threads: the audit's.
 #include "audit/audit_private.h"
 
 #include <stdio.h>

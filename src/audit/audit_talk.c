@@ -1,4 +1,5 @@
-// Asks other regions, answers them while waiting, and limits the rate of reading.
+// Asks other regions, answers them while waiting, and limits the rate of reading. Between
+// a round and the letter box (event/audit_mail), which the relay and an applier serve.
 // Threads: the audit's.
 #include "audit/audit_private.h"
 

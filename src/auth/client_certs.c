@@ -44,7 +44,7 @@ void pl_client_certs_take(struct pl_arena *arena, const struct pl_config *config
 
 // ---- names
 
-static const struct kind {
+static const struct name_kind {
 	const char *prefix;
 	gnutls_x509_subject_alt_name_t type;
 	char joint;       // separates the parts of a name; a * matches one part
@@ -55,7 +55,7 @@ static const struct kind {
 	{ "email:", GNUTLS_SAN_RFC822NAME, '@', false },
 };
 
-static const struct kind *kind_of(const char *san)
+static const struct name_kind *kind_of(const char *san)
 {
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strncmp(san, kinds[i].prefix, strlen(kinds[i].prefix)) == 0)
@@ -63,12 +63,12 @@ static const struct kind *kind_of(const char *san)
 	return NULL;
 }
 
-static bool equal(const struct kind *kind, const char *a, const char *b, size_t len)
+static bool equal(const struct name_kind *kind, const char *a, const char *b, size_t len)
 {
 	return kind->ignore_case ? strncasecmp(a, b, len) == 0 : strncmp(a, b, len) == 0;
 }
 
-static bool matches(const struct kind *kind, const char *form, const char *name)
+static bool matches(const struct name_kind *kind, const char *form, const char *name)
 {
 	const char *star = strchr(form, '*');
 	size_t len = strlen(name);
@@ -96,7 +96,7 @@ static char *lower(struct pl_arena *arena, const char *name)
 // match: with several, the certificate does not say who its holder is.
 static int find_name(struct pl_arena *arena, gnutls_x509_crt_t crt, const char *san, const char **name_r)
 {
-	const struct kind *kind = kind_of(san);
+	const struct name_kind *kind = kind_of(san);
 	int n = 0, type;
 
 	for (unsigned i = 0; kind; i++) {

@@ -1,5 +1,5 @@
-// Client certificates as credentials: who the holder is of a certificate that NGINX or
-// the daemon itself has verified.
+// Client certificates as credentials: who holds a certificate that NGINX or the daemon
+// itself has verified.
 //
 // Threads: any; no state.
 #pragma once

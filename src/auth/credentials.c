@@ -45,8 +45,8 @@ static void take_proxies(struct pl_credentials *credentials, const struct pl_con
 	}
 }
 
-// Whether users that nothing is known of can reach the file, by the modes of the
-// directories above it. A directory that does not exist keeps everybody out.
+// Whether any user of the machine can reach the file, by the modes of the directories
+// above it. A directory that does not exist keeps everybody out.
 static bool is_open_to_all(const char *path)
 {
 	char *copy = pl_strdup(path);
@@ -61,7 +61,7 @@ static bool is_open_to_all(const char *path)
 	return open;
 }
 
-// The socket is for NGINX. Whoever else reaches it can be any client.
+// The socket is for NGINX. Anyone else who reaches it can pose as any client.
 static void check_sockets(const struct pl_credentials *credentials, const struct pl_config *config,
                           struct pl_diagnostics *diagnostics)
 {
@@ -283,7 +283,7 @@ static int check_cert(struct pl_credentials *credentials, struct pl_arena *arena
 
 	result_r->now_us = pl_now_us();
 	if (!credentials->known_certs) {
-		result_r->why = "certificates are no credentials here";
+		result_r->why = "certificates are not accepted as credentials here";
 		return PL_EINVAL;
 	}
 	pl_sha256(shown ? shown->data : text, shown ? shown->len : strlen(text), sha256);
@@ -329,9 +329,4 @@ bool pl_credentials_trusts(const struct pl_credentials *credentials, const struc
 		if (pl_network_has(&credentials->proxies[i], address))
 			return true;
 	return false;
-}
-
-int pl_credentials_keys(const struct pl_credentials *credentials)
-{
-	return credentials->keys.n;
 }

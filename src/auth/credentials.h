@@ -52,5 +52,3 @@ int pl_credentials_check_shown(struct pl_credentials *credentials, struct pl_are
 // Whether a peer is one of http.trusted_proxies. `address` NULL: the peer uses a UNIX
 // socket.
 bool pl_credentials_trusts(const struct pl_credentials *credentials, const struct pl_address *address);
-
-int pl_credentials_keys(const struct pl_credentials *credentials); // number of API keys

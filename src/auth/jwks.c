@@ -1,7 +1,9 @@
 // See jwks.h.
 //
 // libcrypto makes the keys and verifies the signatures; this file reads the JSON around
-// them.
+// them. Of Debian 12's libraries for tokens, cjose and libjwt 1.10 know no EdDSA, and
+// libjwt knows no key sets; rhonabwy has both, but brings GnuTLS, curl and jansson, and
+// its package's changelog does not mention a fix for CVE-2024-25714.
 // Threads: any; a set is constant once it is parsed.
 #include "auth/jwks.h"
 
@@ -19,7 +21,7 @@
 
 static const struct pl_json_limits limits = { 256 * 1024, 8, 4096 };
 
-const char *pl_jwks_algorithm_name(enum pl_jwks_algorithm algorithm)
+static const char *algorithm_name(enum pl_jwks_algorithm algorithm)
 {
 	static const char *const names[] = { "RS256", "ES256", "EdDSA" };
 
@@ -182,7 +184,7 @@ static EVP_PKEY *ed25519_key(const cJSON *jwk)
 
 // ---- the set
 
-static const struct kind {
+static const struct key_kind {
 	const char *type, *curve;
 	enum pl_jwks_algorithm algorithm;
 	EVP_PKEY *(*make)(const cJSON *jwk);
@@ -209,19 +211,18 @@ static bool is_for_others(const cJSON *jwk)
 }
 
 // The kind of a key; NULL if it is not one for verifying signatures.
-static const struct kind *kind_of(const cJSON *jwk)
+static const struct key_kind *kind_of(const cJSON *jwk)
 {
 	const char *alg = pl_json_string(jwk, "alg");
 
 	if (is_for_others(jwk))
 		return NULL;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		const struct kind *kind = &kinds[i];
+		const struct key_kind *kind = &kinds[i];
 		if (same(pl_json_string(jwk, "kty"), kind->type) &&
 		    (!kind->curve || same(pl_json_string(jwk, "crv"), kind->curve)))
-			return pl_json_get(jwk, "alg") && !same(alg, pl_jwks_algorithm_name(kind->algorithm))
-			               ? NULL
-			               : kind;
+			return pl_json_get(jwk, "alg") && !same(alg, algorithm_name(kind->algorithm)) ? NULL
+			                                                                              : kind;
 	}
 	return NULL;
 }
@@ -246,7 +247,7 @@ static int add(struct pl_arena *arena, struct pl_jwks *jwks, const cJSON *jwk, i
 
 	if (danger)
 		return pl_error_set(err, PL_EINVAL, "keys[%d]: %s", i, danger);
-	const struct kind *kind = kind_of(jwk);
+	const struct key_kind *kind = kind_of(jwk);
 	if (!kind) {
 		jwks->passed_over++;
 		return 0;
@@ -299,7 +300,7 @@ const struct pl_jwks_key *pl_jwks_find(const struct pl_jwks *jwks, const char *i
 
 	for (int i = 0; i < jwks->n; i++) {
 		const struct pl_jwks_key *key = &jwks->keys[i];
-		if (!same(algorithm, pl_jwks_algorithm_name(key->algorithm)) || (id && !same(key->id, id)))
+		if (!same(algorithm, algorithm_name(key->algorithm)) || (id && !same(key->id, id)))
 			continue;
 		if (found)
 			return NULL; // ambiguous without an id

@@ -27,8 +27,6 @@ struct pl_jwks {
 	struct pl_jwks_key keys[PL_JWKS_KEYS_MAX];
 };
 
-const char *pl_jwks_algorithm_name(enum pl_jwks_algorithm algorithm); // "RS256", …
-
 // Parses a set; strings are in `arena`. Keys of other types, or for encryption, are
 // passed over. PL_EINVAL if a key is invalid, private or symmetric, or if no key is
 // left. The caller must call pl_jwks_fini in any case.

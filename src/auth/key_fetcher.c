@@ -1,8 +1,10 @@
 // See key_fetcher.h.
 //
-// libcurl speaks HTTP and TLS. An answer may take 10 seconds and have 256 KiB, and a
-// redirect is not followed. A fetch ends at once when the daemon stops or the source
-// changes: in curl_multi_poll, the thread waits for these events as well.
+// libcurl speaks HTTP and TLS, since a client for them is not what plist exists for; it
+// is the OpenSSL flavour, because libcrypto is linked anyway. An answer may take 10
+// seconds and have 256 KiB, and a redirect is not followed. A fetch ends at once when
+// the daemon stops or the source changes: in curl_multi_poll, the thread waits for
+// these events as well.
 #include "auth/key_fetcher.h"
 
 #include <curl/curl.h>

@@ -24,7 +24,7 @@ struct pl_key_source *pl_key_source_new(const struct pl_config *config);
 struct pl_key_source *pl_key_source_ref(struct pl_key_source *source);
 void pl_key_source_unref(struct pl_key_source **source_p); // also of NULL
 bool pl_key_source_same(const struct pl_key_source *a, const struct pl_key_source *b);
-// From now on, fetches as often as another one of the same keys.
+// Takes over the fetch interval of another source of the same keys.
 void pl_key_source_pace(struct pl_key_source *source, const struct pl_key_source *other);
 
 // Takes the latest keys, which the caller must give back; NULL: none have been fetched

@@ -6,8 +6,7 @@
 #include "base/mem.h"
 #include "config/principals.h"
 
-#define PL_ROLES_MAX    32 // of one client
-#define PL_ROLE_PATTERN "^[a-z][a-z0-9_-]{0,31}$"
+#define PL_ROLES_MAX 32 // of one client
 
 struct pl_roles {
 	int n;

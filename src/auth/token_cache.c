@@ -11,7 +11,7 @@
 #define WAYS  4 // places in a row
 #define LOCKS 32
 
-struct entry {
+struct cached_token {
 	uint8_t sha256[PL_SHA256_SIZE];
 	int64_t until_us;        // 0: the place is free
 	char *principal, *roles; // roles: "editor,admin", or "-"
@@ -19,7 +19,7 @@ struct entry {
 
 struct pl_token_cache {
 	pthread_mutex_t locks[LOCKS];
-	struct entry rows[ROWS][WAYS];
+	struct cached_token rows[ROWS][WAYS];
 };
 
 struct pl_token_cache *pl_token_cache_new(void)
@@ -31,11 +31,11 @@ struct pl_token_cache *pl_token_cache_new(void)
 	return cache;
 }
 
-static void clear(struct entry *entry)
+static void clear(struct cached_token *entry)
 {
 	free(entry->principal);
 	free(entry->roles);
-	*entry = (struct entry){ 0 };
+	*entry = (struct cached_token){ 0 };
 }
 
 void pl_token_cache_free(struct pl_token_cache **cache_p)
@@ -66,7 +66,7 @@ bool pl_token_cache_find(struct pl_token_cache *cache, const uint8_t sha256[PL_S
 
 	pthread_mutex_lock(&cache->locks[row % LOCKS]);
 	for (int i = 0; i < WAYS && !found; i++) {
-		struct entry *entry = &cache->rows[row][i];
+		struct cached_token *entry = &cache->rows[row][i];
 		if (entry->until_us == 0 || memcmp(entry->sha256, sha256, PL_SHA256_SIZE) != 0)
 			continue;
 		if (*until_us >= entry->until_us) {
@@ -103,7 +103,8 @@ void pl_token_cache_add(struct pl_token_cache *cache, const uint8_t sha256[PL_SH
 	size_t row = row_of(sha256);
 
 	pthread_mutex_lock(&cache->locks[row % LOCKS]);
-	struct entry *place = &cache->rows[row][0]; // the same token's, or a free one, or the first to expire
+	struct cached_token *place =
+		&cache->rows[row][0]; // the same token's, or a free one, or the first to expire
 	for (int i = 1; i < WAYS; i++)
 		if (cache->rows[row][i].until_us < place->until_us)
 			place = &cache->rows[row][i];

@@ -1,6 +1,6 @@
 // Backoff with full jitter.
 //
-// Stands where the database and the broker are lost and looked for again (db/conn,
+// Used where the database or the broker was lost and is looked for again (db/conn,
 // db/session, relay/relay, apply/apply).
 // Threads: a struct pl_backoff belongs to one.
 #include "base/backoff.h"

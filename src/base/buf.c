@@ -150,7 +150,7 @@ static void add_json_escape(struct pl_buf *buf, unsigned char c)
 
 void pl_buf_add_json_part(struct pl_buf *buf, const char *s, size_t len)
 {
-	size_t done = 0; // what stands before it has been written
+	size_t done = 0; // everything before it has been written
 	for (size_t i = 0; i < len;) {
 		unsigned char c = (unsigned char)s[i];
 		if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {

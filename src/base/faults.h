@@ -2,17 +2,17 @@
 // as metrics and by plist-admin status.
 //
 // A loss is something that was not sent, not kept or not understood, and that nothing
-// makes good: it is counted, and is recent for ten minutes. Who waits for something to
-// recover needs no loss: that is a state, which a gauge of its own shows. A risk is a
-// fact about where the process runs: nothing is wrong yet.
-// One log line and one loss belong together: see the callers of pl_faults_lost.
+// makes good: it is counted, and is recent for ten minutes. Something that is expected to
+// recover is not a loss but a state, and has its own gauge. A risk is a fact about where
+// the process runs: nothing is wrong yet. One log line and one loss belong together: see
+// the callers of pl_faults_lost.
 // Threads: any; no lock.
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
-// For as long after a loss, it is recent.
+// How long a loss counts as recent.
 #define PL_FAULTS_RECENT_US (600 * INT64_C(1000000))
 
 enum pl_fault_loss {

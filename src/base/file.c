@@ -46,7 +46,7 @@ static int read_all(int fd, size_t max, struct pl_buf *text, struct pl_error *er
 	}
 }
 
-// Whether only those can read or change the file who may know a secret.
+// Whether nobody can read or change the file but those who may know a secret.
 static int check_private(const struct stat *st, struct pl_error *err)
 {
 	unsigned mode = st->st_mode & 0777;

@@ -19,13 +19,13 @@
 
 // The parts of a number: value = ±digits * 10^exponent, digits without leading and
 // trailing zeros.
-struct parts {
+struct number_parts {
 	bool negative;
 	struct pl_buf digits;
 	int64_t exponent;
 };
 
-static void take_apart(struct parts *parts, const char *text)
+static void take_apart(struct number_parts *parts, const char *text)
 {
 	const char *p = text;
 	int64_t fraction = 0, exponent = 0;
@@ -81,7 +81,7 @@ static void add_plain(struct pl_buf *buf, const struct pl_buf *digits, int64_t e
 
 void pl_json_canonical_number(struct pl_buf *buf, const char *text)
 {
-	struct parts parts = { 0 };
+	struct number_parts parts = { 0 };
 	take_apart(&parts, text);
 	if (parts.digits.len == 0) {
 		pl_buf_addc(buf, '0');

@@ -23,7 +23,7 @@
 struct scanner {
 	struct pl_json_scan *out;
 	const char *start, *p, *end;
-	const char *copied; // what stands before it is in out->text
+	const char *copied; // everything before it is in out->text
 	const struct pl_json_limits *limits;
 	int depth, nodes, keys_room;
 	struct pl_error *err;
@@ -78,7 +78,7 @@ size_t pl_json_scan_number_len(const char *p, const char *end)
 		p++;
 	if ((n = digits_len(p, end)) == 0)
 		return 0;
-	p += *p == '0' ? 1 : n; // a leading zero stands alone
+	p += *p == '0' ? 1 : n; // a leading zero must be the only digit
 	if (p < end && *p == '.') {
 		if ((n = digits_len(p + 1, end)) == 0)
 			return 0;

@@ -4,7 +4,7 @@
 // Invariants: a line is written by one write(2) and has at most LINE_MAX_BYTES (PIPE_BUF,
 // so that a pipe does not split it); control characters in the message are escaped, so
 // that a client can neither forge a line nor act on the terminal that shows it; a reader
-// that stands still costs lines, not threads. Lines that are lost are counted: the log
+// that is stuck costs lines, not threads. Lines that are lost are counted: the log
 // itself cannot tell.
 // Threads: any. Level and format are atomic; the region is copied under a lock; the
 // thread name and the count of suppressed lines belong to the thread.
@@ -28,7 +28,7 @@
 #define LINE_MAX_BYTES 4096
 #define MESSAGE_MAX    3000
 #define NAME_MAX_BYTES 48
-#define STALLED_MS     100                      // a reader that takes nothing for so long stands still
+#define STALLED_MS     100                      // a reader that takes nothing for this long is stuck
 #define REMEMBERED_US  (600 * INT64_C(1000000)) // how long a log that lacks lines is called incomplete
 
 static _Atomic int log_level = PL_LOG_INFO;
@@ -64,7 +64,7 @@ void pl_log_set_region(const char *name)
 
 void pl_log_set_thread(const char *name)
 {
-	char short_name[16]; // what the kernel keeps, and top -H and /proc/PID/task show
+	char short_name[16]; // what the kernel keeps, and what top -H and /proc/PID/task show
 	snprintf(thread_name, sizeof(thread_name), "%s", name);
 	snprintf(short_name, sizeof(short_name), "%.15s", name);
 	if (gettid() != getpid()) // the first thread's name is the process's

@@ -54,7 +54,7 @@ struct post {
 struct pl_loop {
 	int epoll_fd;
 	struct pl_watch *watches; // all of them
-	struct pl_watch *dead;    // to be freed when no event can name them any more
+	struct pl_watch *dead;    // to be freed when no event can refer to them
 	struct pl_timer *timers;  // all of them
 	struct pl_timer **heap;   // those that are pending
 	int npending, heap_room;

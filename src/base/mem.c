@@ -268,7 +268,8 @@ static void free_blocks(struct block **list)
 	*list = NULL;
 }
 
-// Takes the first block out of the arena's list. It is the last one, but for big ones.
+// Takes the first block out of the arena's list. It is the last one, apart from large
+// ones.
 static struct block *take_first(struct pl_arena *arena)
 {
 	struct block *first = first_block(arena), **at = &arena->blocks;

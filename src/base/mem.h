@@ -28,7 +28,7 @@ void *pl_realloc(void *p, size_t size);
 char *pl_strdup(const char *s);
 char *pl_strndup(const char *s, size_t n);
 
-// Gives memory that malloc keeps without need back to the system: if the process has
+// Returns memory that malloc holds but does not need to the system: if the process has
 // grown by more than a few MiB since the last time, and now and then as long as it is
 // larger than it once was. To be called ten times a second; most calls only read its
 // size, the others take milliseconds. Threads: one, whichever.

@@ -24,7 +24,7 @@ struct pl_sockfile *pl_sockfile_new(const char *path, mode_t mode, int backlog, 
 // path is too long.
 int pl_sockfile_address(const char *path, struct sockaddr_un *addr_r, struct pl_error *err);
 int pl_sockfile_fd(const struct pl_sockfile *sockfile);
-// Removes the path: no client can connect any more, but connections that are waiting can
+// Removes the path: no further client can connect, but connections that are waiting can
 // still be accepted. A file that another process has put there in the meantime stays.
 void pl_sockfile_hide(struct pl_sockfile *sockfile);
 // Removes the path and closes the socket.

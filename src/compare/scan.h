@@ -1,8 +1,8 @@
 // Finds the records of a resource that differ between databases.
 //
 // Asks all databases for the digests of the same ranges at the same time, searches the
-// ranges that differ, and returns the ids whose rows differ. Their replication may
-// merely be under way, so the caller checks again later (admin/comparison).
+// ranges that differ, and returns the ids whose rows differ. Their events may merely
+// still be on their way, so the caller checks again later (admin/comparison).
 // Threads: one at a time; the databases work in parallel.
 #pragma once
 
@@ -36,13 +36,13 @@ int pl_scan_begin(struct pl_scan *scan, struct pl_error *err);
 int pl_scan_run(struct pl_scan *scan, struct pl_error *err);
 void pl_scan_fini(struct pl_scan *scan);
 
-// One region's copy of a record, as text for people. Valid as long as the result that
-// it comes from exists.
+// One region's copy of a record, as text for people. Valid as long as the result that it
+// comes from.
 struct pl_scan_copy {
 	struct pl_copy copy;
 	const char *vector, *origin, *version, *updated_at, *fields, *siblings; // siblings may be NULL
 	bool deleted;
-	bool has_siblings; // the row says so; siblings of which no row says so count for nothing
+	bool has_siblings; // the row says so; siblings that no row claims do not count
 };
 
 // Reads the records with these ids (ascending) from all databases, and calls `each` for

@@ -134,7 +134,7 @@ static void sort_fields(struct pl_resource *resource)
 	resource->nfields = n;
 }
 
-// A name that is no field is left out; loading has reported it.
+// A name that is not a field is left out; loading has reported it.
 static void find_unique(struct pl_resource *resource, int i)
 {
 	struct pl_unique *unique = &resource->uniques[i];

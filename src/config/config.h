@@ -204,7 +204,7 @@ struct pl_config {
 			int64_t leeway_us;
 			const char *principal_claim;
 			int nroles_claim;
-			const char **roles_claim; // the way to it
+			const char **roles_claim; // the path to it
 		} jwt;
 	} auth;
 	struct {
@@ -290,7 +290,7 @@ struct pl_config {
 	int nregions;
 	struct pl_region *regions;
 	int nretired;
-	const char **retired_regions; // names that the records' histories may hold beside those of `regions`
+	const char **retired_regions; // names that the records' histories may hold besides those of `regions`
 	int nresources;
 	struct pl_resource *resources;
 	int nroutes;

@@ -173,7 +173,7 @@ static const char *value_fault(const PQconninfoOption *option)
 	if (strcmp(option->keyword, "port") == 0 && !are_ports(value))
 		return "port: not a number from 1 to 65535 for each host";
 	if (strcmp(option->keyword, "host") == 0 && has_port_for_host(value))
-		return "host: a number is no host; in a URL, each host has a port of its own, as in "
+		return "host: a number is not a host; in a URL, each host has a port of its own, as in "
 		       "a:5432,b:5433";
 	if (strcmp(option->keyword, "target_session_attrs") == 0 && !are_session_attributes(value))
 		return "invalid target_session_attrs value";

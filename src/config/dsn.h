@@ -11,11 +11,11 @@
 // them.
 bool pl_dsn_same_place(const char *a, const char *b);
 // Whether a connection may leave this machine although nothing verifies that it reaches
-// the right server: a host that is neither a socket nor a loopback address, with another
-// sslmode than verify-full. Then the first such host is in `host`.
+// the right server: a host that is neither a socket nor a loopback address, with an
+// sslmode other than verify-full. Then the first such host is in `host`.
 bool pl_dsn_is_unverified(const char *dsn, char *host, size_t size);
 // Whether libpq would refuse the string before it connects: hosts, addresses and ports
-// that do not match, a port or timeout that is no number, an unknown sslmode. Then the
+// that do not match, a port or timeout that is not a number, an unknown sslmode. Then the
 // reason is in `fault`, without any value of the string. A string that cannot be parsed
 // has none here.
 bool pl_dsn_has_fault(const char *dsn, char *fault, size_t size);

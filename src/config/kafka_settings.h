@@ -6,7 +6,7 @@
 
 enum pl_kafka_setting_rule {
 	PL_KAFKA_ALLOWED, // connections, security, buffers: the operator's choice
-	PL_KAFKA_BOUNDED, // a number within bounds that plist has been tried with
+	PL_KAFKA_BOUNDED, // a number within bounds that plist was tested with
 	PL_KAFKA_NAMED,   // accepted; its unsafe value is named at start
 	PL_KAFKA_REFUSED, // would break what plist promises, or is a program's, not an operator's
 };

@@ -1,8 +1,8 @@
-// Checks of auth.client_certificates: rules that can be met, and by nobody else than the
-// holder of the certificate.
+// Checks of auth.client_certificates: rules that can be met, and by nobody but the holder
+// of the certificate.
 //
 // A part of the last step of loading: see load_check.c. Behind NGINX, the daemon has only
-// NGINX's word for a certificate. So it must know that it is NGINX who speaks: by the
+// NGINX's word for a certificate. So it must know that its peer is NGINX: by the
 // certificate of the connection, or because only NGINX may use its UNIX socket.
 // Threads: any.
 #include "config/load_private.h"

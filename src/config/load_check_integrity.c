@@ -1,7 +1,7 @@
 // Checks of what is said about records as a whole: fields that are unique, and
 // references from one resource to another.
 //
-// The last step of loading, as load_check.c.
+// A part of the last step of loading: see load_check.c.
 // Threads: any.
 #include "config/load_private.h"
 

@@ -1,7 +1,7 @@
 // Who can reach the daemon, and whether those who should be let in can be.
 //
 // A part of the last step of loading: see load_check.c. Nothing is open to other machines
-// because somebody forgot to say anything.
+// just because somebody forgot to say anything.
 // Threads: any.
 #include "config/load_private.h"
 
@@ -154,10 +154,9 @@ static void check_keys(struct pl_load *load)
 			load, node, "jwks_url",
 			"auth.jwt.jwks_url: must not contain a user or password, since it is shown in logs");
 	else if (strncmp(text, "https:", 6) != 0 && !is_local_url(text))
-		pl_load_fault(
-			load, node, "jwks_url",
-			"auth.jwt.jwks_url: must begin with https://, or whoever is in between can replace "
-			"the keys; only a loopback address may go without");
+		pl_load_fault(load, node, "jwks_url",
+		              "auth.jwt.jwks_url: must begin with https://, or anyone in between can replace "
+		              "the keys; only a loopback address may go without");
 }
 
 void pl_load_check_security(struct pl_load *load)

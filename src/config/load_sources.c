@@ -23,7 +23,7 @@
 #define FILE_MAX    ((size_t)256 * 1024)
 #define ALL_MAX     ((size_t)8 * 1024 * 1024)
 
-struct scan {
+struct folder_scan {
 	struct pl_load *load;
 	const char *root;
 	size_t bytes;
@@ -38,7 +38,7 @@ static bool is_lua(const char *name)
 }
 
 // Whether `file` is under the root after all links are resolved.
-static bool stays_inside(const struct scan *scan, const char *file)
+static bool stays_inside(const struct folder_scan *scan, const char *file)
 {
 	char real[PATH_MAX];
 	size_t len = strlen(scan->root);
@@ -46,12 +46,12 @@ static bool stays_inside(const struct scan *scan, const char *file)
 	return realpath(file, real) != NULL && strncmp(real, scan->root, len) == 0 && real[len] == '/';
 }
 
-static void file_fault(struct scan *scan, const char *file, const char *why)
+static void file_fault(struct folder_scan *scan, const char *file, const char *why)
 {
 	pl_diagnostics_add(scan->load->diagnostics, false, file, 1, 1, "%s", why);
 }
 
-static struct pl_script_source *next_source(struct scan *scan)
+static struct pl_script_source *next_source(struct folder_scan *scan)
 {
 	struct pl_config *config = scan->load->config;
 
@@ -73,7 +73,7 @@ static void take_text(struct pl_script_source *source, const char *text, size_t 
 	pl_sha256_hex(digest, source->sha256);
 }
 
-static void add_source(struct scan *scan, const char *path, const char *file)
+static void add_source(struct folder_scan *scan, const char *path, const char *file)
 {
 	struct pl_config *config = scan->load->config;
 	struct pl_error err;
@@ -93,9 +93,9 @@ static void add_source(struct scan *scan, const char *path, const char *file)
 	take_text(source, text, len);
 }
 
-static void scan_directory(struct scan *scan, const char *directory, const char *prefix, int depth);
+static void scan_directory(struct folder_scan *scan, const char *directory, const char *prefix, int depth);
 
-static void scan_entry(struct scan *scan, const char *directory, const char *prefix, const char *name,
+static void scan_entry(struct folder_scan *scan, const char *directory, const char *prefix, const char *name,
                        int depth)
 {
 	struct pl_arena *arena = scan->load->arena;
@@ -124,7 +124,7 @@ static void scan_entry(struct scan *scan, const char *directory, const char *pre
 	}
 }
 
-static void scan_directory(struct scan *scan, const char *directory, const char *prefix, int depth)
+static void scan_directory(struct folder_scan *scan, const char *directory, const char *prefix, int depth)
 {
 	DIR *dir = opendir(directory);
 	struct dirent *entry;
@@ -156,7 +156,7 @@ static bool has(const struct pl_config *config, const char *path)
 }
 
 // Adds a built-in policy unless the Lua root has a file of that name.
-static void add_shipped(struct scan *scan)
+static void add_shipped(struct folder_scan *scan)
 {
 	struct pl_config *config = scan->load->config;
 
@@ -179,7 +179,7 @@ static int by_path(const void *a, const void *b)
 void pl_load_sources(struct pl_load *load)
 {
 	struct pl_config *config = load->config;
-	struct scan scan = { .load = load, .root = config->lua_root };
+	struct folder_scan scan = { .load = load, .root = config->lua_root };
 	struct stat st;
 
 	if (stat(config->lua_root, &st) < 0 || !S_ISDIR(st.st_mode)) {

@@ -19,7 +19,7 @@
 #define SECRET_FILE_MAX ((size_t)65536)
 
 // The position of the walk.
-struct place {
+struct walk_place {
 	const struct pl_key *parent;        // its members are looked at; NULL: the top
 	const struct pl_yaml_node *node;    // NULL: the YAML does not have it
 	const struct pl_yaml_node *nearest; // the innermost that it has, to say where something is missing
@@ -32,7 +32,7 @@ struct place {
 struct leaf {
 	const struct pl_key *key;
 	const char *label; // "regions.us.database"
-	bool foreign;      // a secret of another region than ours: it need not be known here
+	bool foreign;      // a secret of a region other than ours: it need not be known here
 };
 
 static void fault(struct pl_load *load, const struct pl_yaml_node *at, const char *fmt, ...)
@@ -50,7 +50,7 @@ static void fault(struct pl_load *load, const struct pl_yaml_node *at, const cha
 	va_end(ap);
 }
 
-static const char *label(struct pl_load *load, const struct place *place, const char *member)
+static const char *label(struct pl_load *load, const struct walk_place *place, const char *member)
 {
 	return pl_arena_printf(load->arena, "%s%.64s", place->prefix, member);
 }
@@ -66,7 +66,8 @@ static int *count_at(const struct pl_key *key, void *base)
 }
 
 // The value of a key in the environment; for keys of regions, only if it is our region.
-static const char * override(const struct pl_load *load, const struct pl_key *key, const struct place *place)
+static const char * override(const struct pl_load *load, const struct pl_key *key,
+                             const struct walk_place *place)
 {
 	if (key->env == NULL ||
 	    (place->name != NULL && (load->region == NULL || strcmp(load->region, place->name) != 0)))
@@ -75,7 +76,7 @@ static const char * override(const struct pl_load *load, const struct pl_key *ke
 	return text != NULL && *text != '\0' ? text : NULL;
 }
 
-static struct leaf leaf_of(struct pl_load *load, const struct place *place, const struct pl_key *key,
+static struct leaf leaf_of(struct pl_load *load, const struct walk_place *place, const struct pl_key *key,
                            const char *member)
 {
 	return (struct leaf){
@@ -250,7 +251,7 @@ static void take_pairs(struct pl_load *load, const struct leaf *leaf, void *base
 	*(struct pl_pair **)member_at(leaf->key, base) = pairs;
 }
 
-static void take_leaf(struct pl_load *load, const struct place *place, const struct pl_key *key,
+static void take_leaf(struct pl_load *load, const struct walk_place *place, const struct pl_key *key,
                       const struct pl_yaml_node *node)
 {
 	struct leaf leaf = leaf_of(load, place, key, pl_schema_leaf(key));
@@ -272,7 +273,7 @@ static void take_leaf(struct pl_load *load, const struct place *place, const str
 	}
 }
 
-static void walk(struct pl_load *load, const struct place *place);
+static void walk(struct pl_load *load, const struct walk_place *place);
 
 static void set_default(struct pl_load *load, const struct pl_key *key, void *base, const char *text)
 {
@@ -319,10 +320,10 @@ static void take_name(struct pl_load *load, const struct pl_key *key, void *elem
 	*(const char **)element = pl_arena_strdup(load->arena, node->key);
 }
 
-static void walk_element(struct pl_load *load, const struct place *place, const struct pl_key *key,
+static void walk_element(struct pl_load *load, const struct walk_place *place, const struct pl_key *key,
                          const struct pl_yaml_node *node, int i)
 {
-	struct place inner = { .parent = key, .node = node, .nearest = node, .name = place->name };
+	struct walk_place inner = { .parent = key, .node = node, .nearest = node, .name = place->name };
 	const char *leaf = pl_schema_leaf(key);
 	const char *path =
 		key->type == PL_KEY_NAMED
@@ -342,7 +343,7 @@ static void walk_element(struct pl_load *load, const struct place *place, const 
 		fault(load, node, "%s: must be a map, not %s", path, pl_yaml_kind_name(node));
 }
 
-static void walk_elements(struct pl_load *load, const struct place *place, const struct pl_key *key,
+static void walk_elements(struct pl_load *load, const struct walk_place *place, const struct pl_key *key,
                           const struct pl_yaml_node *node)
 {
 	const char *path = label(load, place, pl_schema_leaf(key));
@@ -366,10 +367,10 @@ static void walk_elements(struct pl_load *load, const struct place *place, const
 		walk_element(load, place, key, item, i++);
 }
 
-static void walk_map(struct pl_load *load, const struct place *place, const struct pl_key *key,
+static void walk_map(struct pl_load *load, const struct walk_place *place, const struct pl_key *key,
                      const struct pl_yaml_node *node)
 {
-	struct place inner = *place;
+	struct walk_place inner = *place;
 
 	if (node != NULL && node->kind != PL_YAML_MAP && !node->null) {
 		fault(load, node, "%s: must be a map, not %s", label(load, place, pl_schema_leaf(key)),
@@ -389,7 +390,8 @@ static void walk_map(struct pl_load *load, const struct place *place, const stru
 }
 
 // Handles keys such as "database_file". Returns 1 if `node` is one.
-static int take_secret_file(struct pl_load *load, const struct place *place, const struct pl_yaml_node *node)
+static int take_secret_file(struct pl_load *load, const struct walk_place *place,
+                            const struct pl_yaml_node *node)
 {
 	size_t len = strlen(node->key);
 
@@ -414,7 +416,8 @@ static int take_secret_file(struct pl_load *load, const struct place *place, con
 	return 1;
 }
 
-static void report_unknown(struct pl_load *load, const struct place *place, const struct pl_yaml_node *node)
+static void report_unknown(struct pl_load *load, const struct walk_place *place,
+                           const struct pl_yaml_node *node)
 {
 	const char *path = label(load, place, node->key);
 	char near[128];
@@ -430,7 +433,7 @@ static void report_unknown(struct pl_load *load, const struct place *place, cons
 		                   "%s: there is no such key", path);
 }
 
-static void take_override(struct pl_load *load, const struct place *place, const struct pl_key *key)
+static void take_override(struct pl_load *load, const struct walk_place *place, const struct pl_key *key)
 {
 	const char *text = override(load, key, place);
 	struct leaf leaf = leaf_of(load, place, key, pl_schema_leaf(key));
@@ -452,7 +455,7 @@ static void take_override(struct pl_load *load, const struct place *place, const
 }
 
 // Handles all members of a map: those in the table, unknown ones and missing ones.
-static void walk(struct pl_load *load, const struct place *place)
+static void walk(struct pl_load *load, const struct walk_place *place)
 {
 	if (place->node != NULL && place->node->kind == PL_YAML_MAP)
 		for (const struct pl_yaml_node *node = place->node->first; node != NULL; node = node->next)
@@ -478,7 +481,9 @@ static void walk(struct pl_load *load, const struct place *place)
 
 void pl_load_walk(struct pl_load *load)
 {
-	struct place top = { .node = load->root, .nearest = load->root, .base = load->config, .prefix = "" };
+	struct walk_place top = {
+		.node = load->root, .nearest = load->root, .base = load->config, .prefix = ""
+	};
 
 	set_defaults(load, NULL, load->config);
 	walk(load, &top);

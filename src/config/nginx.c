@@ -167,7 +167,7 @@ static cJSON *add_group(struct render *r, cJSON *context, const char *name, bool
 	return cJSON_AddArrayToObject(group, "servers");
 }
 
-// How all daemons are spoken to.
+// How NGINX talks to all daemons.
 static const char *scheme(const struct pl_config *config)
 {
 	return config->nginx.upstream_tls.certificate != NULL ? "https" : "http";
@@ -423,7 +423,7 @@ static const char *port_of(const char *address)
 	return colon != NULL ? colon + 1 : address;
 }
 
-// TLS towards clients, and towards daemons.
+// TLS with clients, and with daemons.
 static void put_tls(struct render *r, cJSON *context)
 {
 	const struct pl_config *config = r->config;

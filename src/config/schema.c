@@ -115,7 +115,7 @@ static const struct pl_key rows[] = {
 	  .pattern = PATTERN_TOKEN, .form = "the name of a header",
 	  .doc = "A header whose value identifies the client, set by a proxy that authenticates. It counts "
 	         "only from http.trusted_proxies; the generated NGINX configuration removes it from all "
-	         "requests. Request ids are unique per principal. A principal of plist's own is 400." },
+	         "requests. Request ids are unique per principal. A principal of plist's own is refused." },
 	{ "http.trusted_proxies", PL_KEY_STRINGS, 0, CONFIG(http.trusted_proxies),
 	  COUNT(struct pl_config, http.ntrusted_proxies), .derived = "none", .max = 64,
 	  .pattern = "^(unix|[0-9A-Fa-f.:]+(/[0-9]{1,3})?)$",
@@ -164,8 +164,8 @@ static const struct pl_key rows[] = {
 	         "plist-admin or one that begins with plist:, which are plist's own." },
 	{ "auth.jwt.roles_claim", PL_KEY_STRINGS, 0, CONFIG(auth.jwt.roles_claim),
 	  COUNT(struct pl_config, auth.jwt.nroles_claim), .def = "roles", .max = 8,
-	  .doc = "The claim with the roles, a list of strings or one string of words; or the way to it, such "
-	         "as [realm_access, roles]. What is not the name of a role is left out." },
+	  .doc = "The claim with the roles, a list of strings or one string of words; or the path to it, "
+	         "such as [realm_access, roles]. Words that cannot be the name of a role are left out." },
 
 	{ "auth.client_certificates", PL_KEY_SEQUENCE, 0,
 	  ELEMENTS(struct pl_config, auth.client_certs, auth.nclient_certs, struct pl_client_cert_rule),
@@ -203,7 +203,7 @@ static const struct pl_key rows[] = {
 	{ "control.viewers", PL_KEY_STRINGS, PL_KEY_RESTART, CONFIG(control.viewers),
 	  COUNT(struct pl_config, control.nviewers), .derived = "none", .max = 64,
 	  .pattern = "^@?[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$", .form = "a user, or a group such as \"@staff\"",
-	  .doc = "Users and groups that may look: status, lag, metrics and policies." },
+	  .doc = "Users and groups that may only look: status, lag, metrics and policies." },
 
 	{ "limits", PL_KEY_MAP,
 	  .doc = "How many requests a client may send. Further ones are answered 429, with Retry-After." },
@@ -251,8 +251,8 @@ static const struct pl_key rows[] = {
 	  .doc = "The database role that runs the SQL of handlers (db.query). It logs in with the password "
 	         "of the region's own role and has read-only access. plist-admin migrate creates it." },
 	{ "database.insecure", PL_KEY_BOOLEAN, PL_KEY_RESTART, CONFIG(database.insecure), "false",
-	  .doc = "Whether connections to databases on other machines may go without sslmode=verify-full, so "
-	         "that whoever is in between can read and change everything." },
+	  .doc = "Whether connections to databases on other machines may go without sslmode=verify-full: "
+	         "anybody in between can then read and change everything." },
 	{ "database.batch", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(database.batch), "64", .min = 1,
 	  .max = 1024, .doc = "Maximum number of writes in one transaction." },
 	{ "database.write_connections", PL_KEY_INTEGER, PL_KEY_RESTART, CONFIG(database.write_connections),
@@ -317,8 +317,8 @@ static const struct pl_key rows[] = {
 	  .doc = "How long events are kept for a region that is not heard from. A region that is "
 	         "unavailable for longer lacks them; see repair." },
 	{ "repair", PL_KEY_CHOICE, 0, CONFIG(repair), "automatic", .choices = "automatic|manual",
-	  .doc = "Whether a region that lacks events which their origin no longer keeps asks for them by "
-	         "itself. With manual, an operator has to run plist-admin repair." },
+	  .doc = "Whether a region asks by itself for events that it lacks and that their origin no longer "
+	         "keeps. With manual, an operator has to run plist-admin repair." },
 	{ "max_clock_skew", PL_KEY_DURATION, 0, CONFIG(max_clock_skew_us), "500ms", .min = MS, .max = H,
 	  .doc = "How far the clock of another region may differ from this one's before plistd warns of "
 	         "it." },
@@ -371,7 +371,7 @@ static const struct pl_key rows[] = {
 	  .doc = "The daemon speaks HTTPS, and only with clients that have a certificate: NGINX and "
 	         "plist-admin, see nginx.upstream_tls. All regions, or none, have this." },
 	{ "regions.<name>.tls.certificate", PL_KEY_STRING, PL_KEY_RESTART, REGION(tls.certificate),
-	  .derived = "none: the daemon speaks HTTP", .min = 1, .max = 1024,
+	  .derived = "none; the daemon speaks HTTP", .min = 1, .max = 1024,
 	  .doc = "File with the certificate of the daemon and those of its issuers, in PEM form. It must be "
 	         "for the name nginx.upstream_tls.name. A reload reads the three files again." },
 	{ "regions.<name>.tls.key", PL_KEY_STRING, PL_KEY_RESTART, REGION(tls.key), .derived = "none",
@@ -383,8 +383,8 @@ static const struct pl_key rows[] = {
 	{ "regions.<name>.tls.direct_ca", PL_KEY_STRING, PL_KEY_RESTART, REGION(tls.direct_ca),
 	  .derived = "none", .min = 1, .max = 1024,
 	  .doc = "File with the certificate of another authority, which signs the certificates of clients "
-	         "that may connect to the daemon without NGINX. What such a client says of other clients is "
-	         "not believed; auth.client_certificates says who it is itself." },
+	         "that may connect to the daemon without NGINX. Such a client cannot speak for others, as "
+	         "a proxy does; auth.client_certificates says who it is." },
 	{ "regions.<name>.database", PL_KEY_STRING, PL_KEY_RESTART | PL_KEY_SECRET, REGION(database),
 	  .env = "DATABASE_URL", .max = 4096, .file_offset = offsetof(struct pl_region, database_file),
 	  .doc = "The PostgreSQL database of the region, as a URL or as libpq keywords. Only the daemon and "
@@ -549,12 +549,12 @@ static const struct pl_key rows[] = {
 	  .doc = "How long a failed daemon is skipped, rounded up to whole seconds." },
 	{ "nginx.tls", PL_KEY_MAP, .doc = "Clients are served by HTTPS (TLS 1.2 and 1.3, HTTP/2)." },
 	{ "nginx.tls.certificate", PL_KEY_STRING, 0, CONFIG(nginx.tls.certificate),
-	  .derived = "none: clients are served by HTTP", .min = 1, .max = 1024,
+	  .derived = "none; clients are served by HTTP", .min = 1, .max = 1024,
 	  .doc = "File with the certificate for clients and those of its issuers, in PEM form." },
 	{ "nginx.tls.key", PL_KEY_STRING, 0, CONFIG(nginx.tls.key), .derived = "none", .min = 1, .max = 1024,
 	  .doc = "File with its private key." },
 	{ "nginx.tls.client_ca", PL_KEY_STRING, 0, CONFIG(nginx.tls.client_ca),
-	  .derived = "none: clients need no certificate", .min = 1, .max = 1024,
+	  .derived = "none; clients need no certificate", .min = 1, .max = 1024,
 	  .doc = "File with the certificate of the authority that signs those of clients. A "
 	         "client with another certificate is answered 403, and so is one without, unless "
 	         "auth.client_certificates is set." },

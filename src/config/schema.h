@@ -39,7 +39,7 @@ enum {
 	PL_KEY_REQUIRED = 1,
 	PL_KEY_RESTART = 2, // a reload does not reach it
 	PL_KEY_SECRET = 4,  // never shown; "<key>_file" names a file that holds it
-	PL_KEY_INLINE = 8,  // NAMED: the elements stand in the parent itself, not behind a pointer
+	PL_KEY_INLINE = 8,  // NAMED: the elements are in the parent itself, not behind a pointer
 };
 
 struct pl_key {

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <yaml.h>
 
-struct reader {
+struct yaml_reader {
 	yaml_parser_t yaml;
 	const char *file;
 	struct pl_arena *arena;
@@ -17,14 +17,14 @@ struct reader {
 	int nodes;
 };
 
-static void fault(struct reader *r, yaml_mark_t mark, const char *what)
+static void fault(struct yaml_reader *r, yaml_mark_t mark, const char *what)
 {
 	pl_diagnostics_add(r->diagnostics, false, r->file, (int)mark.line + 1, (int)mark.column + 1, "%s",
 	                   what);
 }
 
 // The next event; -1 after reporting the error of libyaml.
-static int next(struct reader *r, yaml_event_t *event)
+static int next(struct yaml_reader *r, yaml_event_t *event)
 {
 	if (yaml_parser_parse(&r->yaml, event))
 		return 0;
@@ -39,7 +39,7 @@ static int next(struct reader *r, yaml_event_t *event)
 	return -1;
 }
 
-static struct pl_yaml_node *node_new(struct reader *r, enum pl_yaml_kind kind, const yaml_event_t *event)
+static struct pl_yaml_node *node_new(struct yaml_reader *r, enum pl_yaml_kind kind, const yaml_event_t *event)
 {
 	struct pl_yaml_node *node = pl_arena_alloc(r->arena, sizeof(*node));
 
@@ -59,7 +59,7 @@ static void append(struct pl_yaml_node *parent, struct pl_yaml_node *node)
 	parent->n++;
 }
 
-static void refuse_extras(struct reader *r, const yaml_event_t *event, const yaml_char_t *anchor,
+static void refuse_extras(struct yaml_reader *r, const yaml_event_t *event, const yaml_char_t *anchor,
                           const yaml_char_t *tag)
 {
 	if (anchor != NULL)
@@ -69,7 +69,7 @@ static void refuse_extras(struct reader *r, const yaml_event_t *event, const yam
 		fault(r, event->start_mark, "tags (!name) are not supported");
 }
 
-static struct pl_yaml_node *scalar(struct reader *r, const yaml_event_t *event)
+static struct pl_yaml_node *scalar(struct yaml_reader *r, const yaml_event_t *event)
 {
 	struct pl_yaml_node *node = node_new(r, PL_YAML_SCALAR, event);
 	const char *text = (const char *)event->data.scalar.value;
@@ -83,11 +83,11 @@ static struct pl_yaml_node *scalar(struct reader *r, const yaml_event_t *event)
 	return node;
 }
 
-static struct pl_yaml_node *value(struct reader *r, yaml_event_t *event, int depth);
+static struct pl_yaml_node *value(struct yaml_reader *r, yaml_event_t *event, int depth);
 
 // A member: `event` is its key, and is consumed. Returns 0, or -1 if parsing cannot
 // continue.
-static int member(struct reader *r, struct pl_yaml_node *map, yaml_event_t *event, int depth)
+static int member(struct yaml_reader *r, struct pl_yaml_node *map, yaml_event_t *event, int depth)
 {
 	yaml_mark_t mark = event->start_mark;
 	bool good = event->type == YAML_SCALAR_EVENT;
@@ -118,7 +118,7 @@ static int member(struct reader *r, struct pl_yaml_node *map, yaml_event_t *even
 }
 
 // The members or elements between a start event and its end event.
-static int inside(struct reader *r, struct pl_yaml_node *parent, int depth)
+static int inside(struct yaml_reader *r, struct pl_yaml_node *parent, int depth)
 {
 	for (;;) {
 		yaml_event_t event;
@@ -142,7 +142,7 @@ static int inside(struct reader *r, struct pl_yaml_node *parent, int depth)
 
 // The value that begins with `event`, which is freed. Returns NULL if parsing cannot
 // continue.
-static struct pl_yaml_node *value(struct reader *r, yaml_event_t *event, int depth)
+static struct pl_yaml_node *value(struct yaml_reader *r, yaml_event_t *event, int depth)
 {
 	struct pl_yaml_node *node = NULL;
 	yaml_mark_t mark = event->start_mark;
@@ -178,7 +178,7 @@ static struct pl_yaml_node *value(struct reader *r, yaml_event_t *event, int dep
 }
 
 // The single document between the start and end of the stream.
-static struct pl_yaml_node *document(struct reader *r)
+static struct pl_yaml_node *document(struct yaml_reader *r)
 {
 	struct pl_yaml_node *root = NULL;
 	yaml_event_t event;
@@ -214,7 +214,7 @@ static struct pl_yaml_node *document(struct reader *r)
 struct pl_yaml_node *pl_yaml_parse(struct pl_arena *arena, const char *file, const char *text, size_t len,
                                    struct pl_diagnostics *diagnostics)
 {
-	struct reader r = { .file = file, .arena = arena, .diagnostics = diagnostics };
+	struct yaml_reader r = { .file = file, .arena = arena, .diagnostics = diagnostics };
 
 	if (len > PL_YAML_BYTES_MAX) {
 		pl_diagnostics_add(diagnostics, false, file, 1, 1, "larger than %zu bytes",

@@ -63,7 +63,7 @@ static void destroy(struct pl_conn *conn)
 	free(conn);
 }
 
-// False if a callback has freed the connection, which must not be used any more.
+// False if a callback has freed the connection, which must no longer be used.
 static bool leave(struct pl_conn *conn)
 {
 	if (--conn->depth > 0 || !conn->freed)

@@ -1,6 +1,6 @@
 // Renewing: replacing a session that has become outdated.
 //
-// Stands beside db/conn and db/conn_pipeline. A session keeps what PostgreSQL gave it
+// Works for db/conn and db/conn_pipeline. A session keeps what PostgreSQL gave it
 // when it began: prepared statements, a search_path, the settings of its role and
 // database. Other sessions change these things: they alter or replace tables, ALTER ROLE
 // or DATABASE ...

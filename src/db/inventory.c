@@ -1,8 +1,8 @@
 // The inventory of plist's schema: see inventory.h.
 //
-// All migrations can have been applied, and something that they made be missing: a table
-// was dropped, renamed or altered by hand, or left out when a backup was restored.
-// Called by plist-admin status. Threads: the session's.
+// All migrations may have been applied, and something that they made may still be
+// missing: a table was dropped, renamed or altered by hand, or left out when a backup was
+// restored. Called by plist-admin status. Threads: the session's.
 #include "db/inventory.h"
 
 #include <stdlib.h>

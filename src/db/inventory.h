@@ -5,7 +5,7 @@
 #include "db/session.h"
 
 // Appends to `missing` what is missing of tables, columns, indexes and functions: "table
-// plist.outbox, column plist.conflicts.topic", and types that are other ones. *n_r: how
+// plist.outbox, column plist.conflicts.topic", and types that differ. *n_r: how
 // many. A missing table stands for its columns and indexes. All migrations have to be
 // applied. Returns 0 or the session's codes.
 int pl_inventory_check(struct pl_session *session, struct pl_buf *missing, int *n_r, struct pl_error *err);

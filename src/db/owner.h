@@ -21,8 +21,8 @@
 #define PL_OWNER_PLACE_REFUSED "another database serves the region"
 
 // 0, or a code: the database belongs to another region, or failed. In one that has not
-// been accepted, nothing may be published, applied or written; only heartbeats go to and
-// fro, which ask whether it may be accepted.
+// been accepted, nothing may be published, applied or written; only heartbeats are
+// exchanged, which ask whether it may be accepted.
 int pl_owner_judge(struct pl_session *session, const char *region, bool *accepted_r, struct pl_error *err);
 // The same, where only an accepted database is of use: PL_EBUSY if it is not.
 int pl_owner_check(struct pl_session *session, const char *region, struct pl_error *err);

@@ -11,10 +11,10 @@
 #define SECOND        INT64_C(1000000)
 #define PATIENCE_US   (2 * SECOND)
 #define PATIENCE_MAX  (300 * SECOND)
-#define REMEMBERED_US (600 * SECOND) // a return after so long is not one of a series
+#define REMEMBERED_US (600 * SECOND) // a return after this time is not part of a series
 #define SOURCES_MAX   16             // a daemon has one; plist-admin never asks
 
-struct source {
+struct server_source {
 	uint64_t source; // 0: this place is free
 	struct pl_server newest, former;
 	int64_t patience_us, moved_us, returned_us; // 0: never
@@ -22,7 +22,7 @@ struct source {
 
 static struct {
 	pthread_mutex_t lock;
-	struct source each[SOURCES_MAX];
+	struct server_source each[SOURCES_MAX];
 	int next; // the place to be taken when all are in use
 	struct pl_log_limit limit;
 } seen = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -37,7 +37,7 @@ void pl_server_init(struct pl_server *server, const char *dsn, const char *dsn_f
 	*server = (struct pl_server){ .source = hash };
 }
 
-static struct source *find(uint64_t source)
+static struct server_source *find(uint64_t source)
 {
 	for (int i = 0; i < SOURCES_MAX; i++)
 		if (seen.each[i].source == source)
@@ -45,13 +45,13 @@ static struct source *find(uint64_t source)
 	return NULL;
 }
 
-static struct source *make(uint64_t source)
+static struct server_source *make(uint64_t source)
 {
-	struct source *place = find(0);
+	struct server_source *place = find(0);
 
 	if (!place)
 		place = &seen.each[seen.next++ % SOURCES_MAX];
-	*place = (struct source){ .source = source, .patience_us = PATIENCE_US };
+	*place = (struct server_source){ .source = source, .patience_us = PATIENCE_US };
 	return place;
 }
 
@@ -65,7 +65,7 @@ static bool is_at(const struct pl_server *server, const struct pl_server *other)
 	return strcmp(server->name, other->name) == 0;
 }
 
-static void move(struct source *source, const struct pl_server *server)
+static void move(struct server_source *source, const struct pl_server *server)
 {
 	bool returns = is_at(server, &source->former) && within(source->moved_us, REMEMBERED_US);
 
@@ -79,14 +79,14 @@ static void move(struct source *source, const struct pl_server *server)
 	source->former = source->newest;
 	if (pl_log_limit_ok(&seen.limit, 10 * SECOND))
 		pl_notice("database: %s%s; sessions on the former one are replaced", PL_SERVER_MOVED,
-		          returns ? ", one that they had just left (where does the name in the connection "
-		                    "string lead?)"
+		          returns ? ", one that they had just left (which servers does the name in the "
+		                    "connection string stand for?)"
 		                  : "");
 }
 
 void pl_server_note(const struct pl_server *server)
 {
-	struct source *source;
+	struct server_source *source;
 
 	if (!server->name[0])
 		return;
@@ -102,7 +102,7 @@ void pl_server_note(const struct pl_server *server)
 
 bool pl_server_is_former(const struct pl_server *server, int64_t since_us)
 {
-	const struct source *source;
+	const struct server_source *source;
 	bool is;
 
 	pthread_mutex_lock(&seen.lock);

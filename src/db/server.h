@@ -1,6 +1,6 @@
 // Which server the sessions of a daemon are on.
 //
-// A connection string may lead to another server than before although nothing in plist's
+// A connection string may lead to a different server although nothing in plist's
 // configuration has changed: an operator edits the service file, the hosts file or DNS,
 // or a virtual address moves. Then new sessions are on the new server, and those that are
 // open stay on the former one as long as it lives: the daemon would read from one
@@ -15,7 +15,7 @@
 // Both cost nothing: they come with the answer to what every new session asks anyway.
 //
 // A name that leads to one server now and to another then would make all sessions follow
-// each other for ever. So each return to a server that was just left doubles the time
+// each other endlessly. So each return to a server that was just left doubles the time
 // that a session is left alone after it has begun.
 // Threads: any; one lock inside.
 #pragma once
@@ -39,7 +39,7 @@ struct pl_server {
 void pl_server_init(struct pl_server *server, const char *dsn, const char *dsn_file);
 // A session was begun there, and is the newest of its source.
 void pl_server_note(const struct pl_server *server);
-// Whether a session that is there, since `since_us` (pl_mono_us), is to be replaced.
+// Whether a session that is there, since `since_us` (pl_mono_us), must be replaced.
 bool pl_server_is_former(const struct pl_server *server, int64_t since_us);
 // Whether connections of any source have reached now one server, now another, in the last
 // ten minutes.

@@ -35,8 +35,8 @@ void pl_session_free(struct pl_session **session_p);
 int pl_session_connect(struct pl_session *session, struct pl_error *err);
 bool pl_session_connected(const struct pl_session *session);
 // The same, but first reads what has arrived, so that an end announced by the server is
-// noticed without a query. Drops a connection that has ended, and one that is on another
-// server than the newest session of the process: see server.h.
+// noticed without a query. Drops a connection that has ended, and one that is not on the
+// server of the newest session of the process: see server.h.
 bool pl_session_stands(struct pl_session *session);
 void pl_session_drop(struct pl_session *session);
 // Takes effect at the next connect: another password, for example.

@@ -68,10 +68,10 @@
 // write covers it.) The callers know which dots belong to a request from
 // processed_requests, where they are joined like a vector, and from the current events.
 // Even a stale event adds its dot, and then a record with siblings is resolved again.
-// The same memory also says which request wrote a row that was the only write until
-// now, which the row itself does not (pl_decide_identify). A dot that the sibling's own
-// vector covers is not its twin: the region knew the first execution and had forgotten
-// it after its time to live, so the request was a new one.
+// The same memory also says which request wrote a row that was the only write until now;
+// the row itself does not say so (pl_decide_identify). A dot that the sibling's own
+// vector covers is not its twin: the region knew the first execution and had forgotten it
+// after its time to live, so the request was a new one.
 //
 // Foreign events
 //

@@ -74,7 +74,7 @@ void pl_audit_mail_open(struct pl_audit_mail *mail, bool open)
 	pthread_mutex_unlock(&mail->lock);
 }
 
-bool pl_audit_mail_is_open(struct pl_audit_mail *mail)
+static bool is_open(struct pl_audit_mail *mail)
 {
 	return atomic_load_explicit(&mail->open, memory_order_relaxed);
 }
@@ -136,7 +136,7 @@ bool pl_audit_mail_sent(struct pl_audit_mail *mail, char to_r[PL_REGION_MAX + 1]
 
 void pl_audit_mail_arrive(struct pl_audit_mail *mail, const void *text, size_t len)
 {
-	if (!pl_audit_mail_is_open(mail))
+	if (!is_open(mail))
 		return;
 	pthread_mutex_lock(&mail->lock);
 	put(mail, &mail->in, "", text, len);

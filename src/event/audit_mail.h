@@ -1,8 +1,8 @@
 // The letter box of a daemon's audit: what it says to other regions until the relay sends
 // it, and what they say to it until it reads that.
 //
-// Bounded: a message that finds its side full is dropped, counted and logged, and whoever
-// waits for it asks again. Threads: any.
+// Bounded: a message that finds its side full is dropped, counted and logged, and the
+// region that waits for it asks again. Threads: any.
 #pragma once
 
 #include "base/buf.h"
@@ -19,7 +19,6 @@ void pl_audit_mail_free(struct pl_audit_mail **mail_p);
 // Only the daemon that publishes for its region reads what arrives; others leave the box
 // closed, and nothing is kept there.
 void pl_audit_mail_open(struct pl_audit_mail *mail, bool open);
-bool pl_audit_mail_is_open(struct pl_audit_mail *mail);
 
 // To another region.
 void pl_audit_mail_send(struct pl_audit_mail *mail, const char *to, const struct pl_buf *text);

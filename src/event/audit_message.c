@@ -107,7 +107,7 @@ static bool take_int(const cJSON *json, const char *member, int *value_r)
 	return true;
 }
 
-// Whoever may write to the topic can ask: what an ask costs must be bounded.
+// Anyone who may write to the topic can ask: what an ask costs must be bounded.
 static bool ids_ok(const char *list)
 {
 	long long last = 0;

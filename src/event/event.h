@@ -2,7 +2,7 @@
 // (none for a delete); headers: the rest.
 //
 //   plist-event-id     us/properties/7/5      origin, resource, record, counter: the same
-//                                             write has the same id for ever
+//                                             write always has the same id
 //   plist-origin       us
 //   plist-vector       {"eu":1,"us":5}
 //   plist-request-id   as the client sent it;  plist-principal: absent when there is none
@@ -38,7 +38,7 @@
 #include "record/sibling.h"
 
 // The region that republished it, taken from the header up to ";", and whether only its
-// request is to be remembered.
+// request must be remembered.
 struct pl_republished {
 	const char *region; // NULL: it was not republished
 	bool request_only;

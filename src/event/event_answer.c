@@ -1,6 +1,6 @@
 // The header plist-answer: see event_answer.h.
 //
-// Whoever can write to the topic can write this header, and it becomes the answer to a
+// Anyone who can write to the topic can write this header, and it becomes the answer to a
 // client. So it may contain only what a handler could have answered.
 // Threads: any; nothing is shared.
 #include "event/event_answer.h"

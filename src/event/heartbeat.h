@@ -32,19 +32,20 @@ struct pl_heartbeat {
 	int64_t passed; // see pl_heartbeat_position
 };
 
-// What a region has published, as every heartbeat tells it, and beside, shorter messages.
+// What a region has published, as every heartbeat says, and shorter messages between
+// them.
 struct pl_heartbeat_position {
 	char region[PL_REGION_MAX + 1];
 	struct pl_outbox_place position;
 	// The same, except for rows that Kafka has refused: the position stays before the
-	// first of them, possibly for ever.
+	// first of them, possibly for good.
 	int64_t passed;
 	struct pl_sequences published; // the caller frees it
 };
 void pl_heartbeat_print_position(struct pl_buf *buf, const char *region,
                                  const struct pl_outbox_place *position, int64_t passed,
                                  const char *published);
-// -1: the message does not tell it, or tells what cannot be true at this time.
+// -1: the message does not say it, or says what cannot be true at this time.
 int pl_heartbeat_parse_position(const char *text, size_t len, int64_t now_us,
                                 struct pl_heartbeat_position *position_r);
 

@@ -12,7 +12,7 @@
 
 #define LOOK_US    SECOND        // between two looks at a region that is whole
 #define AGAIN_US   (SECOND / 10) // at a region that is not whole
-#define OFFLINE_US (60 * SECOND) // a region that hears no other for so long stops waiting
+#define OFFLINE_US (60 * SECOND) // a region that hears no other for this long stops waiting
 
 static void configure(void *arg, struct pl_session *session, const struct pl_config *config,
                       const struct pl_region *region)

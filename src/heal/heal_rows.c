@@ -147,9 +147,9 @@ static int make_harmless(struct pl_heal *heal, const PGresult *look, struct pl_e
 }
 
 // With the identity, it is not known what this database is and under which key it has
-// counted; without the sequence, a copy of its row cannot be told from the row. Whoever
-// empties a table may be about to fill it from a backup, so the rows get a moment to
-// come. Then they are made, and the region begins under a new key.
+// counted; without the sequence, a copy of its row cannot be told from the row. Somebody
+// who empties a table may be about to fill it from a backup, so the rows get a moment to
+// arrive. Then they are made, and the region begins under a new key.
 static int make_telling(struct pl_heal *heal, bool no_identity, bool keyed, struct pl_error *err)
 {
 	const char *what = no_identity ? "plist.identity" : "plist.outbox_sequence";

@@ -73,8 +73,8 @@ static const char settle_sql[] =
 	"SELECT state, detail FROM plist.plist_settle($1, $2, $3, $4, $5, $6, $7, $8) WHERE state IS NOT "
 	"NULL";
 
-// The life: the part of the identity with which everything changes that sessions have
-// read before.
+// The life: when this part of the identity changes, what sessions have read before is no
+// longer true.
 static const char identity_sql[] =
 	"SELECT plist.plist_key(region, generation), drained, plist.plist_outbox_high(), concat_ws(' ', "
 	"incarnation, generation, place), incarnation, (SELECT count(*) FROM plist.heard_databases WHERE "

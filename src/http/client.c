@@ -126,7 +126,7 @@ const struct pl_problem *pl_client_check_peer(const struct pl_request *request, 
 	return direct ? unauthorized(request) : not_accepted_here(request);
 }
 
-// Reads the end of a certificate as NGINX prints it: "Dec  1 14:00:00 2026 GMT".
+// Reads when a certificate expires, as NGINX prints it: "Dec  1 14:00:00 2026 GMT".
 static bool parse_end(const char *text, int64_t *at_us_r)
 {
 	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";

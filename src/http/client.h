@@ -24,10 +24,10 @@ struct pl_client {
 const struct pl_problem *pl_client_check_peer(const struct pl_request *request, struct pl_peer *peer,
                                               const struct pl_tls_server *tls);
 
-// Whether the certificate has ended that let the client in at NGINX. NGINX verifies it
-// when a connection begins, and has no clock in its configuration. The header can only
-// take something away, so whoever sends it is believed. Returns NULL, or the problem to
-// answer: 403, like NGINX.
+// Whether the certificate with which NGINX let the client in has expired. NGINX verifies
+// it when a connection begins, and has no clock in its configuration. The header can only
+// take something away, so it is believed, whoever sends it. Returns NULL, or the problem
+// to answer: 403, like NGINX.
 const struct pl_problem *pl_client_check_end(const struct pl_request *request, int64_t now_us);
 
 // Finds the address of the client of a request.
@@ -49,6 +49,6 @@ const struct pl_problem *pl_client_limit_address(const struct pl_request *reques
 const struct pl_problem *pl_client_limit_principal(const struct pl_request *request,
                                                    struct pl_limits *limits);
 // Whether the client may send the request, once it is identified. `route` NULL: no route
-// matches, which is not told to clients that must prove who they are and have not.
-// Returns NULL, or the problem: 401 or 403.
+// matches; a client that must prove who it is, and has not, is not told so. Returns NULL,
+// or the problem: 401 or 403.
 const struct pl_problem *pl_client_authorize(const struct pl_request *request, const struct pl_route *route);

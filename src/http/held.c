@@ -5,9 +5,9 @@
 // workers is limited, too: to one answer of the largest size and HELD_BASE. Beyond it, a
 // worker closes the connection of its own that has held most for longest, and the next,
 // but only as long as its slow clients hold more than its share of the limit. Otherwise
-// the memory is another worker's, and this one would close all that it has in vain, also
-// honest clients that are just being answered. The other one looks at its next request,
-// or at its next sweep; until then there may be twice the limit.
+// the memory is another worker's, and this one would close all of its connections in
+// vain, even those of honest clients that are being answered. The other one looks at its
+// next request, or at its next sweep; until then there may be twice the limit.
 //
 // Invariant: all_held is the sum of `held` over all requests that are not being closed.
 // Threads: the worker's; only the sum and the number of workers are shared.

@@ -98,7 +98,7 @@ void pl_http_request_leave(struct pl_http_request *h)
 	want_runs(h->listener, 1); // the next request may have arrived already
 	h->peer = NULL;
 	h->connection = NULL;
-	if (h->run && pl_run_state(h->run) == PL_RUN_QUEUED) { // nobody waits for it any more
+	if (h->run && pl_run_state(h->run) == PL_RUN_QUEUED) { // nobody is waiting for it
 		h->listener->running--;
 		h->run_done = true;
 	}
@@ -249,7 +249,7 @@ static const struct pl_problem *check_request(struct pl_http_request *h, bool li
 		problem = pl_request_head(&h->request, &h->match, h->echo_id);
 	if (!h->match.route)
 		h->request.request_id = h->echo_id;
-	// Whatever it asks for: what is kept is bounded.
+	// Whatever it asks for, what is kept is bounded.
 	if (!problem && h->raw.has_length && h->raw.length > h->request.config->http.max_body)
 		problem = pl_request_too_large(&h->request);
 	return problem;
@@ -393,7 +393,7 @@ static bool is_closed(struct pl_http_request *h)
 	if (!options->closed || !options->closed(writes, reason, options->arg))
 		return false;
 	problem = pl_exchange_problem_new(h->arena, 503, "Service unavailable");
-	reason[strcspn(reason, ":")] = '\0'; // what stands behind it is for operators
+	reason[strcspn(reason, ":")] = '\0'; // what follows it is for operators
 	problem->detail = pl_arena_printf(h->arena, "Nothing was executed: %s.", reason);
 	problem->not_executed = true;
 	problem->retryable = 1;

@@ -275,7 +275,7 @@ static void end_late_peers(struct pl_listener *listener, int64_t now_us)
 }
 
 // The problem for a request that is answered while its handler is still running. For a
-// write, it is not known whether it will have happened.
+// write, it is not known whether it will be executed.
 static const struct pl_problem *unfinished(struct pl_http_request *http_request, int code)
 {
 	bool read = strcmp(http_request->request.route->method, "GET") == 0 &&

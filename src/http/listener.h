@@ -38,8 +38,9 @@ struct pl_listener_options {
 	struct pl_limits *limits;         // of all workers; outlives the listener
 	int max_connections;
 	// Programs of this machine must name it by its address, its host name or
-	// "localhost". For a listener without credentials: a web page whose name leads to
-	// this machine is then not answered in the browser that has loaded it.
+	// "localhost". For a listener without credentials: a web page whose host name
+	// resolves to this machine is then not answered in the browser that has loaded
+	// it.
 	bool own_names;
 	// Answers one of the built-in routes immediately.
 	void (*builtin)(enum pl_builtin which, const struct pl_request *request, struct pl_answer *answer,

@@ -175,8 +175,8 @@ static struct pl_header *header_copy(struct pl_arena *arena, const char *name, c
 	return header;
 }
 
-// Whether there is nothing else between the two. Mostly it is one blank, for which strspn
-// costs hundreds of instructions.
+// Whether there are only blanks between the two. Usually it is one blank, for which
+// strspn costs hundreds of instructions.
 static bool is_blank(const char *from, const char *to)
 {
 	while (from < to && (*from == ' ' || *from == '\t'))

@@ -185,7 +185,7 @@ static void wrong_method(const struct pl_router *router, struct pl_arena *arena,
 		match->detail = pl_arena_printf(arena, "this path accepts %s", match->allow);
 }
 
-// Those who ask the wrong listener are shown to the right one.
+// Clients that ask the wrong listener are directed to the right one.
 static const char *no_route(const struct pl_router *router, const struct pl_target *target)
 {
 	if (router->audience == PL_AUDIENCE_OPERATORS)
@@ -224,15 +224,4 @@ void pl_router_match(const struct pl_router *router, struct pl_arena *arena, con
 		wrong_method(router, arena, any, method, target, match_r);
 	else
 		match_r->detail = no_route(router, target);
-}
-
-int pl_router_routes(const struct pl_router *router)
-{
-	return router->n;
-}
-
-void pl_router_route(const struct pl_router *router, int i, const char **method_r, const char **path_r)
-{
-	*method_r = router->entries[i].method;
-	*path_r = router->entries[i].path;
 }

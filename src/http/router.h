@@ -36,6 +36,3 @@ void pl_router_free(struct pl_router **router_p);
 // HEAD matches as GET. Strings in match_r belong to `arena` or to the configuration.
 void pl_router_match(const struct pl_router *router, struct pl_arena *arena, const char *method,
                      const struct pl_target *target, struct pl_route_match *match_r);
-
-int pl_router_routes(const struct pl_router *router);
-void pl_router_route(const struct pl_router *router, int i, const char **method_r, const char **path_r);

@@ -1,5 +1,5 @@
 // Notes all records in the tables that may violate a constraint: at the daemon's start,
-// and after rows were written without any check.
+// and after plist-admin seed has written rows without any check.
 //
 // Threads: the session's.
 #include <stdlib.h>

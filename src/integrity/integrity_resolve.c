@@ -313,7 +313,7 @@ static int ask(struct due *due, struct pl_error *err)
 	if (!rule)
 		return 0;
 	if (due->tries >= TRIES_MAX)
-		return note_try(due, "the changes of the rule violate again and again; change the records",
+		return note_try(due, "the rule's changes keep causing new violations; change the records",
 		                pl_rule_name(rule), err);
 	if (due->too_large)
 		return note_try(due, "its records are too large together for the rule; change some of them",
@@ -325,8 +325,8 @@ static int ask(struct due *due, struct pl_error *err)
 	if (answer.n == 0)
 		error = "the rule changes none of the records; change one of them";
 	else if (due->written < due->mine)
-		error = "a change of the rule was not written: the record had changed, or the change would "
-			"violate something itself";
+		error = "a change of the rule was not written: the record had changed, or the change "
+			"itself would violate something";
 	pthread_mutex_lock(&integrity->lock);
 	integrity->stats.resolved += (uint64_t)due->written;
 	pthread_mutex_unlock(&integrity->lock);

@@ -1,4 +1,4 @@
-// The SQL that finds violations.
+// The SQL that finds violations: for the thread's looks and notes, and for seed.
 //
 // Threads: any; nothing is shared.
 #include <string.h>

@@ -19,7 +19,7 @@ rd_kafka_conf_t *pl_kafka_client_conf(const struct pl_config *config, const stru
 // settings fit each other, and the files that they name can be used. Nothing is sent.
 int pl_kafka_client_try(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct pl_error *err);
 
-// Whether the private keys that kafka.properties names are readable for nobody else.
+// Whether nobody else can read the private keys that kafka.properties names.
 int pl_kafka_client_keys(const struct pl_config *config, struct pl_error *err);
 // The digest of the files that a client reads once, when it is made: certificates and
 // keys. If it changes, only a new client uses what is in them now.

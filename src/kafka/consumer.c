@@ -3,9 +3,9 @@
 //
 // Between Kafka and apply/applier. Partitions are assigned by hand. Offsets are committed
 // in the background, but only stored ones, and an offset is stored after the database has
-// committed. A broker takes them from a consumer that is no member as long as the group
-// has no members: those of plist before version 0.2 are. Until they have stopped, their
-// own commits count, and what they have not committed would be read a second time.
+// committed. A broker accepts them from a consumer that is not a member as long as the
+// group has no members; daemons before version 0.2 are members. Until they have stopped,
+// their own commits count, and what they have not committed would be read a second time.
 // The heartbeats' partitions have no offsets in the group.
 // Threads: belongs to its applier's; librdkafka's own threads only log.
 #include "kafka/consumer.h"
@@ -31,15 +31,15 @@
 #define REFUSAL_US         (10 * INT64_C(1000000))
 // of each partition; enough for one of every region
 #define HEARTBEATS_BACK    16
-// a broker that has said nothing for so long is not connected
+// a broker that has said nothing for this long is not connected
 #define CONTACT_US         (5 * INT64_C(1000000))
-// commits that fail for longer are not the moment of a coordinator that moves
+// commits that fail for longer do not just wait for a coordinator that moves
 #define COMMIT_PATIENCE_US (30 * INT64_C(1000000))
 
 static const char *const defaults[] = {
 	// Small answers at once, large ones in bulk, and no larger backlog in memory than
 	// keeps the database busy. librdkafka counts the bytes of messages; what it keeps
-	// of each beside them is more than a small one has. fetch.max.bytes follows from
+	// of each besides them is more than a small one has. fetch.max.bytes follows from
 	// the queue and message.max.bytes.
 	"fetch.wait.max.ms",
 	"100",

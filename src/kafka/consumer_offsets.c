@@ -1,4 +1,5 @@
-// A consumer's offsets and positions: storing, asking for and moving them.
+// A consumer's offsets and positions: storing, asking for and moving them, for
+// apply/applier and apply/positions.
 //
 // Threads: the consumer's.
 #include "kafka/consumer_private.h"

@@ -19,7 +19,7 @@ struct pl_consumer {
 	int64_t uncommitted_us;              // since when all commits fail; 0: they do not
 	uint64_t losses;                     // of all brokers
 	int64_t contact_us, received;        // bytes, as of the last statistics
-	int64_t silent_from_us;              // the broker is not connected any more; pl_mono_us
+	int64_t silent_from_us;              // the broker is no longer connected; pl_mono_us
 	int64_t taken, taken_bytes;          // messages since the broker's thread was woken last
 	int64_t queue_messages, queue_bytes; // what librdkafka's queue holds
 	struct pl_log_limit log_limit, refusal_limit, commit_limit;

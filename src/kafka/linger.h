@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define PL_LINGER_BUSY 32 // the next batch waits after one of at least so many events
+#define PL_LINGER_BUSY 32 // the next batch waits after one of at least this many events
 
 struct pl_linger {
 	int64_t busy_at_us; // when the last batch started, if it was large; else 0

@@ -51,8 +51,8 @@ int pl_producer_partitions(struct pl_producer *producer, const char *topic, stru
 int32_t pl_producer_partition(const struct pl_outgoing_message *message, int partitions);
 
 // Queues a copy of the message. PL_EBUSY: the queue is full; serve and try again.
-// PL_EINVAL: this message can never be sent. PL_EUNAVAIL: its topic is not configured any
-// more.
+// PL_EINVAL: this message can never be sent. PL_EUNAVAIL: its topic is no longer
+// configured.
 int pl_producer_send(struct pl_producer *producer, const char *topic,
                      const struct pl_outgoing_message *message, int64_t tag, struct pl_error *err);
 

@@ -28,7 +28,7 @@ struct way {
 	size_t from, to;
 	bool closed;
 }; // bytes [from, to) wait to be written
-struct pair {
+struct socket_pair {
 	int fd[2];
 	struct way way[2];
 }; // way[i]: read from fd[i], written to fd[1 - i]
@@ -40,7 +40,7 @@ struct pl_tcp_proxy {
 	struct sockaddr_storage to;
 	socklen_t to_len;
 	int n;
-	struct pair *pairs[CONNECTIONS_MAX];
+	struct socket_pair *pairs[CONNECTIONS_MAX];
 };
 
 static int listen_at(const char *address, struct pl_error *err)
@@ -74,7 +74,7 @@ static void drop(struct pl_tcp_proxy *proxy, int i)
 static void accept_one(struct pl_tcp_proxy *proxy)
 {
 	int from = accept4(proxy->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), to, one = 1;
-	struct pair *pair;
+	struct socket_pair *pair;
 
 	if (from < 0)
 		return;
@@ -99,7 +99,7 @@ static void accept_one(struct pl_tcp_proxy *proxy)
 }
 
 // Reads when everything read before is written. False: the connection has ended.
-static bool pull(struct pair *pair, int i)
+static bool pull(struct socket_pair *pair, int i)
 {
 	struct way *way = &pair->way[i];
 	ssize_t got;
@@ -119,7 +119,7 @@ static bool pull(struct pair *pair, int i)
 	return true;
 }
 
-static bool push(struct pair *pair, int i)
+static bool push(struct socket_pair *pair, int i)
 {
 	struct way *way = &pair->way[i];
 	ssize_t put;
@@ -133,7 +133,7 @@ static bool push(struct pair *pair, int i)
 	return true;
 }
 
-static short events_for(const struct pair *pair, int side)
+static short events_for(const struct socket_pair *pair, int side)
 {
 	const struct way *in = &pair->way[side], *out = &pair->way[1 - side];
 
@@ -163,7 +163,7 @@ static void *run(void *arg)
 		// Downwards: drop() moves the last pair, which was served before, into
 		// the gap.
 		for (int i = n - 1; i >= 0; i--) {
-			struct pair *pair = proxy->pairs[i];
+			struct socket_pair *pair = proxy->pairs[i];
 			bool lives = true;
 
 			for (int side = 0; side < 2 && lives; side++) {

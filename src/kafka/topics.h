@@ -48,12 +48,12 @@ void pl_topics_findings_fini(struct pl_topic_findings *findings);
 void pl_topics_judge(const struct pl_topic_facts *facts, const struct pl_config *config,
                      struct pl_topic_findings *findings);
 
-// Appends a finding for a topic whose settings the broker has not told, and why.
+// Appends a finding for a topic whose settings the broker has not reported, and why.
 void pl_topics_judge_undescribed(const char *topic, rd_kafka_resp_err_t code,
                                  struct pl_topic_findings *findings);
 
-// Notes how many partitions the resources' topics have, also of those whose settings this
-// client may not ask for, and appends a finding for those that no broker leads.
+// Notes how many partitions the resources' topics have, including those whose settings
+// this client may not ask for, and appends a finding for those that no broker leads.
 void pl_topics_judge_partitions(const struct rd_kafka_metadata *metadata, const struct pl_config *config,
                                 struct pl_topic_findings *findings);
 

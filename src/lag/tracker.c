@@ -23,8 +23,8 @@
 //
 // None of this is known about a partition that no broker leads: as long as it has no
 // leader, it is behind for at least that long. Nor about a silent origin: one without
-// heartbeats for three intervals is behind for at least that long. An origin that a
-// daemon which has just started has not heard from yet is unknown, which is not 0.
+// heartbeats for three intervals is behind for at least that long. To a daemon that has
+// just started, an origin that it has not heard from yet is unknown, which is not 0.
 // Events that an origin says it has published, and that did not arrive, are a gap: see
 // apply/applier_sequences.c.
 //

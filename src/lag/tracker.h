@@ -27,7 +27,7 @@ struct pl_lag_tracker_partition {
 	int32_t partition;
 	int64_t next, end;
 	int buffer;
-	int64_t unread_since_us; // it cannot be read since then, nor its end be asked; 0: it can
+	int64_t unread_since_us; // since when it can neither be read nor asked for its end; 0: it can
 };
 // Those that cannot be read come last.
 void pl_lag_tracker_assign(struct pl_lag_tracker *tracker, int applier,

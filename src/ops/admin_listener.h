@@ -2,7 +2,7 @@
 // address of its own.
 //
 // Threads: started, reconfigured and stopped by the thread that owns the daemon; it has a
-// thread of its own, so that it answers also when all workers are busy or hang.
+// thread of its own, so that it answers even when all workers are busy or hang.
 #pragma once
 
 #include "base/error.h"

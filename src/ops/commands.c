@@ -131,7 +131,7 @@ static const char *describe(const struct command *command, const cJSON *request,
 	return text;
 }
 
-// A viewer that only looks leaves no line; whoever changes something, or may not, does.
+// A viewer who only looks leaves no line; a user who changes something, or may not, does.
 // But those who may not do anything must not fill the log either.
 static int run(struct pl_daemon *daemon, const struct command *command, const cJSON *request,
                const struct pl_control_peer *peer, struct pl_buf *members, struct pl_error *err)

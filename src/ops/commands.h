@@ -1,7 +1,7 @@
 // The commands of the control socket, as plist-admin sends them to a running daemon.
 //
 // One JSON line in, one JSON line out. A request is {"command":"NAME",…}; the answer is
-// {"ok":true,…} or {"ok":false,"error":"a sentence",…}. Members beside those:
+// {"ok":true,…} or {"ok":false,"error":"a sentence",…}. Members besides those:
 //
 // Each command is for operators, or for viewers as well: see ops/operators.h. What an
 // operator does is logged.

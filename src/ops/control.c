@@ -153,7 +153,7 @@ static int places_of(const struct pl_control *control, uid_t uid)
 	return n;
 }
 
-// Whether the client may lose its slot to a user who has so many places already: if it
+// Whether the client may lose its slot to a user who has this many already: if it
 // was not heard for too long, or its own user has at least two more.
 static bool may_go(const struct pl_control *control, const struct client *client, int places)
 {

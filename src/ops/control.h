@@ -24,7 +24,7 @@ struct pl_control_peer {
 	gid_t gid;
 	pid_t pid;
 	int ngroups;
-	gid_t *groups; // beside gid
+	gid_t *groups; // besides gid
 };
 
 // Answers one request: appends the members of the answer (ops/members.h) to `members`, or

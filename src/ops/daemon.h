@@ -11,7 +11,7 @@
 
 struct pl_daemon;
 
-// Takes ownership of `loaded` (pl_loaded_new), also on failure. Returns NULL and sets
+// Takes ownership of `loaded` (pl_loaded_new), even on failure. Returns NULL and sets
 // *err: PL_EUNAVAIL if an address is in use, PL_EINVAL, PL_EINTERNAL. The database and
 // Kafka need not be available yet: the threads keep trying to connect.
 // `alone`: see struct pl_heal_options.

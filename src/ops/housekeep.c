@@ -63,8 +63,8 @@ static int64_t change(struct pl_housekeep *housekeep, const char *sql, int npara
 // ---- remembered requests
 
 // Request ids of a record with siblings are kept as long as the siblings: they show which
-// of these are twins, and a region that had deleted them would show another row than one
-// that has not. The next write of the record replaces the siblings.
+// of these are twins, and a region that had deleted them would show a different row from
+// one that has not. The next write of the record replaces the siblings.
 static int expire_requests(struct pl_housekeep *housekeep, struct pl_error *err)
 {
 	char batch[16];

@@ -113,11 +113,11 @@ static void print_sessions(struct pl_buf *buf)
 	pl_metrics_counter(buf, "plist_session_refused_total",
 	                   "Requests answered 503 because too many of them were waiting.", waits.refused);
 	pl_buf_printf(buf,
-	              "# HELP plist_session_wait_seconds_total How long requests have waited in sum.\n"
+	              "# HELP plist_session_wait_seconds_total How long requests have waited in total.\n"
 	              "# TYPE plist_session_wait_seconds_total counter\n"
 	              "plist_session_wait_seconds_total %.6f\n",
 	              (double)waits.total_us / 1e6);
-	pl_metrics_gauge(buf, "plist_session_waiting", "Requests that wait at present.", waits.waiting);
+	pl_metrics_gauge(buf, "plist_session_waiting", "Requests that are waiting now.", waits.waiting);
 }
 
 static void print_listener(struct pl_buf *buf, const struct pl_listener_stats *s)
@@ -315,7 +315,8 @@ static void print_tables(struct pl_buf *buf, struct pl_daemon *daemon)
 	const struct pl_config *config = daemon->loaded->config;
 	pl_metrics_family(
 		buf, name, "gauge",
-		"Whether writes are refused because the table has what resources.X.tolerate does not list.");
+		"Whether writes are refused because of a constraint or trigger that resources.X.tolerate "
+		"does not list.");
 	for (int i = 0; i < config->nresources; i++)
 		pl_metrics_labelled(buf, name, "resource", config->resources[i].name,
 		                    pl_table_gate_is_closed(daemon->tables, config->resources[i].name, NULL));
@@ -363,7 +364,7 @@ static void print_heal(struct pl_buf *buf, struct pl_daemon *daemon)
 	pl_metrics_labelled(buf, name, "state", "rebuilding", s.rebuilding);
 	pl_metrics_labelled(buf, name, "state", "unsettled", !s.settled && !s.rebuilding);
 	pl_metrics_gauge(buf, "plist_region_other_databases",
-	                 "Databases that speak for this region beside this one, such as copies.",
+	                 "Other databases that speak for this region, such as copies.",
 	                 (double)s.other_databases);
 	pl_metrics_gauge(buf, "plist_region_drained", "Whether the operator has drained this region.",
 	                 s.drained);
@@ -403,7 +404,8 @@ static void print_audit(struct pl_buf *buf, struct pl_daemon *daemon)
 	struct pl_audit_stats s;
 	pl_audit_stats(daemon->audit, &s);
 	pl_metrics_gauge(buf, "plist_audit_differing_records",
-	                 "Records in which this region lacks something of another one, or differs from it.",
+	                 "Records in which this region lacks something that another one has, or differs "
+	                 "from it.",
 	                 (double)s.differing);
 	pl_metrics_gauge(
 		buf, "plist_audit_last_success_timestamp_seconds",

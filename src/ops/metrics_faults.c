@@ -58,7 +58,7 @@ static void print_losses(struct pl_buf *buf)
 
 static void print_risks(struct pl_buf *buf)
 {
-	pl_metrics_family(buf, "plist_risk", "gauge", "Whether the process runs where it should not.");
+	pl_metrics_family(buf, "plist_risk", "gauge", "Whether the process runs with a risk, by kind.");
 	for (int i = 0; i < PL_RISKS; i++)
 		pl_metrics_labelled(buf, "plist_risk", "kind", pl_faults_risk_name((enum pl_fault_risk)i),
 		                    pl_faults_risk((enum pl_fault_risk)i));
@@ -102,7 +102,7 @@ void pl_metrics_faults(struct pl_buf *buf, struct pl_daemon *daemon)
 	print_losses(buf);
 	print_failing(buf, daemon);
 	pl_metrics_gauge(buf, "plist_workers_silent_seconds",
-	                 "How long ago the worker that has been silent for longest did something.",
+	                 "Time since the worker that has been idle longest did something.",
 	                 (double)pl_stats_age_us(daemon->stats) / 1e6);
 	print_log(buf);
 	print_control(buf, daemon);

@@ -68,8 +68,8 @@ static void print_kept(struct pl_buf *buf, struct pl_daemon *daemon, const struc
 	                   "Events published again because a region had not received them.", s->republished);
 	pl_metrics_family(
 		buf, "plist_outbox_unapplied_events", "gauge",
-		"Events of this region that another one has not applied yet, as the relay that publishes "
-		"knows.");
+		"Events of this region that another one has not applied yet, as far as the relay that "
+		"publishes knows.");
 	for (int i = 0; i < n; i++)
 		pl_metrics_labelled(buf, "plist_outbox_unapplied_events", "region", regions[i].name,
 		                    (double)regions[i].unapplied);
@@ -81,7 +81,7 @@ static void print_kept(struct pl_buf *buf, struct pl_daemon *daemon, const struc
 		pl_metrics_labelled(buf, "plist_outbox_region_lost", "region", regions[i].name,
 		                    regions[i].lost);
 	pl_metrics_family(buf, "plist_outbox_region_disbelieved", "gauge",
-	                  "Whether a region reports to have received events that were never published.");
+	                  "Whether a region claims to have received events that were never published.");
 	for (int i = 0; i < n; i++)
 		pl_metrics_labelled(buf, "plist_outbox_region_disbelieved", "region", regions[i].name,
 		                    regions[i].disbelieved);

@@ -99,8 +99,9 @@ static int publish(struct pl_daemon *daemon, const struct fresh *fresh)
 static int incomplete(struct pl_daemon *daemon, int failed, struct pl_error *err)
 {
 	pl_error_set(err, PL_EUNAVAIL,
-	             "%d of %d workers keep the former configuration, the log says why; reload again", failed,
-	             daemon->nworkers);
+	             "%d of %d workers keep the former configuration (the log says why); "
+	             "reload again",
+	             failed, daemon->nworkers);
 	pl_err("reload: %s", err->text);
 	pthread_mutex_lock(&daemon->lock);
 	snprintf(daemon->reload_error, sizeof(daemon->reload_error), "%s", err->text);

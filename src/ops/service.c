@@ -18,7 +18,7 @@
 #include "ops/ops_private.h"
 #include "ops/stats.h"
 
-// The service manager then takes this process for hanging, and ends it.
+// The service manager then believes that this process hangs, and ends it.
 static void tell_unsent(const char *state)
 {
 	static struct pl_log_limit limit;

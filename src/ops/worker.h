@@ -10,7 +10,7 @@
 struct pl_daemon;
 struct pl_worker;
 
-// Takes ownership of the listening socket `fd`, also on failure. Returns when the worker
+// Takes ownership of the listening socket `fd`, even on failure. Returns when the worker
 // is serving, or NULL if it cannot.
 struct pl_worker *pl_worker_start(struct pl_daemon *daemon, int number, int fd,
                                   const struct pl_loaded *loaded, struct pl_error *err);

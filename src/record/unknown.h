@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "config/config.h"
 
-// The members of a record that are no configured fields: sorted by name, without nulls
+// The members of a record that are not configured fields: sorted by name, without nulls
 // and without those that every record has. In `arena`, or NULL.
 const char *pl_unknown_collect(struct pl_arena *arena, const struct pl_resource *resource, const cJSON *json);
 // The same of an object that the database holds, a sibling's fields or a row's

@@ -66,14 +66,6 @@ void pl_vector_region_of(const char *key, char region_r[PL_REGION_MAX + 1])
 	region_r[len] = '\0';
 }
 
-void pl_vector_key(const char *region, int64_t generation, char key_r[PL_REGION_MAX + 1])
-{
-	if (generation <= 1)
-		snprintf(key_r, PL_REGION_MAX + 1, "%s", region);
-	else
-		snprintf(key_r, PL_REGION_MAX + 1, "%s.%lld", region, (long long)generation);
-}
-
 // ---- names
 //
 // A slot of the hash table holds a number, 0 for none; the name of number n is

@@ -37,9 +37,6 @@ bool pl_vector_region_name_ok(const char *name, size_t len);
 size_t pl_vector_region_len(const char *key, size_t len); // of the region's name in a key
 void pl_vector_region_of(const char *key, char region_r[PL_REGION_MAX + 1]);
 bool pl_vector_same_region(const char *key, const char *other);
-// Generation 1 is the region's name itself. A key that is too long is cut, and refused
-// when it is used.
-void pl_vector_key(const char *region, int64_t generation, char key_r[PL_REGION_MAX + 1]);
 
 // Adds a name to the process's table of names. Names that arrive in data are no longer
 // added well before the table is full, so there is always room for the names of a

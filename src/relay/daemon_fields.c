@@ -10,7 +10,8 @@
 #define HOST_NAME_MAX 255
 #endif
 
-void pl_daemon_fields_print(struct pl_buf *buf, const struct pl_config *config)
+// {"properties":{"price":"decimal(12,2)","bathrooms":"retired integer"}}
+static void print_fields(struct pl_buf *buf, const struct pl_config *config)
 {
 	char type[PL_FIELD_TYPE_MAX];
 
@@ -37,7 +38,7 @@ int pl_daemon_fields_beat(struct pl_session *session, const struct pl_config *co
 
 	gethostname(name, HOST_NAME_MAX);
 	snprintf(name + strlen(name), 16, "%s", port ? port : "");
-	pl_daemon_fields_print(&fields, config);
+	print_fields(&fields, config);
 	const char *params[] = { name, fields.data };
 	result = pl_session_exec(
 		session,

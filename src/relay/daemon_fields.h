@@ -7,8 +7,6 @@
 #include "config/config.h"
 #include "db/session.h"
 
-// {"properties":{"price":"decimal(12,2)","bathrooms":"retired integer"}}
-void pl_daemon_fields_print(struct pl_buf *buf, const struct pl_config *config);
 // Enters this daemon, at most every few seconds, and appends what all daemons that were
 // seen lately know: {"host:port":{…},…}. 0 or a code.
 int pl_daemon_fields_beat(struct pl_session *session, const struct pl_config *config,

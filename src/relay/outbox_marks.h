@@ -26,7 +26,7 @@ int pl_outbox_marks_heard(struct pl_session *session, const char *own, struct pl
                           struct pl_error *err);
 // Of the region's key; 0: it has none yet.
 int pl_outbox_marks_generation(struct pl_session *session, int64_t *generation_r, struct pl_error *err);
-// What the region tells the others beside, for its heartbeats: JSON. See plist_word in
+// What else the region tells the others in its heartbeats: JSON. See plist_word in
 // sql/014_identity.sql. Not `whole`: only who it is, and what it knows of the others.
 int pl_outbox_marks_word(struct pl_session *session, const char *own, bool whole, struct pl_buf *json,
                          int64_t *generation_r, struct pl_error *err);

@@ -47,7 +47,7 @@
 // per partition, here and at every consumer. If it shares the machine with the writers,
 // or serves many, this is most of the cost of an event. So after a read of
 // PL_LINGER_BUSY or more rows that left none behind, if they came at such a rate that the
-// linger time is long enough for so many, the next one waits until kafka.linger has
+// linger time is long enough for that many, the next one waits until kafka.linger has
 // passed. (PUT/s while the relay publishes, on two processors shared
 // by everything, medians of alternating runs: 13.2 thousand without, 15.6 at 10 ms,
 // 17.2 at 20 ms; end to end: 5.6, 6.3 at 10 ms, 7.1 at 20 ms. On another machine: 14.0

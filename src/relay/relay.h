@@ -56,7 +56,7 @@ struct pl_relay_region {
 	int64_t unapplied; // this region's events that it has not applied, as far as is known
 	bool kept_for;     // events are kept for it
 	bool lost;         // it lacks events that were deleted
-	bool disbelieved;  // it reports to have received what was never published
+	bool disbelieved;  // it claims to have received what was never published
 };
 int pl_relay_regions(struct pl_relay *relay, struct pl_relay_region regions_r[PL_REGIONS_MAX]);
 // The relay that publishes checks the topics' settings. Appends the problems as a JSON

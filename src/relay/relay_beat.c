@@ -2,7 +2,7 @@
 //
 // Beside relay/relay. The leader's heartbeat speaks for the region. If its
 // database was not accepted (db/owner.h), it says only who it is, what it knows of the
-// others and what it asks, since they may be waiting for its word, too: what it has
+// others and what it asks, since they may be waiting to hear from it, too: what it has
 // published, received and served could be those of another database of the region.
 // Threads: the relay's.
 #include "relay/daemon_fields.h"
@@ -79,7 +79,7 @@ static void send_heartbeat(struct pl_relay *relay, struct pl_heartbeat *heartbea
 	pl_buf_fini(&fields);
 }
 
-// Of a daemon that does not lead: the leader's heartbeat says what it knows.
+// For a daemon that does not lead: the leader's heartbeat says what it knows.
 static bool note_fields(struct pl_relay *relay)
 {
 	struct pl_buf all = { 0 };

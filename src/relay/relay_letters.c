@@ -12,7 +12,7 @@
 
 #define LOOK_US       SECOND
 #define FAILED_US     (10 * SECOND)
-// Read at once: so many, and of large ones about so many bytes, but at least one. They
+// How many are read at once; of large ones, about how many bytes, but at least one. They
 // are read as hexadecimal text, and the producer keeps them until the broker answers; the
 // next are read then.
 #define LETTERS_MAX   "100"

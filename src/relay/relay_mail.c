@@ -1,5 +1,5 @@
 // Messages of the audit to other regions, on the topic of the heartbeats. One that is
-// lost is asked for again (audit/audit_talk). Threads: the relay's, but for
+// lost is asked for again (audit/audit_talk). Threads: the relay's, except for
 // pl_relay_set_mail.
 #include "event/audit_message.h"
 #include "relay/relay_private.h"

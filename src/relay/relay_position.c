@@ -3,19 +3,19 @@
 // Beside relay/relay. Each heartbeat carries the position with the sequence numbers that
 // belong to it, and whenever it has moved it is sent in a message of its own, up to ten
 // times a second: clients wait until a region has reached it (seen/seen.c). It is the
-// cursor's floor, below which no row can appear any more (relay/outbox), except that
+// cursor's floor, below which no more rows can appear (relay/outbox), except that
 //
 // - a row that Kafka refused was set aside, and the floor has passed it: the position
 //   stays below the first of them, until it is published under another id. How far the
-//   floor has passed them is told, too: the audit goes by that, or one event that Kafka
-//   refuses for good would end all comparing;
+//   floor has passed them is reported, too: the audit goes by that, or one event that
+//   Kafka refuses for good would end all comparing;
 // - a row in flight, such as one that had been refused, may be below the floor.
 //
 // A relay that starts, or goes back, sends rows again, and the floor is lower than the
-// position that it had told. Positions that were told remain true: the rows were
+// position that it had reported. Positions that were reported remain true: the rows were
 // acknowledged with those numbers. But a region may have received none of the last of
-// them, and the first of the new numbers follows directly on what it has. So the
-// first message of a run in each partition says where the run's numbers begin (the header
+// them, and the first of the new numbers follows directly on what it has. So the first
+// message of a run in each partition says where the run's numbers begin (the header
 // plist-run), and from then on a region no longer believes positions that came with lower
 // numbers (apply/reached).
 // Threads: the relay's.

@@ -76,7 +76,7 @@ struct pl_relay {
 	int64_t deleted_to, delete_to; // ids
 	int64_t generation;            // of the region's key; 0: it has none yet
 	int64_t renumber_id;           // an event that had been set aside and is now published; 0: none
-	bool rewind;                   // events are to be published again when nothing is in flight
+	bool rewind;                   // events must be published again when nothing is in flight
 	struct pl_backoff rewind_backoff;
 	int64_t marked_us, settle_at_us, look_at_us, rewind_at_us;
 	// See relay_position.c.

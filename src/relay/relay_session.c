@@ -108,9 +108,9 @@ static bool lead(struct pl_relay *relay)
 	return true;
 }
 
-// A relay that leads does not ask again whose database it is: whoever finds that it is
-// no longer the region's ends its session (heal/heal_settle). One whose database was not
-// accepted only sends heartbeats.
+// A relay that leads does not ask again whose database it is: the daemon that finds that
+// it is no longer the region's ends its session (heal/heal_settle). One whose database
+// was not accepted only sends heartbeats.
 bool pl_relay_leads(struct pl_relay *relay)
 {
 	struct pl_error err = { 0 };
@@ -219,7 +219,7 @@ void pl_relay_renew_producer(struct pl_relay *relay)
 	pl_kafka_client_files(relay->config, files);
 	if (!relay->producer || memcmp(files, relay->producer_files, sizeof(files)) == 0)
 		return;
-	pl_notice("relay: certificates or keys have changed; connecting to Kafka anew");
+	pl_notice("relay: certificates or keys have changed; reconnecting to Kafka");
 	drop_producer(relay);
 }
 

@@ -50,7 +50,7 @@ static bool one_grew(const struct pl_topic_findings *before, const struct pl_top
 	return false;
 }
 
-// A topic that was made anew has lost what nobody has read. A region reports that of the
+// A topic that was re-created has lost what nobody has read. A region reports that of the
 // partitions that it reads, but nobody reads those that no longer exist.
 static void notice_fewer_partitions(struct pl_relay *relay, const struct pl_topic_findings *found)
 {

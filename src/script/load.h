@@ -21,7 +21,7 @@ void pl_load_require(lua_State *L, const struct pl_script_source *source);
 void pl_load_forget_modules(lua_State *L);
 void pl_load_setup(lua_State *L); // once for a state
 
-// After a call that did not return: no main function is running any more.
+// After a call that did not return: no main function is running.
 void pl_load_recover(struct pl_vm *vm);
 
 // load_report.c. Adds an error of loading `source`, with the file and line that it names.

@@ -18,7 +18,7 @@
 
 enum kind { KIND_NUMBER, KIND_STRING, KIND_BOOLEAN };
 
-struct key {
+struct table_key {
 	enum kind kind;
 	bool is_float;
 	lua_Integer integer; // or the boolean
@@ -28,7 +28,7 @@ struct key {
 	lua_Integer place; // in the unordered list
 };
 
-static int cmp_numbers(const struct key *a, const struct key *b)
+static int cmp_numbers(const struct table_key *a, const struct table_key *b)
 {
 	if (!a->is_float && !b->is_float)
 		return a->integer < b->integer ? -1 : a->integer > b->integer;
@@ -44,7 +44,7 @@ static int cmp_numbers(const struct key *a, const struct key *b)
 
 static int cmp_keys(const void *left, const void *right)
 {
-	const struct key *a = left, *b = right;
+	const struct table_key *a = left, *b = right;
 	int order;
 
 	if (a->kind != b->kind)
@@ -58,8 +58,7 @@ static int cmp_keys(const void *left, const void *right)
 	}
 }
 
-// Reads the key at `index`.
-static void read_key(lua_State *L, int index, struct key *key)
+static void read_key(lua_State *L, int index, struct table_key *key)
 {
 	switch (lua_type(L, index)) {
 	case LUA_TNUMBER:
@@ -102,7 +101,7 @@ static lua_Integer list_keys(lua_State *L, int index)
 static void sort_keys(lua_State *L, lua_Integer n)
 {
 	int unordered = lua_gettop(L);
-	struct key *keys = lua_newuserdatauv(L, sizeof(keys[0]) * (size_t)n, 0);
+	struct table_key *keys = lua_newuserdatauv(L, sizeof(keys[0]) * (size_t)n, 0);
 
 	memset(keys, 0, sizeof(keys[0]) * (size_t)n);
 	for (lua_Integer i = 0; i < n; i++) {
@@ -174,9 +173,9 @@ int pl_order_pairs(lua_State *L)
 
 // The least key of table 1 that is greater than `after` (NULL: of all), pushed; false if
 // there is none.
-static bool push_next(lua_State *L, const struct key *after)
+static bool push_next(lua_State *L, const struct table_key *after)
 {
-	struct key least = { 0 }, key;
+	struct table_key least = { 0 }, key;
 	bool found = false;
 	lua_Integer n = 0;
 
@@ -184,7 +183,7 @@ static bool push_next(lua_State *L, const struct key *after)
 	lua_pushnil(L);
 	while (lua_next(L, 1)) {
 		lua_pop(L, 1);
-		key = (struct key){ 0 };
+		key = (struct table_key){ 0 };
 		read_key(L, -1, &key);
 		if ((!after || cmp_keys(&key, after) > 0) && (!found || cmp_keys(&key, &least) < 0)) {
 			least = key;
@@ -200,7 +199,7 @@ static bool push_next(lua_State *L, const struct key *after)
 
 int pl_order_next(lua_State *L)
 {
-	struct key after = { 0 };
+	struct table_key after = { 0 };
 
 	lua_settop(L, 2);
 	pl_frozen_thaw(L, 1);

@@ -5,7 +5,8 @@
 // runs again, and so do those of the modules that it requires. State that a policy keeps,
 // in a global, an upvalue, a metatable, a closure made while loading or the table of a
 // library, is in that environment and ends with the call. This costs a few microseconds
-// (tests/unit/script/test_policy.c measures it), beside a transaction for every conflict.
+// (tests/unit/script/test_policy.c measures it), little compared with a transaction for
+// every conflict.
 //
 // Scripts can neither change nor tell apart what calls share: C functions without state,
 // the compiled code, texts, and the metatables of texts, decimals and frozen tables.

@@ -27,7 +27,8 @@ const struct pl_lock *pl_request_lock_at(lua_State *L, int index)
 	return luaL_testudata(L, index, META_LOCK);
 }
 
-const char *pl_request_query(const struct pl_request *request, const char *name)
+// The value of `name` in the query string, or NULL; the first of several.
+static const char *query_value(const struct pl_request *request, const char *name)
 {
 	for (const struct pl_param *p = request->query; p; p = p->next) {
 		if (strcmp(p->name, name) == 0)
@@ -111,7 +112,7 @@ static void set_version(struct pl_lock *lock, int64_t version, bool ok, const ch
 static void read_lock(struct pl_lock *lock, const struct pl_request *request)
 {
 	const cJSON *member = cJSON_IsObject(request->body) ? pl_json_get(request->body, "version") : NULL;
-	const char *text = pl_request_query(request, "version");
+	const char *text = query_value(request, "version");
 	int64_t version = 0;
 	char *end;
 

@@ -26,5 +26,3 @@ void pl_request_push(lua_State *L, const struct pl_request *request, struct pl_r
 void pl_request_close(struct pl_request_box **box_p);
 
 const struct pl_lock *pl_request_lock_at(lua_State *L, int index); // NULL: it is not a lock
-// The value of `name` in the query string, or NULL; the first of several.
-const char *pl_request_query(const struct pl_request *request, const char *name);

@@ -24,7 +24,7 @@ struct pl_rule {
 	struct pl_script *script;
 };
 
-struct call {
+struct rule_call {
 	struct pl_rule *rule;
 	const struct pl_violation *violation;
 	struct pl_arena *arena;
@@ -73,7 +73,7 @@ static void push_record(lua_State *L, const struct pl_resource *resource,
 	pl_frozen_freeze(L);
 }
 
-static void push_records(lua_State *L, const struct call *call)
+static void push_records(lua_State *L, const struct rule_call *call)
 {
 	lua_createtable(L, call->violation->n, 0);
 	for (int i = 0; i < call->violation->n; i++) {
@@ -98,7 +98,7 @@ static void push_names(lua_State *L, const char *fields)
 	pl_frozen_freeze(L);
 }
 
-static void push_context(lua_State *L, const struct call *call)
+static void push_context(lua_State *L, const struct rule_call *call)
 {
 	lua_createtable(L, 0, 4);
 	lua_pushstring(L, call->violation->resource->name);
@@ -113,10 +113,10 @@ static void push_context(lua_State *L, const struct call *call)
 }
 
 // Body.
-//   1  light userdata: struct call
+//   1  light userdata: struct rule_call
 static int resolve(lua_State *L)
 {
-	struct call *call = lua_touserdata(L, 1);
+	struct rule_call *call = lua_touserdata(L, 1);
 
 	luaL_checkstack(L, 20, NULL);
 	pl_load_forget_modules(L);
@@ -166,8 +166,8 @@ static const char *members_fault(const cJSON *item)
 	return NULL;
 }
 
-// One change. Returns a sentence if it is none.
-static const char *take_change(struct call *call, const cJSON *item, struct pl_rule_change *change)
+// One change. Returns a sentence if it is not a valid one.
+static const char *take_change(struct rule_call *call, const cJSON *item, struct pl_rule_change *change)
 {
 	const struct pl_violation *violation = call->violation;
 	const cJSON *fields = cJSON_IsObject(item) ? pl_json_get(item, "fields") : NULL;
@@ -193,7 +193,7 @@ static const char *take_change(struct call *call, const cJSON *item, struct pl_r
 	             : NULL;
 }
 
-static void take_changes(struct call *call, struct pl_rule_answer *answer_r)
+static void take_changes(struct rule_call *call, struct pl_rule_answer *answer_r)
 {
 	const cJSON *item;
 	int n = cJSON_GetArraySize(call->answer), i = 0;
@@ -223,7 +223,7 @@ int pl_rule_resolve(struct pl_rule *rule, const struct pl_violation *violation, 
                     struct pl_arena *arena, struct pl_rule_answer *answer_r, struct pl_error *err)
 {
 	struct pl_vm *vm = rule->vm;
-	struct call call = { .rule = rule, .violation = violation, .arena = arena, .times = times };
+	struct rule_call call = { .rule = rule, .violation = violation, .arena = arena, .times = times };
 	struct pl_budget budget = pl_call_budget(&vm->limits);
 	enum pl_call_end end;
 

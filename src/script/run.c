@@ -11,7 +11,7 @@
 // another path. A write that turns out to be a retry (remembered, reused, running) is
 // answered here, and the coroutine is dropped. An answer to a write that differs from the
 // default answer is stored before it is sent; see answer_stored.c. What the client has
-// seen before is waited for, and what it has seen is told to it; see run_seen.c.
+// seen before is waited for, and the answer says what it has seen; see run_seen.c.
 //
 // A handler that has used up its slice is interrupted, and continued by the lane
 // (script/lane); a run of a slow script begins there.

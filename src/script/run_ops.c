@@ -1,4 +1,5 @@
-// Ops: what a run asks the store for, and how they are handed in. In the run's arena.
+// Ops: what a run asks the store for (bindings fill them in, run.c sends them), and how
+// they are handed in. In the run's arena.
 //
 // Threads: a run belongs to its VM's thread.
 #include <assert.h>

@@ -16,7 +16,7 @@
 // answers the next question a little later. At most PL_SEEN_WAITS_MAX runs of the process
 // wait. After http.session_wait the op fails like one whose database is unavailable, so
 // the answer is a 503 that says that nothing was executed, and NGINX takes the request to
-// the next region, at last to the one that made what is missing.
+// the next region, and in the end to the one that made what is missing.
 //
 // When the handler has answered, the token is completed. If something was read that it
 // does not cover, the positions are asked for once more.
@@ -132,12 +132,12 @@ static struct pl_op *fail_behind(struct pl_run *run, int code)
 	else if (run->seen.missing)
 		pl_error_set(
 			&err, PL_EBEHIND,
-			"region %s has not applied yet all writes of region %s that this client has seen "
+			"region %s has not yet applied all writes of region %s that this client has seen "
 			"(Plist-Session)",
 			run->request->region, run->seen.missing);
 	else
 		pl_error_set(&err, PL_EBEHIND,
-		             "region %s has not applied yet what this client has seen (Plist-Session)",
+		             "region %s has not yet applied what this client has seen (Plist-Session)",
 		             run->request->region);
 	return fail(run, &err);
 }

@@ -1,6 +1,6 @@
 // The inside of a VM, for the files of script/ only.
 //
-// A state's extra space points back to its VM, also from every coroutine, so a C function
+// A state's extra space points back to its VM, even from every coroutine, so a C function
 // that a script calls finds it by pl_vm_of.
 #pragma once
 

@@ -43,8 +43,6 @@ bool pl_value_is_marked(lua_State *L, int index);
 // Reads the table at `index` and pushes its keys in order: see pl_order_keys.
 lua_Integer pl_value_keys(lua_State *L, int index);
 
-// Pushes a field's text as a Lua value; nil for NULL.
-void pl_value_push_field(lua_State *L, const struct pl_field *field, const char *text);
 // A table with what policies and rules see of a record: its frozen fields, its version,
 // and when and where it was written last (UTC microseconds; the region or its key). The
 // caller adds what else there is, and freezes the table.

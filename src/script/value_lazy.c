@@ -27,7 +27,7 @@
 static const char text_key; // its address is the key in a lazy table
 static const char meta_key; // and in the registry, of the metatable
 
-struct text {
+struct lazy_text {
 	const struct pl_resource *resource; // of a record; NULL: a body
 	uint64_t run;                       // a body's: the number of its run
 	size_t len;
@@ -36,9 +36,9 @@ struct text {
 };
 
 // The text of the lazy table at `index`, which keeps it alive; NULL for any other value.
-static const struct text *text_at(lua_State *L, int index)
+static const struct lazy_text *text_at(lua_State *L, int index)
 {
-	const struct text *text;
+	const struct lazy_text *text;
 
 	if (lua_type(L, index) != LUA_TTABLE)
 		return NULL;
@@ -49,17 +49,17 @@ static const struct text *text_at(lua_State *L, int index)
 }
 
 // The tree of a body whose request is running; NULL.
-static const cJSON *tree_of(lua_State *L, const struct text *text)
+static const cJSON *tree_of(lua_State *L, const struct lazy_text *text)
 {
 	const struct pl_vm *vm = pl_vm_of(L);
 
 	return !text->resource && vm->request && vm->run_number == text->run ? vm->request->body : NULL;
 }
 
-static void push(lua_State *L, const struct text *of, const char *json, const char *etag, int members)
+static void push(lua_State *L, const struct lazy_text *of, const char *json, const char *etag, int members)
 {
 	size_t etag_size = etag ? strlen(etag) + 1 : 0;
-	struct text *text;
+	struct lazy_text *text;
 
 	luaL_checkstack(L, 3, NULL);
 	pl_call_charge(L, (int64_t)of->len / 8);
@@ -81,20 +81,20 @@ void pl_value_push_record(lua_State *L, const struct pl_record *record)
 
 	pl_buf_reset(json);
 	pl_record_print(json, record);
-	push(L, &(struct text){ .resource = record->resource, .len = json->len }, json->data,
+	push(L, &(struct lazy_text){ .resource = record->resource, .len = json->len }, json->data,
 	     pl_vector_etag(&record->vector, etag),
 	     record->resource->nfields + 6); // with the key
 }
 
 void pl_value_push_body(lua_State *L, const struct pl_request *request)
 {
-	push(L, &(struct text){ .run = pl_vm_of(L)->run_number, .len = request->body_len },
+	push(L, &(struct lazy_text){ .run = pl_vm_of(L)->run_number, .len = request->body_len },
 	     request->body_text, NULL, 1);
 }
 
 // Reading. The table is on top.
 
-static void read_record(lua_State *L, const struct text *text)
+static void read_record(lua_State *L, const struct lazy_text *text)
 {
 	struct pl_arena *scratch = pl_vm_of(L)->scratch;
 	struct pl_record *record;
@@ -106,7 +106,7 @@ static void read_record(lua_State *L, const struct text *text)
 	pl_value_fill_record(L, record, text->etag);
 }
 
-static void read_body(lua_State *L, const struct text *text)
+static void read_body(lua_State *L, const struct lazy_text *text)
 {
 	const cJSON *tree = tree_of(L, text);
 
@@ -120,7 +120,7 @@ static void read_body(lua_State *L, const struct text *text)
 
 void pl_value_read(lua_State *L, int index)
 {
-	const struct text *text = text_at(L, index);
+	const struct lazy_text *text = text_at(L, index);
 
 	if (!text)
 		return;
@@ -141,14 +141,14 @@ void pl_value_read(lua_State *L, int index)
 
 const struct pl_resource *pl_value_lazy_resource(lua_State *L, int index)
 {
-	const struct text *text = text_at(L, index);
+	const struct lazy_text *text = text_at(L, index);
 
 	return text ? text->resource : NULL;
 }
 
 bool pl_value_lazy_print(lua_State *L, int index, struct pl_buf *buf)
 {
-	const struct text *text = text_at(L, index);
+	const struct lazy_text *text = text_at(L, index);
 
 	if (!text || !text->resource)
 		return false;
@@ -159,21 +159,21 @@ bool pl_value_lazy_print(lua_State *L, int index, struct pl_buf *buf)
 
 size_t pl_value_lazy_length(lua_State *L, int index)
 {
-	const struct text *text = text_at(L, index);
+	const struct lazy_text *text = text_at(L, index);
 
 	return text ? text->len : 0;
 }
 
 const char *pl_value_lazy_etag(lua_State *L, int index)
 {
-	const struct text *text = text_at(L, index);
+	const struct lazy_text *text = text_at(L, index);
 
 	return text ? text->etag : NULL;
 }
 
 const cJSON *pl_value_body_at(lua_State *L, int index)
 {
-	const struct text *text = text_at(L, index);
+	const struct lazy_text *text = text_at(L, index);
 
 	return text ? tree_of(L, text) : NULL;
 }

@@ -47,7 +47,8 @@ const char *pl_value_record_etag(lua_State *L, int index)
 	return etag;
 }
 
-void pl_value_push_field(lua_State *L, const struct pl_field *field, const char *text)
+// Pushes a field's text as a Lua value; nil for NULL.
+static void push_field(lua_State *L, const struct pl_field *field, const char *text)
 {
 	if (!text) {
 		lua_pushnil(L);
@@ -70,7 +71,7 @@ void pl_value_push_state(lua_State *L, const struct pl_resource *resource, const
 	lua_createtable(L, 0, 7);
 	lua_createtable(L, 0, resource->nfields);
 	for (int i = 0; i < resource->nfields; i++) {
-		pl_value_push_field(L, &resource->fields[i], values[i]);
+		push_field(L, &resource->fields[i], values[i]);
 		lua_setfield(L, -2, resource->fields[i].name);
 	}
 	pl_frozen_freeze(L);
@@ -119,7 +120,7 @@ void pl_value_fill_record(lua_State *L, const struct pl_record *record, const ch
 	luaL_checkstack(L, 5, NULL);
 	for (int i = 0; i < resource->nfields; i++) {
 		lua_pushstring(L, resource->fields[i].name);
-		pl_value_push_field(L, &resource->fields[i], record->values[i]);
+		push_field(L, &resource->fields[i], record->values[i]);
 		lua_rawset(L, -3);
 	}
 	lua_pushliteral(L, "id");

@@ -121,12 +121,3 @@ size_t pl_vm_memory(const struct pl_vm *vm)
 {
 	return vm->used;
 }
-
-int pl_vm_handlers(const struct pl_vm *vm)
-{
-	int n = 0;
-
-	for (int i = 0; i < vm->nscripts; i++)
-		n += vm->context == PL_CONTEXT_HANDLER && vm->scripts[i]->named;
-	return n;
-}

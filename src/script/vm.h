@@ -26,5 +26,3 @@ void pl_vm_set_lane(struct pl_vm *vm, struct pl_lane *lane, const struct pl_vm *
 void pl_vm_free(struct pl_vm **vm_p); // the VM lives on until its last run is freed
 lua_State *pl_vm_lua(struct pl_vm *vm);
 size_t pl_vm_memory(const struct pl_vm *vm); // bytes in use
-
-int pl_vm_handlers(const struct pl_vm *vm); // how many are loaded

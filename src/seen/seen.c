@@ -24,19 +24,20 @@
 // Ids of rows are not in the order of commits: id 9 may become visible after id 12 was
 // published. So no region concludes from row 12 that it has row 9. It relies on what the
 // origin's relay says: "every row up to the floor was acknowledged, with these sequence
-// numbers". The floor passes an id only when no transaction can add a row below it any
-// more (relay/outbox.c). A region has reached the floor when it has received those
-// numbers without a gap (apply/reached.c). Under this rule the larger of two ids covers
-// what both cover, whichever was committed first, so tokens combine by the element-wise
-// maximum. The log position of a commit would not be better: it is not known before the
-// commit, and a restored or promoted server counts it on another timeline.
+// numbers". The floor passes an id only when no transaction can still add a row below it
+// (relay/outbox.c). A region has reached the floor when it has received those numbers
+// without a gap (apply/reached.c). Under this rule the larger of two ids covers what both
+// cover, whichever was committed first, so tokens combine by the element-wise maximum.
+// The log position of a commit would not be better: it is not known before the commit,
+// and a restored or promoted server counts it on another timeline.
 //
 // Where positions come from
 // -------------------------
 //   a write    The statement that writes returns the largest id that it inserted into the
 //              outbox. The answer shows the record with its vector, which may count other
-//              regions' writes; the event of this write carries that vector, and whoever
-//              applies it has a row that covers it. So one position is enough.
+//              regions' writes; the event of this write carries that vector, and a
+//              region that applies it has a row that covers it. So one position is
+//              enough.
 //   a read     of this region's own writes: the largest id that its outbox has ever had,
 //              asked after the read. Of another region's: the largest id of that region
 //              of which this one has applied an event, in any partition; all that it

@@ -18,7 +18,7 @@ struct pl_statement_set {
 	const char *texts[PL_STATEMENT_KINDS];
 	char names[PL_STATEMENT_KINDS][48];
 	int users;     // tasks and reads that use it
-	int not_plain; // so many single writes do without the statement for the plain case
+	int not_plain; // this many single writes do without the statement for the plain case
 	bool look;     // before the next one, the session looks whether others know more fields
 	bool current;  // belongs to the current configuration
 	struct pl_statement_set *next;

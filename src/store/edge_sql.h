@@ -14,7 +14,7 @@ void pl_edge_sql(struct pl_buf *sql, const struct pl_config *config, const struc
 void pl_edge_sql_sum(struct pl_buf *sql, const struct pl_config *config, const char *key);
 
 // For the statement of the plain case (store/statement_plain.c). Whether the vector of a
-// row p names only what ordinary vectors name; false also if it is no vector.
+// row p names only what ordinary vectors name; false also if it is not a vector.
 void pl_edge_sql_ordinary_names(struct pl_buf *sql, const struct pl_config *config, const char *key);
 // Whether a row p of such names, with a version below PL_EDGE_PLAIN_MAX, was within the
 // limits before one write under `key` was added to it. It may raise an error instead.

@@ -174,7 +174,8 @@ static const struct pl_guard_lock *find(const struct pl_guard *guard, int64_t ke
 	return NULL;
 }
 
-bool pl_guard_excludes(const struct pl_guard *a, const struct pl_guard *b)
+// Whether two writes cannot be in one statement.
+static bool excludes(const struct pl_guard *a, const struct pl_guard *b)
 {
 	for (int i = 0; i < a->n; i++) {
 		const struct pl_guard_lock *other = find(b, a->locks[i].key);
@@ -217,7 +218,7 @@ static void insert(struct pl_guard_union *all, const struct pl_guard_lock *lock)
 
 bool pl_guard_union_add(struct pl_guard_union *all, const struct pl_guard *guard)
 {
-	if (pl_guard_excludes(guard, &all->guard))
+	if (excludes(guard, &all->guard))
 		return false;
 	for (int i = 0; i < guard->n; i++)
 		insert(all, &guard->locks[i]);

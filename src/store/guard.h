@@ -8,8 +8,8 @@
 //
 // The locks of a write, from its values alone:
 //
-//	the resource          shared. Whoever takes it exclusively has waited for all
-//	                      writes that are in flight
+//	the resource          shared. A session that takes it exclusively has waited
+//	                      for all writes that are in flight
 //	the fields of a set   shared if the write names all of them, otherwise exclusive:
 //	                      its other values are the row's, which no other write may
 //	                      change meanwhile
@@ -39,11 +39,9 @@ void pl_guard_of_write(struct pl_guard *guard_r, struct pl_arena *arena, const s
 // The resource's own lock, which every guarded write takes shared.
 int64_t pl_guard_resource_key(const struct pl_resource *resource);
 // The statement that takes the own locks of all resources that need any, exclusively;
-// nothing is added if none does. Whoever writes many rows takes them, to be checked
-// against by what follows (plist-admin seed).
+// nothing is added if none does. A session that writes many rows takes them, so that
+// later writes are checked against these rows (plist-admin seed).
 void pl_guard_lock_all(struct pl_buf *sql, const struct pl_config *config);
-// Whether two writes cannot be in one statement.
-bool pl_guard_excludes(const struct pl_guard *a, const struct pl_guard *b);
 // Whether they take the same value.
 bool pl_guard_same_value(const struct pl_guard *a, const struct pl_guard *b);
 

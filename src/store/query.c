@@ -89,8 +89,8 @@ static bool is_old(struct pl_store *store, struct pl_query *query, const struct 
 	return true;
 }
 
-// A handler's statement that tried to write, or that was given another number of
-// parameters than it has, is a fault of the handler; it says nothing about the database.
+// A handler's statement that tried to write, or that was given the wrong number of
+// parameters, is a fault of the handler; it says nothing about the database.
 static void query_failed(struct pl_store *store, struct pl_query *query, const struct pl_error *err)
 {
 	struct pl_error fault = *err;

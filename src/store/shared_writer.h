@@ -29,7 +29,7 @@ void pl_shared_writer_free(struct pl_shared_writer **writer_p); // after all its
 void pl_shared_writer_reconfigure(struct pl_shared_writer *writer, const struct pl_config *config,
                                   const struct pl_region *region);
 // The key under which writes are counted (record/vector.h), the region's name at first.
-// If it changes, the connections are made anew.
+// If it changes, the connections are made again.
 void pl_shared_writer_set_key(struct pl_shared_writer *writer, const char *key);
 // Refuses the writes of resources for which the gate is closed; it outlives the writer.
 // To be called before the first write.

@@ -28,7 +28,7 @@ enum pl_param_place {
 };
 #define PL_PARAMS_MAX      (PL_PARAM_FIELD + PL_FIELDS_MAX)
 
-#define PL_FLAG_OP         INT64_C(3)            // enum pl_write_op
+// The lowest two bits of the flags are the enum pl_write_op.
 #define PL_FLAG_ETAG_NEVER INT64_C(4)            // If-Match was given and can match nothing
 #define PL_FLAG_UNLOCKED   INT64_C(8)            // a lock is required and none was given
 #define PL_FLAG_FIELD(i)   (INT64_C(256) << (i)) // the field is set by this write; all are by a create

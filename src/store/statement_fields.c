@@ -46,7 +46,7 @@ void pl_statement_field_value(struct pl_buf *buf, const struct pl_field *field)
 }
 
 // Uncorrelated, so PostgreSQL evaluates it once for a statement, not for each row.
-void pl_statement_others_know_more(struct pl_buf *buf, const struct pl_resource *resource)
+static void others_know_more(struct pl_buf *buf, const struct pl_resource *resource)
 {
 	pl_buf_printf(buf,
 	              "(SELECT true FROM plist.resource_fields AS k WHERE k.resource = '%s' AND "
@@ -57,7 +57,7 @@ void pl_statement_others_know_more(struct pl_buf *buf, const struct pl_resource 
 }
 
 // The session's setting that says since which change nobody has known more fields. Its
-// name says what "more" means: other fields than these.
+// name says what "more" means: fields other than these.
 static void mark_name(struct pl_buf *buf, const struct pl_resource *resource)
 {
 	struct pl_buf known = { 0 };
@@ -100,7 +100,7 @@ void pl_statement_look_at_fields(struct pl_buf *buf, const struct pl_resource *r
 static void unknown_sql(struct pl_buf *buf, const struct pl_resource *resource, const char *function)
 {
 	pl_buf_adds(buf, "CASE WHEN p.unknown_fields IS NOT NULL OR ");
-	pl_statement_others_know_more(buf, resource);
+	others_know_more(buf, resource);
 	pl_buf_printf(buf, " THEN plist.%s('%s', ", function, resource->name);
 	known_names(buf, resource);
 	pl_buf_adds(buf, ", p.unknown_fields, to_jsonb(p)) END");
@@ -121,7 +121,7 @@ void pl_statement_written_unknown(struct pl_buf *buf, const struct pl_resource *
 	pl_buf_adds(buf, "CASE WHEN ");
 	if (unknown)
 		pl_buf_printf(buf, "%s IS NOT NULL OR ", unknown);
-	pl_statement_others_know_more(buf, resource);
+	others_know_more(buf, resource);
 	pl_buf_printf(buf, " THEN plist.plist_unknown_written('%s', ", resource->name);
 	pl_statement_table_literal(buf, resource);
 	pl_buf_adds(buf, ", ");

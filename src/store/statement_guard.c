@@ -42,7 +42,7 @@ static void new_value(struct pl_buf *sql, const struct guard *guard, int i)
 	pl_buf_adds(sql, " END");
 }
 
-// The write sets one of the fields, to another value than the row has.
+// The write sets one of the fields to a value other than that of the row.
 static void changes(struct pl_buf *sql, const struct guard *guard, const int *fields, int n)
 {
 	int64_t mask = 0;

@@ -53,7 +53,7 @@ static void set_field(struct plain *t, int i)
 	add(t, " END, ");
 }
 
-// numeric, so that a count that is no whole number remains one.
+// numeric, so that a count that is not a whole number stays as it is.
 static void set(struct plain *t)
 {
 	for (int i = 0; i < t->resource->nfields; i++)

@@ -21,10 +21,9 @@ void pl_statement_guard_names(struct pl_buf *buf, const struct pl_config *config
 // name, of a row that the statement wrote; or NULL.
 void pl_statement_json(struct pl_buf *buf, const struct pl_resource *resource, const char *ours);
 
-// True if another daemon knows a field that this one does not show; else null.
-void pl_statement_others_know_more(struct pl_buf *buf, const struct pl_resource *resource);
-// True if nobody does, and the session has found that out since the last change
-// (pl_statement_look_at_fields): at a tenth of the cost.
+// True if no daemon of the region knows more fields than this one, as the session has
+// found since their last change (pl_statement_look_at_fields): a tenth of the cost of
+// asking each time.
 void pl_statement_nobody_knows_more(struct pl_buf *buf, const struct pl_resource *resource);
 
 // PL_STATEMENT_CHANGE_PLAIN.

@@ -14,7 +14,7 @@
 //	shared_writer.c  making and freeing the writer, its turn
 //	write_batch.c    what a batch is and when it is sent; the file to read first
 //	write_result.c   what a batch's result means for each of its writes
-//	write_outcome.c  why a write was not done, or whether a lost one was
+//	write_outcome.c  why a write was not done, or whether it was before a loss
 //	write_answer.c   a handler's own answer, stored with the remembered request
 //	losses.c         lost connections with writes in flight
 //	write_task.c     a write's bookkeeping: its stage and its record's slot

@@ -45,14 +45,13 @@
 // --------------
 // Most single writes update an ordinary row under a version that is still the row's.
 // PL_STATEMENT_CHANGE_PLAIN does only these, and takes PostgreSQL half the time. Where it
-// finds something else (a version that is another one, a lock, names in the vector that
-// are not configured), it does nothing, and the question is asked as for any other
-// statement. If nothing prevents the write, the other statement does it; so that this
-// does not happen to every write of a table, the next NOT_PLAIN single writes do not try.
-// Nor does it write while other daemons know more fields of the resource: the session has
-// looked at its beginning, and does so again before such an attempt.
-// Where the plain statement fails (a remembered request, a damaged row), the other one is
-// used at once.
+// finds something else (another version, a lock, names in the vector that are not
+// configured), it does nothing, and the question is asked as for any other statement. If
+// nothing prevents the write, the other statement does it; so that this does not happen
+// to every write of a table, the next NOT_PLAIN single writes do not try. Nor does it
+// write while other daemons know more fields of the resource: the session has looked at
+// its beginning, and does so again before such an attempt. Where the plain statement
+// fails (a remembered request, a damaged row), the other one is used at once.
 //
 // When it is sent
 // ---------------
@@ -77,13 +76,13 @@
 // it: on a hot record this is nearly all of them, and each would otherwise cost a
 // statement only to be refused.
 //
-// When ASK finds no reason, whoever had locked the row has usually released it: a write
-// of an ordinary row joins another batch, at the head of the queue, at most twice.
-// After that, and for all other rows immediately, the write is done by the serial
-// statement (PL_STATEMENT_SERIAL): alone, on a separate connection, waiting for the
-// row's lock. Writes queue for that connection, so those that only need another attempt
-// are kept out of it: a write that had met another connection's used to wait thirteen
-// times as long as the rest. The serial statement is for
+// When ASK finds no reason, the session that had locked the row has usually released it:
+// a write of an ordinary row joins another batch, at the head of the queue, at most
+// twice. After that, and for all other rows immediately, the write is done by the serial
+// statement (PL_STATEMENT_SERIAL): alone, on a separate connection, waiting for the row's
+// lock. Writes queue for that connection, so those that only need another attempt are
+// kept out of it: a write that had met another connection's used to wait thirteen times
+// as long as the rest. The serial statement is for
 //
 // - Rows that another transaction holds for longer. A batch takes only rows whose xmax
 //   shows that no other transaction has locked or changed them: xmax is 0; or was left by

@@ -1,4 +1,4 @@
-// Why a write was not done, or whether a lost one was.
+// Why a write was not done, or whether it was done, if its connection was lost.
 //
 // Writes that a batch's statement did not do are asked about here, over the writer's
 // reading connection. Nothing in this file writes to the database.

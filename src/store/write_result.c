@@ -227,7 +227,7 @@ static void failed(struct pl_in_flight_statement *in_flight, const PGresult *res
 }
 
 // The locks were not taken, so the statement behind them was not executed; its own
-// result comes next, when nothing is in flight any more.
+// result comes next, when nothing is left in flight.
 void pl_write_result_take_locks(void *arg, PGresult *result, const struct pl_error *err)
 {
 	struct pl_in_flight_statement *in_flight = arg;

@@ -12,14 +12,14 @@
 #include "tls/certificate.h"
 #include "tls/server.h"
 
-struct client {
+struct tls_client {
 	int fd;
 	int64_t deadline_us;
 	gnutls_certificate_credentials_t credentials;
 	gnutls_session_t session;
 };
 
-static int load(struct client *client, const struct pl_upstream_tls *files, struct pl_error *err)
+static int load(struct tls_client *client, const struct pl_upstream_tls *files, struct pl_error *err)
 {
 	struct pl_buf text = { 0 };
 	int code = pl_certificate_read_key(files->key, &text, err);
@@ -40,7 +40,7 @@ static int load(struct client *client, const struct pl_upstream_tls *files, stru
 }
 
 // Waits until the session can read or write. Returns 0, or PL_ETIMEOUT.
-static int await(const struct client *client, struct pl_error *err)
+static int await(const struct tls_client *client, struct pl_error *err)
 {
 	int64_t left_us = client->deadline_us - pl_mono_us();
 	short events = gnutls_record_get_direction(client->session) ? POLLOUT : POLLIN;
@@ -51,7 +51,7 @@ static int await(const struct client *client, struct pl_error *err)
 }
 
 // Describes what went wrong: who refused whom, and why.
-static int broken(const struct client *client, int failed, struct pl_error *err)
+static int broken(const struct tls_client *client, int failed, struct pl_error *err)
 {
 	unsigned status = gnutls_session_get_verify_cert_status(client->session);
 	if (failed == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR && status) {
@@ -69,7 +69,7 @@ static int broken(const struct client *client, int failed, struct pl_error *err)
 	return pl_error_set(err, PL_EUNAVAIL, "TLS: %s", gnutls_strerror(failed));
 }
 
-static int handshake(struct client *client, struct pl_error *err)
+static int handshake(struct tls_client *client, struct pl_error *err)
 {
 	for (;;) {
 		int failed = gnutls_handshake(client->session);
@@ -83,7 +83,7 @@ static int handshake(struct client *client, struct pl_error *err)
 	}
 }
 
-static int send_all(struct client *client, const struct pl_buf *request, struct pl_error *err)
+static int send_all(struct tls_client *client, const struct pl_buf *request, struct pl_error *err)
 {
 	for (size_t sent = 0; sent < request->len;) {
 		ssize_t n = gnutls_record_send(client->session, request->data + sent, request->len - sent);
@@ -100,7 +100,7 @@ static int send_all(struct client *client, const struct pl_buf *request, struct 
 	return 0;
 }
 
-static int receive_all(struct client *client, struct pl_buf *answer, size_t max, struct pl_error *err)
+static int receive_all(struct tls_client *client, struct pl_buf *answer, size_t max, struct pl_error *err)
 {
 	for (;;) {
 		if (answer->len > max)
@@ -126,7 +126,7 @@ int pl_tls_client_exchange(const struct pl_tls_connection *connection, const str
                            struct pl_buf *answer, size_t max, struct pl_error *err)
 {
 	const struct pl_upstream_tls *files = connection->files;
-	struct client client = { .fd = connection->fd, .deadline_us = connection->deadline_us };
+	struct tls_client client = { .fd = connection->fd, .deadline_us = connection->deadline_us };
 	gnutls_certificate_allocate_credentials(&client.credentials);
 	gnutls_init(&client.session, GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
 	int code = load(&client, files, err);

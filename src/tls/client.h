@@ -1,4 +1,4 @@
-// TLS of plist-admin, towards daemons: one request and its answer.
+// TLS from plist-admin to daemons: one request and its answer.
 //
 // Threads: any; no state.
 #pragma once

@@ -540,7 +540,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t size)
 	return n;
 }
 
-// GnuTLS asks for it if there is another function than its own to receive.
+// GnuTLS asks for it if a function other than its own receives.
 static int pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
 {
 	const struct pl_tls_peer *peer = ptr;

@@ -1,4 +1,4 @@
-// The daemon's TLS towards NGINX: its certificate, and who may connect.
+// The daemon's TLS with NGINX: its certificate, and who may connect.
 //
 // There are two kinds of peers. Those with a certificate from client_ca are parts of
 // the deployment, NGINX and plist-admin: their certificate says nothing about a client.

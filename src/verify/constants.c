@@ -13,11 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct reader {
+struct token_reader {
 	const char *p, *end;
 };
 
-static bool begins(const struct reader *r, const char *what)
+static bool begins(const struct token_reader *r, const char *what)
 {
 	size_t len = strlen(what);
 
@@ -48,7 +48,7 @@ static void add_text(struct pl_arena *arena, struct pl_verify_constants *into, c
 }
 
 // The number of equals signs in "[[", "[=[", …; -1 if it is not a long bracket.
-static int long_bracket(const struct reader *r)
+static int long_bracket(const struct token_reader *r)
 {
 	const char *p = r->p + 1;
 
@@ -59,7 +59,7 @@ static int long_bracket(const struct reader *r)
 
 // Skips a long string or comment, at whose opening bracket r is. Its content is
 // [*text_r, *text_r + *len_r).
-static void skip_long(struct reader *r, int level, const char **text_r, size_t *len_r)
+static void skip_long(struct token_reader *r, int level, const char **text_r, size_t *len_r)
 {
 	const char *p = r->p + level + 2;
 
@@ -78,7 +78,7 @@ static void skip_long(struct reader *r, int level, const char **text_r, size_t *
 	r->p = p < r->end ? p + level + 2 : r->end;
 }
 
-static void skip_comment(struct reader *r)
+static void skip_comment(struct token_reader *r)
 {
 	const char *text;
 	size_t len;
@@ -95,7 +95,7 @@ static void skip_comment(struct reader *r)
 }
 
 // A string with escapes is left out, since its value is not its text.
-static void read_quoted(struct reader *r, struct pl_arena *arena, struct pl_verify_constants *into)
+static void read_quoted(struct token_reader *r, struct pl_arena *arena, struct pl_verify_constants *into)
 {
 	const char quote = *r->p++, *from = r->p;
 	bool plain = true;
@@ -114,7 +114,7 @@ static void read_quoted(struct reader *r, struct pl_arena *arena, struct pl_veri
 		r->p++;
 }
 
-static void read_number(struct reader *r, struct pl_arena *arena, struct pl_verify_constants *into)
+static void read_number(struct token_reader *r, struct pl_arena *arena, struct pl_verify_constants *into)
 {
 	const char *from = r->p;
 	char text[32];
@@ -136,7 +136,7 @@ static void read_number(struct reader *r, struct pl_arena *arena, struct pl_veri
 void pl_verify_constants_read(struct pl_arena *arena, const char *text, size_t len,
                               struct pl_verify_constants *into)
 {
-	struct reader r = { text, text + len };
+	struct token_reader r = { text, text + len };
 	int level;
 
 	while (r.p < r.end) {

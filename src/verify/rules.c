@@ -2,10 +2,10 @@
 //
 // Its inputs are made from those of policies: rows that could be written are given the
 // same values in the fields of a unique set, or stand alone for a reference. A rule is
-// refused for the same reasons as a policy, and for two more: that its changes leave the
-// records as they violate, and that it decides otherwise about two records when there are
-// more. Regions may see different records for a moment, and would undo each other's
-// changes (integrity/resolution.h).
+// refused for the same reasons as a policy, and for two more: that the records still
+// violate after its changes, and that it decides differently about two records when it
+// sees others as well. Regions may see different records for a moment, and would undo
+// each other's changes (integrity/resolution.h).
 // Threads: any; nothing is shared.
 #include <stdio.h>
 #include <string.h>
@@ -17,10 +17,10 @@
 #define CASES     1000 // for each set or reference
 #define ROWS_MAX  PL_VERIFY_ROWS_MAX
 #define TEXT_SIZE 2000
-#define NTH_FRESH 50 // one in so many is asked again in a new VM
+#define NTH_FRESH 50 // one in this many is asked again in a new VM
 #define SHOWN     3  // lines of the table of decisions
 
-struct verification {
+struct rule_verification {
 	struct pl_arena *arena, *scratch;
 	const struct pl_verify_options *options;
 	struct pl_verify_report *report;
@@ -34,14 +34,14 @@ struct verification {
 	int nfields;
 };
 
-struct answer {
+struct rule_answer {
 	int code;
 	struct pl_rule_answer rule;
 	struct pl_error err;
 	char text[TEXT_SIZE];
 };
 
-static void refuse(struct verification *v, enum pl_verify_fault fault, const char *sentence)
+static void refuse(struct rule_verification *v, enum pl_verify_fault fault, const char *sentence)
 {
 	v->report->fault = fault;
 	v->report->sentence = sentence;
@@ -51,7 +51,7 @@ static void refuse(struct verification *v, enum pl_verify_fault fault, const cha
 
 // ---- asking
 
-static void print_change(const struct verification *v, struct pl_buf *text,
+static void print_change(const struct rule_verification *v, struct pl_buf *text,
                          const struct pl_rule_change *change)
 {
 	const struct pl_resource *resource = v->violation.resource;
@@ -73,7 +73,7 @@ static void print_change(const struct verification *v, struct pl_buf *text,
 		}
 }
 
-static void ask(struct verification *v, struct pl_rule *rule, int times, struct answer *answer)
+static void ask(struct rule_verification *v, struct pl_rule *rule, int times, struct rule_answer *answer)
 {
 	struct pl_buf text = { 0 };
 
@@ -89,7 +89,7 @@ static void ask(struct verification *v, struct pl_rule *rule, int times, struct 
 	pl_buf_fini(&text);
 }
 
-static bool has_answer(struct verification *v, struct answer *answer)
+static bool has_answer(struct rule_verification *v, struct rule_answer *answer)
 {
 	static const char budget[] = "It exceeds its budget for some records: it may loop.";
 
@@ -110,9 +110,10 @@ static bool has_answer(struct verification *v, struct answer *answer)
 	return false;
 }
 
-static bool is_repeated(struct verification *v, struct pl_rule *rule, int times, const struct answer *first)
+static bool is_repeated(struct rule_verification *v, struct pl_rule *rule, int times,
+                        const struct rule_answer *first)
 {
-	struct answer again;
+	struct rule_answer again;
 
 	ask(v, rule, times, &again);
 	if (again.code == PL_EBUDGET || strcmp(again.text, first->text) == 0)
@@ -124,7 +125,7 @@ static bool is_repeated(struct verification *v, struct pl_rule *rule, int times,
 	return false;
 }
 
-static bool is_repeated_afresh(struct verification *v, const struct answer *first)
+static bool is_repeated_afresh(struct rule_verification *v, const struct rule_answer *first)
 {
 	struct pl_diagnostics ignored = { 0 };
 	struct pl_vm *vm = pl_vm_new(v->options->config, PL_CONTEXT_POLICY, &ignored);
@@ -138,7 +139,7 @@ static bool is_repeated_afresh(struct verification *v, const struct answer *firs
 
 // ---- what the changes do
 
-static const struct pl_rule_change *change_of(const struct answer *answer, int record)
+static const struct pl_rule_change *change_of(const struct rule_answer *answer, int record)
 {
 	for (int i = 0; i < answer->rule.n; i++)
 		if (answer->rule.changes[i].record == record)
@@ -146,8 +147,8 @@ static const struct pl_rule_change *change_of(const struct answer *answer, int r
 	return NULL;
 }
 
-static const char *value_after(const struct verification *v, const struct answer *answer, int record,
-                               int field)
+static const char *value_after(const struct rule_verification *v, const struct rule_answer *answer,
+                               int record, int field)
 {
 	const struct pl_rule_change *change = change_of(answer, record);
 
@@ -155,7 +156,7 @@ static const char *value_after(const struct verification *v, const struct answer
 	                                            : v->violation.records[record].values[field];
 }
 
-static bool share_after(const struct verification *v, const struct answer *answer, int a, int b)
+static bool share_after(const struct rule_verification *v, const struct rule_answer *answer, int a, int b)
 {
 	const struct pl_rule_change *x = change_of(answer, a), *y = change_of(answer, b);
 
@@ -171,7 +172,7 @@ static bool share_after(const struct verification *v, const struct answer *answe
 	return true;
 }
 
-static bool ends_it(struct verification *v, const struct answer *answer)
+static bool ends_it(struct rule_verification *v, const struct rule_answer *answer)
 {
 	for (int a = 0; a < v->violation.n && answer->rule.n > 0 && v->fields; a++)
 		for (int b = 0; b < a; b++)
@@ -185,7 +186,7 @@ static bool ends_it(struct verification *v, const struct answer *answer)
 }
 
 // A record that stays as it is among all also stays among any two.
-static bool decides_alike_about_two(struct verification *v, const struct answer *all)
+static bool decides_alike_about_two(struct rule_verification *v, const struct rule_answer *all)
 {
 	struct pl_violation whole = v->violation;
 	struct pl_violation_record two[2];
@@ -193,7 +194,7 @@ static bool decides_alike_about_two(struct verification *v, const struct answer 
 
 	for (int a = 0; a < whole.n && all->rule.n > 0 && same; a++)
 		for (int b = a + 1; b < whole.n && same; b++) {
-			struct answer answer;
+			struct rule_answer answer;
 
 			two[0] = whole.records[a];
 			two[1] = whole.records[b];
@@ -219,7 +220,7 @@ static bool decides_alike_about_two(struct verification *v, const struct answer 
 // ---- cases
 
 // Rows of different records, with the values of the first in the fields that are shared.
-static bool make_case(struct verification *v)
+static bool make_case(struct rule_verification *v)
 {
 	pl_verify_random(&v->source, &v->c);
 	v->violation.n = v->fields ? v->c.n : 1;
@@ -242,8 +243,8 @@ static bool make_case(struct verification *v)
 	return true;
 }
 
-static void add_decision(struct verification *v, struct pl_verify_decision *decisions,
-                         const struct answer *answer)
+static void add_decision(struct rule_verification *v, struct pl_verify_decision *decisions,
+                         const struct rule_answer *answer)
 {
 	struct pl_verify_decision *d = &decisions[v->report->ndecisions++];
 
@@ -255,12 +256,12 @@ static void add_decision(struct verification *v, struct pl_verify_decision *deci
 	v->report->decisions = decisions;
 }
 
-static bool check_kind(struct verification *v, struct pl_verify_decision *decisions, int shown)
+static bool check_kind(struct rule_verification *v, struct pl_verify_decision *decisions, int shown)
 {
 	int cases = v->options->cases > 0 ? v->options->cases : CASES, before = v->report->ndecisions;
 
 	for (int i = 0; i < cases; i++) {
-		struct answer answer;
+		struct rule_answer answer;
 
 		if (i % 64 == 0)
 			pl_arena_reset(v->scratch);
@@ -279,7 +280,7 @@ static bool check_kind(struct verification *v, struct pl_verify_decision *decisi
 	return true;
 }
 
-static bool check_all(struct verification *v)
+static bool check_all(struct rule_verification *v)
 {
 	const struct pl_resource *resource = v->options->resource;
 	struct pl_verify_decision *decisions =
@@ -306,7 +307,7 @@ static bool check_all(struct verification *v)
 	return true;
 }
 
-static bool open_rule(struct verification *v)
+static bool open_rule(struct rule_verification *v)
 {
 	struct pl_diagnostics diagnostics = { 0 };
 
@@ -327,7 +328,7 @@ static bool open_rule(struct verification *v)
 void pl_verify_run_rule(struct pl_arena *arena, const struct pl_verify_options *options,
                         struct pl_verify_report *report_r)
 {
-	struct verification v = {
+	struct rule_verification v = {
 		.arena = arena, .scratch = pl_arena_new(1 << 16), .options = options, .report = report_r
 	};
 

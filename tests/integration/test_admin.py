@@ -130,7 +130,7 @@ def test_config_check_loads_the_lua_files(empty, tmp_path):
     assert "property_put.lua:2" in done.stderr
 
 
-def test_a_good_configuration_is_said_to_be_good(empty):
+def test_a_good_configuration_is_reported_as_valid(empty):
     done = ask(empty, "config", "check")
     assert done.stdout == "" and "is valid" in done.stderr
     assert data(empty, "config", "check") == {"problems": []}
@@ -224,7 +224,7 @@ def test_migrate_of_one_region_leaves_the_others_alone(empty):
     assert {row["region"] for row in data(empty, "migrate", "--region", "eu", "--dry-run")["migrations"]} == {"eu"}
 
 
-def test_migrate_says_which_region_is_away_and_does_the_others(empty):
+def test_migrate_says_which_region_is_down_and_does_the_others(empty):
     empty.postgres["eu"].stop()
     done = ask(empty, "migrate", status=PARTIAL)
     assert "eu: the database is unavailable" in done.stderr
@@ -273,7 +273,7 @@ def test_seed_files_are_one_transaction_each(empty, tmp_path):
     assert rows(empty, "us") == []
 
 
-def test_made_up_rows_are_the_same_everywhere_and_keep_what_is_there(empty):
+def test_generated_rows_are_the_same_everywhere_and_replace_nothing(empty):
     ask(empty, "seed")
     seeded = rows(empty, "us")
     done = ask(empty, "seed", "--rows", "25000")

@@ -116,7 +116,7 @@ def test_of_a_merge_each_value_that_went_into_it_is_marked(decided):
     assert re.search(r"^bedrooms +3 \* +4 +3", shown, re.M)
 
 
-def test_a_conflict_that_is_not_there_is_a_no(decided):
+def test_a_conflict_that_does_not_exist_is_status_1(decided):
     ask(decided, "conflicts", "show", "999999", status=NO)
     ask(decided, "conflicts", "show", "ap/1", status=USAGE)
     ask(decided, "conflicts", "show", "first", status=USAGE)
@@ -132,7 +132,7 @@ def test_lag_without_a_broker_says_that_it_cannot_be_known(empty):
     assert "kafka" in ask(empty, "lag", "--timeout", "500ms", status=PARTIAL).stderr
 
 
-def test_lag_with_nothing_reachable(empty):
+def test_lag_has_a_status_of_its_own_if_nothing_can_be_reached(empty):
     for server in empty.postgres.values():
         server.stop()
     ask(empty, "lag", "--timeout", "500ms", status=UNREACHABLE)
@@ -362,7 +362,7 @@ def test_lag_takes_the_heartbeats_from_a_daemon_if_its_database_cannot_be_reache
     wait_until("the daemon tells them", told)
 
 
-def test_lag_of_a_region_whose_applier_waits(stack):
+def test_lag_shows_how_far_behind_a_region_is_whose_applier_waits(stack):
     stack.wait_ready()
     record = stack.new_record()
     lock = stack.database("eu").connect()

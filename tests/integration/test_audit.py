@@ -127,7 +127,7 @@ def test_nothing_is_reported_under_load(stack):
         assert log.count("differ") == before[region], log[-3000:]
 
 
-def test_what_is_on_its_way_is_no_difference(stack):
+def test_what_is_on_its_way_is_not_a_difference(stack):
     """A write of us cannot be applied in eu for a while. Only its position tells that it is not lost."""
     record = stack.new_record("us")
     wait_rounds(stack, "eu", 1)
@@ -145,7 +145,7 @@ def test_what_is_on_its_way_is_no_difference(stack):
     assert found(stack, "eu") == {}
 
 
-def test_a_record_that_changes_all_the_time_is_no_difference_however_late_its_writes_are(stack):
+def test_a_record_that_changes_all_the_time_is_not_a_difference_however_late_its_writes_are(stack):
     """Nothing can be applied in eu while its table is locked, and nothing is parked. us writes the record again at each look."""
     record = stack.new_record("us")
     wait_rounds(stack, "eu", 1)
@@ -295,7 +295,7 @@ def test_regions_that_know_different_fields_compare_those_that_both_know(stack):
         rolling.end()
 
 
-def test_a_wish_outlives_the_daemon_that_begins_the_round(by_request):
+def test_a_request_for_a_round_outlives_the_daemon_that_begins_it(by_request):
     eu, us = by_request.plistd["eu"], by_request.plistd["us"]
     us.stop()  # so the round goes on until eu finds out
     before = rounds(by_request, "eu")[0]
@@ -310,7 +310,7 @@ def test_a_wish_outlives_the_daemon_that_begins_the_round(by_request):
         "SELECT finished_at > begun_at AND why IS NULL AND wished_at IS NULL AND round > %s FROM plist.audits", before + 1))
 
 
-def test_a_table_that_cannot_be_read_is_said_to_the_region_that_asks(stack):
+def test_a_table_that_cannot_be_read_is_reported_to_the_region_that_asks(stack):
     for region in REGIONS:
         wait_rounds(stack, region, 1)
     holder = stack.database("eu").connect()

@@ -161,7 +161,7 @@ class Slow:
             return int(b"".join(iter(lambda: s.recv(4096), b"")).split()[1])
 
 
-def test_a_request_that_arrives_slowly_is_sent_by_whom_its_key_names_when_it_is_complete(secured):
+def test_a_slow_request_is_from_whom_its_key_names_when_it_is_complete(secured):
     """Who has begun a request cannot keep a key that is revoked, or that expires, in use."""
     daemon, key = secured.stack.plistd["us"], secured.add("dora", "--role", "editor", "--expires", "6s")
     daemon.reload()

@@ -69,7 +69,7 @@ def test_events_are_kept_until_the_other_region_has_applied_them(stack):
     stack.check_consistent()
 
 
-def test_a_topic_that_was_deleted_while_a_region_was_away_costs_nothing(stack):
+def test_a_topic_that_was_deleted_while_a_region_was_down_costs_nothing(stack):
     records = [stack.new_record() for _ in range(5)]
     stack.plistd["eu"].stop()
     ids = write(stack, "us", records)

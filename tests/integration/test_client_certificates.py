@@ -180,7 +180,7 @@ def test_the_header_of_a_client_is_replaced_by_nginx(shown):
         assert who(shown.front(shown.api), **{name: escaped(shown.shop)}) == ("one.api.example", ["editor", "auditor"], ""), name
 
 
-def test_a_client_of_the_daemon_is_believed_nothing_about_others(shown):
+def test_a_client_of_the_daemon_cannot_speak_for_others(shown):
     batch = shown.at_daemon(shown.batch)
     assert who(batch) == ("batch", ["editor"], "")
     assert who(batch, **{HEADER: escaped(shown.shop)}) == ("batch", ["editor"], "")
@@ -199,7 +199,7 @@ def test_a_proxy_that_is_not_trusted_is_not_believed(shown):
         shown.daemon.reload()
 
 
-def test_several_certificates_and_nonsense_are_nobody(shown):
+def test_several_certificates_or_nonsense_identify_nobody(shown):
     nginx = shown.at_daemon(shown.tls.nginx)
     for text in ("nonsense", "too-large", escaped(shown.shop)[:-40], escaped(shown.shop).replace("M", "%00", 1)):
         assert who(nginx, **{HEADER: text}) == 401, text
@@ -210,7 +210,7 @@ def test_several_certificates_and_nonsense_are_nobody(shown):
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
-def test_several_credentials_in_one_request_are_nobodys_through_nginx(shown, version):
+def test_several_credentials_in_one_request_identify_nobody_through_nginx(shown, version):
     def status(*headers):
         command = ["curl", "-sS", version, "--cacert", shown.tls.public.certificate, "-o", "/dev/null", "-w", "%{http_code} %{http_version}"]
         done = subprocess.run([*map(str, command), *(word for h in headers for word in ("-H", h)), f"{shown.nginx.url}/us/who"],

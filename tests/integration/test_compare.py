@@ -76,7 +76,7 @@ def test_changes_that_would_cancel_in_an_xor_are_seen(rows):
     assert set(found(rows)) == {11, 12}
 
 
-def test_both_rows_stand_side_by_side(rows):
+def test_both_rows_are_shown_side_by_side(rows):
     plant(rows.database("us"), rows.database("eu"), 100)
     shown = ask(rows, "compare", "--at-once", "--ids", "104", status=NO).stdout
     assert re.search(r"properties/104 +content-differs +us +newest +2 +\{\"us\": 2\} .* price 9.00\n- +- +eu +newest .* price 26.00", shown)
@@ -96,7 +96,7 @@ def test_the_page_shows_what_differs_and_needs_nothing_else(rows, tmp_path):
     assert "http" not in text and "<script" not in text and "src=" not in text
 
 
-def test_only_so_many_are_shown_and_all_are_counted(rows):
+def test_only_the_first_ones_are_shown_and_all_are_counted(rows):
     rows.database("eu").execute("DELETE FROM properties WHERE id <= 2500")
     told = data(rows, "compare", "--at-once", "--limit", "10", status=NO)
     assert told["resources"][0]["missing"] == 2500 and len(told["differences"]) == 10

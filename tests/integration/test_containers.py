@@ -78,7 +78,7 @@ def test_the_databases_give_plist_plain_roles():
     assert "SUPERUSER" not in script
 
 
-def test_nginx_needs_no_names_to_start_while_a_region_is_away():
+def test_nginx_needs_no_names_to_start_while_a_region_is_down():
     known = services(FILES[0])
     for region in ("us", "eu"):
         address = known[f"backend-{region}"]["networks"]["default"]["ipv4_address"]
@@ -156,7 +156,7 @@ def test_each_certificate_is_for_the_name_by_which_the_others_reach_its_service(
         assert [value for _, value in shown["subjectAltName"]] == names
 
 
-def test_with_tls_nothing_is_said_in_the_clear(certificates):
+def test_with_tls_nothing_is_sent_in_the_clear(certificates):
     known = services(*TLS)
     for name in ("nginx", "backend-us", "backend-eu", "migrate"):
         urls = [value for key, value in given(name).items() if key.endswith("DATABASE_URL")]

@@ -110,7 +110,7 @@ def test_an_unknown_path_or_region_is_404(us, path):
     problem(us.get(path), 404)
 
 
-def test_a_region_answers_for_the_other_ones_prefix(stack, eu, record):
+def test_a_region_answers_under_another_regions_prefix(stack, eu, record):
     stack.wait_version("eu", record, 1)
     answer = eu.get(f"/us/properties/{record}")
     assert (answer.status, answer.region) == (200, "eu")
@@ -201,7 +201,7 @@ BAD_IDS = ["", " ", "a b", "a/b", "é".encode().decode("latin-1"), "x" * 256, "a
 
 
 @pytest.mark.parametrize("request_id", [None, *BAD_IDS])
-def test_a_missing_or_malformed_request_id_is_400_before_all(us, request_id):
+def test_a_missing_or_malformed_request_id_is_400_before_any_other_fault(us, request_id):
     answer = us.request("PUT", us.path(999999998), raw_body=b"no json", request_id=request_id)
     assert "X-Request-ID" in problem(answer, 400)["error"]
 
@@ -214,7 +214,7 @@ def test_a_request_id_given_twice_is_400(us, record):
     assert us.read(record).json["version"] == 1
 
 
-def test_the_longest_request_id_is_taken(us, record):
+def test_the_longest_request_id_is_accepted(us, record):
     assert us.put(record, price=1, version=1, request_id=(new_id() + "~._-" + "Z" * 255)[:255]).status == 200
 
 
@@ -225,12 +225,12 @@ def test_a_body_that_is_too_large_is_413(us):
 
 @pytest.mark.parametrize("body", [b"", b"no json", b"{", b'{"price":1,}', b'{"price":1}x', b'{"price":01,"version":1}', b"\xff",
                                   b'{"price":1,"price":2,"version":1}', b'{"price":NaN,"version":1}', b"[" * 100 + b"]" * 100])
-def test_a_body_that_is_no_json_is_400(us, body):
+def test_a_body_that_is_not_json_is_400(us, body):
     problem(us.request("PUT", us.path(999999998), raw_body=body, request_id=new_id()), 400)
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"7", b"null"])
-def test_a_body_that_is_no_object_is_400(us, body):
+def test_a_body_that_is_not_an_object_is_400(us, body):
     problem(us.request("PUT", us.path(999999998), raw_body=body, request_id=new_id()), 400)
 
 
@@ -339,7 +339,7 @@ def test_a_refused_request_does_not_use_up_its_id(us, record):
     assert us.put(record, price=6, version=1, request_id=request_id).status == 200
 
 
-def test_of_many_parallel_writes_with_one_version_exactly_one_is_taken(us, record):
+def test_of_many_parallel_writes_with_one_version_exactly_one_is_accepted(us, record):
     answers = []
     threads = [threading.Thread(target=lambda n=n: answers.append(us.put(record, price=n, version=1))) for n in range(12)]
     for thread in threads:
@@ -380,7 +380,7 @@ def test_post_takes_an_id_of_the_regions_range_and_says_where_it_is(stack, us, e
     assert 10**12 < ids["us"] < 2 * 10**12 < ids["eu"] < 3 * 10**12
 
 
-def test_post_under_the_other_ones_prefix_keeps_to_the_answering_regions_range(eu):
+def test_post_under_another_regions_prefix_uses_the_answering_regions_range(eu):
     answer = eu.request("POST", "/us/properties", {"price": 1}, new_id())
     assert answer.status == 201
     assert answer.json["id"] > 2 * 10**12
@@ -388,7 +388,7 @@ def test_post_under_the_other_ones_prefix_keeps_to_the_answering_regions_range(e
     assert answer.headers["location"] == f"/us/properties/{answer.json['id']}"
 
 
-def test_post_with_an_id_that_is_there_is_409(us, record):
+def test_post_with_an_id_that_exists_is_409(us, record):
     told = problem(us.post(id=record, price=1), 409)
     assert (told["current_version"], told["current_etag"]) == (1, '"us:1"')
 
@@ -398,7 +398,7 @@ def test_post_lists_what_is_missing_and_wrong(us):
     assert pointers(problem(us.post(bedrooms=101, id=0), 400)) == ["/bedrooms", "/id", "/price"]
 
 
-def test_post_over_a_tombstone_goes_on_counting(us, record):
+def test_post_over_a_tombstone_continues_its_version(us, record):
     assert us.delete(record, version=1).status == 204
     answer = us.post(id=record, price=Decimal("7.00"))
     assert (answer.status, answer.json["version"], answer.etag) == (201, 3, '"us:3"')
@@ -491,7 +491,7 @@ def test_a_list_has_no_tombstones(stack, us, record):
     assert record not in [r["id"] for r in listed(us.get(f"/us/properties?after={record - 1}&limit=5"))]
 
 
-def test_a_price_that_is_no_number_in_the_database_is_null(stack, us, record):
+def test_a_price_that_is_not_a_number_in_the_database_is_null(stack, us, record):
     database = stack.database("us")
     database.execute("UPDATE properties SET price = 'NaN' WHERE id = %s", record)
     try:

@@ -129,7 +129,7 @@ def test_an_emptied_region_is_not_ready_until_it_has_everything(stack):
     stack.check_consistent()
 
 
-def test_a_restored_region_counts_on_under_a_new_key(stack, tmp_path):
+def test_a_restored_region_goes_on_counting_under_a_new_key(stack, tmp_path):
     record, other = stack.new_record("eu"), stack.new_record("us")
     write(stack, "eu", record)
     stack.settle()
@@ -234,7 +234,7 @@ def test_a_gap_that_nobody_keeps_is_closed_without_operator_action(stack):
     wait_until("status is green", lambda: stack.admin("status"))
 
 
-def test_a_database_of_another_region_is_refused_in_words(stack):
+def test_a_database_of_another_region_is_refused_with_the_reason(stack):
     daemon = stack.second_daemon("eu")
     stack.write_config(lambda c: c["regions"]["eu"].update(database=stack.postgres["us"].url.replace("127.0.0.1", "localhost")))
     try:
@@ -319,7 +319,7 @@ class Copy:
         superuser(self.server, "CREATE DATABASE copy OWNER plist")
         subprocess.run(["psql", "-q", "-d", f"postgresql://postgres@127.0.0.1:{self.server.port}/copy"], input=dump, check=True,
                        capture_output=True, env=os.environ)
-        # On a server of its own, nobody of these would live.
+        # On another server, none of these would exist.
         self.rows("UPDATE plist.plist_leaders SET pid = 0; DELETE FROM plist.apply_members; DELETE FROM plist.partition_claims")
         return self
 

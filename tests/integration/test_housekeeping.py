@@ -104,7 +104,7 @@ def test_conflicts_that_came_before_their_partition_are_moved_into_it(database, 
                and database.value("SELECT tableoid::regclass::text FROM conflicts WHERE record_id = 994") == month)
 
 
-def test_housekeeping_goes_on_after_the_database_was_away(database, stack):
+def test_housekeeping_goes_on_after_the_database_was_down(database, stack):
     stack.postgres["us"].restart()
     tag = new_id()
     wait_until("the database is back", lambda: database.value("SELECT 1") == 1)
@@ -112,7 +112,7 @@ def test_housekeeping_goes_on_after_the_database_was_away(database, stack):
     wait_until("it is forgotten", lambda: database.remembered(tag) is None)
 
 
-def test_what_another_session_has_locked_holds_up_no_other_chore(database):
+def test_what_another_session_has_locked_holds_up_no_other_task(database):
     """Values of new fields cannot be moved to the columns of a locked table, which is the first thing that is tried."""
     tag = new_id()
     holder = database.connect()

@@ -90,7 +90,7 @@ def test_a_second_request_that_comes_slowly_is_ended_too(daemon):
         assert wire.closed(IDLE_S + RECEIVE_S)
 
 
-def test_a_client_that_does_not_read_its_answers_is_let_go(daemon):
+def test_a_client_that_does_not_read_its_answers_is_disconnected(daemon):
     before = daemon.metrics()["plist_http_connections_timed_out_total"]
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -139,7 +139,7 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("shape", AMBIGUOUS)
-def test_what_could_be_read_in_two_ways_is_400_and_nothing_behind_it_is_done(daemon, us, record, shape):
+def test_what_could_be_read_in_two_ways_is_400_and_nothing_after_it_is_executed(daemon, us, record, shape):
     with Wire(daemon) as wire:
         wire.send(AMBIGUOUS[shape] + smuggled(record))
         status, headers, _ = wire.answer()
@@ -205,7 +205,7 @@ def test_a_target_that_is_too_long_is_414(daemon):
         assert wire.status() == 414
 
 
-def test_the_largest_body_is_taken_and_one_byte_more_is_413(daemon, record):
+def test_the_largest_body_is_accepted_and_one_byte_more_is_413(daemon, record):
     body = b'{"price":5,"version":1' + b" " * (BODY - 23) + b"}"
     assert len(body) == BODY
     path = f"/us/properties/{record}"

@@ -186,7 +186,7 @@ def test_too_many_query_parameters_are_400_at_once(daemon, query, more):
     assert_refused_at_once(daemon, request, [400, 431] if len(request) > 8192 else [400])
 
 
-def test_64_query_parameters_are_taken_with_many_headers_and_a_second_request(daemon):
+def test_64_query_parameters_are_accepted_with_many_headers_and_a_second_request(daemon):
     query = b"&".join([b"a=b"] * 64)
     with Wire(daemon) as wire:
         wire.send((b"GET /health?" + query + b" HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(90)) + b"\r\n") * 2)

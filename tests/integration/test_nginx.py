@@ -149,7 +149,7 @@ def test_a_frozen_daemon_costs_no_read_and_executes_no_write_twice(stack):
     stack.nginx.reload()
 
 
-def test_all_regions_away_is_503_and_one_back_is_found_at_once(stack):
+def test_all_regions_down_is_503_and_one_back_is_found_at_once(stack):
     record = stack.new_record()
     front = stack.front("us")
     for daemon in stack.plistd.values():

@@ -91,7 +91,7 @@ def test_a_write_stops_at_the_region_that_it_was_sent_to(unsent, first, second):
     assert done.get("ap", 0) == 0 or second in RACING, done
 
 
-def test_with_all_regions_away_nothing_was_written_and_the_first_one_back_answers(unsent):
+def test_with_all_regions_down_nothing_was_written_and_the_first_one_back_answers(unsent):
     unsent.behave(**{r: "refuses" for r in unsent.names})
     for _ in range(3):
         for method in WRITES:
@@ -172,7 +172,7 @@ def test_a_read_survives_all_regions_but_one(unsent, fault):
         assert (answer.status, answer.region) == (200, alive)
 
 
-def test_a_region_that_is_away_is_left_alone_by_reads_for_a_while(unsent):
+def test_a_region_that_is_down_is_left_alone_by_reads_for_a_while(unsent):
     unsent.behave(us="black_hole")
     # At the same time, since NGINX counts the failures of a second.
     threads = [threading.Thread(target=unsent.send, args=("GET",)) for _ in range(3)]
@@ -201,7 +201,7 @@ def test_health_is_answered_while_one_region_lives(unsent):
     assert unsent.client.get("/nginx-health").json == {"status": "ok"}
 
 
-def test_a_kept_connection_that_swallows_a_request_is_felt_by_nobody(unsent):
+def test_a_kept_connection_that_swallows_a_request_is_noticed_by_nobody(unsent):
     """The daemon closes an idle connection at the moment when NGINX uses it."""
     unsent.behave(us="drops_kept")
     for _ in range(10):

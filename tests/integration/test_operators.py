@@ -132,7 +132,7 @@ def test_without_lists_only_the_daemons_own_user_can_connect(stack):
     assert (stack.config.parent / "us.sock").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_socket_tells_lag_and_metrics(daemon):
+def test_the_socket_answers_lag_and_metrics(daemon):
     assert "origins" in ask(daemon, os.geteuid(), os.getegid(), command="lag")["lag"]
     assert "# TYPE plist_http_connections gauge" in ask(daemon, os.geteuid(), os.getegid(), command="metrics")["text"]
 

@@ -50,7 +50,7 @@ def apart(stack, tmp_path):
 # Command line.
 
 
-def test_usage_and_version():
+def test_usage_and_version_are_printed():
     assert plistd("--version").stdout.startswith("plistd ")
     assert "--check-config" in plistd("--help").stdout
     for wrong in (["--colour"], ["--config"], ["extra"], ["-c"]):
@@ -99,7 +99,7 @@ def test_port_and_region_come_from_the_environment(apart):
     wait_until("it answers there", lambda: Client(f"http://127.0.0.1:{port}").get("/health").json["region"] == "us")
 
 
-def test_a_log_that_lacks_lines_and_a_control_socket_that_is_not_there_are_told_by_metrics(stack, apart):
+def test_a_log_that_lacks_lines_and_a_missing_control_socket_are_shown_by_metrics(stack, apart):
     daemon = apart(lambda c: c["regions"]["us"].update(control_socket="/proc/us.sock"), start=False)
     argv = daemon.argv()
     daemon.argv = lambda: ["/bin/sh", "-c", 'exec "$0" "$@" 2>/dev/full', *argv]

@@ -145,7 +145,7 @@ def activate(stack, file, *arguments, **options):
     return done, {row["region"]: row for row in json.loads(done.stdout)["activated"]} if done.stdout else {}
 
 
-def test_an_activated_policy_decides_open_conflicts_anew_and_holds_until_the_next_reload(stack, tmp_path):
+def test_an_activated_policy_decides_open_conflicts_again_and_lasts_until_the_next_reload(stack, tmp_path):
     record = concurrent(stack, "900.00", "800.00")
     assert price(stack, "us", record) == Decimal("800.00")
     done, rows = activate(stack, file_with(tmp_path, "dearest", HIGHEST))
@@ -170,7 +170,7 @@ def test_an_activated_policy_decides_open_conflicts_anew_and_holds_until_the_nex
     stack.check_consistent()
 
 
-def test_a_policy_that_the_yaml_names_is_activated_as_it_stands_and_lasts(stack, lua):
+def test_a_policy_that_the_yaml_names_is_activated_as_it_is_and_lasts(stack, lua):
     stack.reload_policy(on(lua, "last_writer_wins"))
     record = concurrent(stack, "900.00", "800.00")
     write_policy(lua, "last_writer_wins", HIGHEST)
@@ -418,7 +418,7 @@ def test_a_shadow_counts_differences_and_touches_no_result(stack, lua):
 # Failures of a live policy.
 
 
-def test_a_policy_that_raises_for_some_input_is_marked_and_a_corrected_one_decides_anew(stack, lua, tmp_path):
+def test_a_policy_that_raises_for_some_input_is_marked_and_a_corrected_one_decides_again(stack, lua, tmp_path):
     raises = 'local decimal = require "plist.decimal"' + HIGHEST.replace("local row, top = rows[i], rows[best]",
                              'local row, top = rows[i], rows[best]\n      if row.fields.price * 3 == decimal "12963.03" then error("not this one \\xe2\\x82 \\x1b[31m") end')
     assert raises != HIGHEST

@@ -151,7 +151,7 @@ def test_a_worker_that_does_not_take_a_reload_over_is_counted_logged_and_red(sta
         wait_until("the reload has ended", lambda: daemon.reloads() != (taken, refused))
         return daemon.reloads()[0] > taken and daemon.metrics()["plist_config_last_reload_successful"] == 0
     assert any(is_taken_in_part() for _ in range(60))
-    wait_until("it is logged", lambda: "workers keep the former configuration, the log says why; reload again" in daemon.log_text(mark))
+    wait_until("it is logged", lambda: "workers keep the former configuration (the log says why); reload again" in daemon.log_text(mark))
     assert "passed its check but cannot be loaded; the old one stays in force" in daemon.log_text(mark)
     assert "workers keep the former configuration" in daemon.status()["config"]["reload_error"]
     told = stack.admin("status", check=False)
@@ -163,7 +163,7 @@ def test_a_worker_that_does_not_take_a_reload_over_is_counted_logged_and_red(sta
     assert "reload_error" not in daemon.status()["config"]
 
 
-def test_a_changed_handler_is_taken_by_a_reload(stack, us, tmp_path):
+def test_a_changed_handler_takes_effect_with_a_reload(stack, us, tmp_path):
     root = own_lua(stack, tmp_path)
     record = stack.new_record()
     handler = root / "handlers" / "property_get.lua"

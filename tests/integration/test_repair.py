@@ -267,7 +267,7 @@ def test_two_requests_with_one_id_are_both_republished(stack, us, eu):
     stack.wait_green()
 
 
-def test_republish_takes_the_report_of_compare(stack, records, tmp_path):
+def test_republish_accepts_the_report_of_compare(stack, records, tmp_path):
     stack.database("eu").execute("DELETE FROM properties WHERE id = ANY(%s)", records[:2])
     report = tmp_path / "report.json"
     report.write_text(ask(stack, "compare", "-o", "json", status=NO).stdout)

@@ -227,7 +227,7 @@ def test_two_regions_creating_one_id_at_once_end_equal(stack, us, eu):
     assert stack.database("us").conflicts(record)[0]["type"] == "insert_exists"
 
 
-def test_a_change_of_policy_shows_open_conflicts_anew(stack, us, eu):
+def test_a_change_of_policy_resolves_open_conflicts_again(stack, us, eu):
     record = stack.new_record()
     with apart(stack):
         us.put(record, price=Decimal("900.00"), version=1)
@@ -374,7 +374,7 @@ def foreign(record, **members):
     return json.dumps(value | members)
 
 
-def test_an_event_of_another_producer_is_taken(stack):
+def test_an_event_of_another_producer_is_applied(stack):
     record = stack.new_record()
     stack.broker.produce(TOPIC, record, foreign(record, remark="members that we do not know do not matter"))
     for region in stack.regions:
@@ -405,7 +405,7 @@ def test_an_older_event_of_another_producer_is_ignored(stack, us):
         (None, "bad-origin"), (None, "price-too-long"),
     ],
     ids=["no-json", "an-array", "members-missing", "bytes", "key-is-no-number", "null-without-headers", "bad-origin", "bad-price"])
-def test_a_message_that_is_no_event_is_kept_aside_and_stops_nothing(stack, us, key, value):
+def test_a_message_that_is_not_an_event_is_set_aside_and_stops_nothing(stack, us, key, value):
     record = stack.new_record()
     if value == "bad-origin":
         value = foreign(record, region_origin="No Region!")
@@ -482,7 +482,7 @@ def copy_lua(root):
     shutil.copytree(places.TOP / "lua", root)
 
 
-def test_lag_tells_what_is_behind_and_comes_back_to_zero(stack, us, eu):
+def test_lag_shows_what_is_behind_and_returns_to_zero(stack, us, eu):
     record = stack.new_record()
 
     def lag():

@@ -103,7 +103,7 @@ def test_nothing_is_lost_when_everything_ends_one_after_the_other(stack):
 
 
 @needs_kafka
-def test_writes_are_taken_while_the_broker_is_away_and_travel_when_it_is_back(stack, us, eu):
+def test_writes_are_accepted_while_the_broker_is_down_and_travel_when_it_is_back(stack, us, eu):
     record = stack.new_record()
     stack.broker.kill()
     for version in range(1, 6):
@@ -116,7 +116,7 @@ def test_writes_are_taken_while_the_broker_is_away_and_travel_when_it_is_back(st
 
 
 @needs_kafka
-def test_lag_grows_while_the_broker_is_away(stack):
+def test_lag_grows_while_the_broker_is_down(stack):
     def lag():
         return stack.client("eu").get("/eu/replication-lag").json["lag_seconds"]
     stack.broker.kill()

@@ -98,7 +98,7 @@ class Writer:
 
 
 @pytest.mark.parametrize("restore", [remake_schemas, replace_database, put_rows_back])
-def test_a_dump_restored_beneath_a_running_daemon(stack, tmp_path, restore):
+def test_a_dump_restored_beneath_a_running_daemon_gives_no_tag_twice_and_ends_no_session(stack, tmp_path, restore):
     us, eu = stack.client("us"), stack.client("eu")
     record, other = stack.new_record("eu"), stack.new_record("eu")
     stack.settle()

@@ -3,13 +3,13 @@
 from support.rolling_schema import Play
 
 
-def test_a_field_that_is_widened_under_load_is_everywhere_what_the_clients_books_say(stack):
+def test_a_field_that_is_widened_under_load_is_everywhere_as_its_clients_wrote_it(stack):
     play = Play(stack, seed=16, records=6, pace=3)
     play.run(["widen"])
     assert min(play.books.written.values()) > 20
 
 
-def test_a_bound_that_one_of_three_regions_lowers_is_for_its_own_clients(stack3):
+def test_a_bound_that_one_of_three_regions_lowers_applies_to_its_own_clients(stack3):
     play = Play(stack3, seed=16, records=6, pace=3)
     play.run(["lower"])
     assert min(play.books.written.values()) > 20

@@ -405,7 +405,7 @@ def sessions_of_us(postgres):
     return {name for name, in names}
 
 
-def test_a_changed_password_is_taken_with_the_next_connection(stack, daemon_on, tmp_path):
+def test_a_changed_password_is_used_by_the_next_connection(stack, daemon_on, tmp_path):
     postgres = stack.postgres["us"]
     file = tmp_path / "database"
     file.touch(0o600)

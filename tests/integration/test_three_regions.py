@@ -93,7 +93,7 @@ def test_each_prefix_fails_over_to_the_ones_after_it_and_then_from_the_start(sta
     assert answer.status == 200
 
 
-def test_a_region_that_was_away_catches_up_with_both_others(stack3):
+def test_a_region_that_was_down_catches_up_with_both_others(stack3):
     records = [stack3.new_record() for _ in range(5)]
     stack3.plistd["eu"].kill()
     for record in records:

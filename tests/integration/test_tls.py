@@ -131,7 +131,7 @@ def test_a_session_is_not_negotiated_again(secured, server):
     assert secured.front().get("/us/health").status == secured.daemon.client.get("/health").status == 200
 
 
-def test_http_is_redirected_and_on_the_port_for_https_refused_in_words(secured):
+def test_http_is_redirected_and_on_the_port_for_https_refused_with_the_reason(secured):
     moved = Client(f"http://127.0.0.1:{secured.plain}").request("PUT", "/us/properties/7?a=b", body={})
     assert (moved.status, moved.headers["location"]) == (308, f"https://127.0.0.1:{secured.port}/us/properties/7?a=b")
     answer = Client(f"http://127.0.0.1:{secured.port}").get("/us/health")
@@ -236,7 +236,7 @@ def test_certificates_that_are_not_valid_yet_or_in_long_chains_are_refused_with_
         wait_until(f"the log says that {why}", said)
 
 
-def test_long_chains_and_large_certificates_of_our_authority_are_taken_up_to_a_bound(secured, chain):
+def test_long_chains_and_large_certificates_of_our_authority_are_accepted_up_to_a_bound(secured, chain):
     daemon, internal = secured.daemon, secured.tls.internal
     for n, served in ((3, True), (16, True), (17, False)):
         assert served == answers(secured, chain(n)), n

@@ -80,7 +80,7 @@ def test_certificates_of_all_servers_are_replaced_without_a_lost_request_or_even
                 tls.plistd[region].become(tls.internal.issue("fresh", ("plistd", *here)))
                 mark = daemon.log_mark()
                 daemon.reload()
-                for words in ("connecting to Kafka anew", "replacing the consumer"):
+                for words in ("reconnecting to Kafka", "replacing the consumer"):
                     wait_until("its clients of Kafka are new", lambda d=daemon, m=mark, w=words: w in d.log_text(m))
             secure.nginx.reload()
             load.wait_accepted(20)
@@ -162,7 +162,7 @@ WORDS = {"authority": "certificate verify failed", "name": "does not match host 
 
 
 @pytest.mark.parametrize("wrong", ["authority", "name", "expired"], indirect=True)
-def test_a_database_with_a_wrong_certificate_is_refused_in_words_and_gets_no_query(secure, wrong):
+def test_a_database_with_a_wrong_certificate_is_refused_with_the_reason_and_gets_no_query(secure, wrong):
     done = secure.admin("migrate", check=False)
     assert done.returncode and WORDS[wrong] in done.stderr and "us" in done.stderr, done
     daemon = secure.second_daemon("us", DATABASE_URL=secure.postgres["us"].url)

@@ -78,7 +78,7 @@ def test_a_bad_token_is_refused_and_the_log_says_why_but_not_what(tokens):
     assert not any(token.split(".")[1] in us.log_tail(1000) for token in bad)
 
 
-def test_a_token_ends_even_if_it_is_remembered(tokens):
+def test_a_token_expires_even_if_it_is_remembered(tokens):
     token = tokens.token(exp=int(time.time()) + 4)  # and one second of leeway
     assert tokens.status(token) == 200
     wait_until("the token has expired", lambda: tokens.status(token) == 401)

@@ -218,11 +218,11 @@ def unit_tests_are_listed(root):
 
 
 def tags_are_defined_once(root):
-    """a struct, union or enum of ours is defined in one place"""
+    """a tag, even of a file alone, is defined in one place"""
     seen = {}
     for path in c_files(root):
         for number, line in enumerate(without_comments(path.read_text()).splitlines(), 1):
-            for tag in re.findall(r"\b(?:struct|union|enum)\s+(pl_\w+)\s*\{", line):
+            for tag in re.findall(r"\b(?:struct|union|enum)\s+(\w+)\s*\{", line):
                 if tag in seen:
                     yield path, number, f"{tag} is also defined in {seen[tag].relative_to(root)}"
                 seen.setdefault(tag, path)
@@ -292,6 +292,23 @@ def functions_begin_with_their_file(root):
             if any(name.startswith(word) for word in ELSEWHERE.get(f"{folder}/{path.stem}", "").split()):
                 continue
             yield path, text.count("\n", 0, match.start()) + 1, f"{name} does not begin with pl_{path.stem}_"
+
+
+def public_functions_are_used(root):
+    """a public function is used outside its file, at least by a test"""
+    texts = {path: without_comments(path.read_text()) for path in c_files(root) + sorted((root / "tests").rglob("*.[ch]"))}
+    users = {}
+    for path, text in texts.items():
+        for name in set(re.findall(r"\bpl_\w+", text)):
+            users.setdefault(name, []).append(path)
+    for path, text in texts.items():
+        if path.suffix != ".c" or not path.is_relative_to(root / "src"):
+            continue
+        for match in FUNCTION.finditer(text):
+            name = match.group(1)
+            declares = re.compile(rf"^(?!\s)[^;{{}}]*\b{name}\([^{{}}]*?\)[^{{}};]*;", re.M)  # a header that does no more than that uses nothing
+            if not any(user != path and (user.suffix == ".c" or name in declares.sub("", texts[user])) for user in users[name]):
+                yield path, text.count("\n", 0, match.start()) + 1, f"{name} is used in no other file; it can be static, or go"
 
 
 def modules_of(root):
@@ -483,6 +500,7 @@ RULES = [
     tags_are_defined_once,
     functions_are_small,
     functions_begin_with_their_file,
+    public_functions_are_used,
     no_circles_of_files,
     comments_name_files_that_exist,
     runtime_knows_no_properties,

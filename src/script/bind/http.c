@@ -270,7 +270,7 @@ static void check_fault(lua_State *L, lua_Integer i)
 	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
 		members++;
 	if (members != 2)
-		luaL_error(L, "http.problem: errors[%I] has other members than pointer and detail",
+		luaL_error(L, "http.problem: errors[%I] has members other than pointer and detail",
 		           (LUAI_UACINT)i);
 }
 

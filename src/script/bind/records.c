@@ -1,8 +1,8 @@
 // plist.records: get, list, create, update, delete.
 //
-// How a handler uses the store. Each function checks its arguments, prepares an op and
-// yields. Its continuation is resumed with the result and returns the record, or nil and
-// an error that http.problem turns into an answer. Wrong use raises.
+// How a handler uses the store (store/store.h). Each function checks its arguments,
+// prepares an op and yields. Its continuation is resumed with the result and returns the
+// record, or nil and an error that http.problem turns into an answer. Wrong use raises.
 // Threads: a VM's.
 #include <lauxlib.h>
 #include <stdlib.h>

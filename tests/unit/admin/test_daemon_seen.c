@@ -36,7 +36,8 @@ static const struct {
 	{ "plist_background_failing_seconds", "0", "61.5", "do the work of its thread x" },
 	{ "plist_violations_rules_missing", "0", "1", "could not load its rules for violations" },
 	{ "plist_apply_unwatched_seconds", "0", "12.25", "cannot ask Kafka what there is to read" },
-	{ "plist_clock_skew_excessive", "0", "1", "has another time than region x, by more than" },
+	{ "plist_clock_skew_excessive", "0", "1",
+	  "has a clock that differs from that of region x, by more than" },
 	{ "plist_jwks_overdue", "0", "1", "has not been able to fetch the keys" },
 };
 #define N (sizeof(each) / sizeof(each[0]))
@@ -142,7 +143,7 @@ static void each_kind_of_loss_has_a_sentence_of_its_own_while_it_is_recent(void 
 	(void)state;
 }
 
-static void a_risk_is_a_note_and_no_warning(void **state)
+static void a_risk_is_a_note_and_not_a_warning(void **state)
 {
 	for (int i = 0; i <= PL_RISKS; i++) {
 		struct pl_buf text = { 0 };
@@ -211,7 +212,7 @@ int main(void)
 		cmocka_unit_test(each_fault_is_one_sentence),
 		cmocka_unit_test(a_daemon_without_these_metrics_has_no_fault),
 		cmocka_unit_test(each_kind_of_loss_has_a_sentence_of_its_own_while_it_is_recent),
-		cmocka_unit_test(a_risk_is_a_note_and_no_warning),
+		cmocka_unit_test(a_risk_is_a_note_and_not_a_warning),
 		cmocka_unit_test(a_loaded_certificate_is_warned_of_two_weeks_before_it_expires),
 		cmocka_unit_test(every_metric_and_kind_is_in_the_manual),
 	};

@@ -216,7 +216,7 @@ static bool hears_us(void)
 	return lag.norigins == 1 && lag.origins[0].last_heartbeat_us > 0;
 }
 
-static void a_broker_that_does_not_tell_the_ends_of_partitions_is_a_fault_if_it_lasts(void **state)
+static void a_broker_that_does_not_report_the_ends_of_partitions_is_a_fault_if_it_lasts(void **state)
 {
 	struct pl_error err = { 0 };
 
@@ -349,7 +349,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_partition_without_a_leader_counts_as_behind_and_holds_nothing_else_up),
 		TEST(an_applier_that_cannot_load_its_policies_says_so_until_the_next_configuration),
-		TEST(a_broker_that_does_not_tell_the_ends_of_partitions_is_a_fault_if_it_lasts),
+		TEST(a_broker_that_does_not_report_the_ends_of_partitions_is_a_fault_if_it_lasts),
 		TEST(offsets_that_may_not_be_committed_are_a_fault_until_they_are),
 		TEST(a_record_that_could_not_be_resolved_again_is_counted_until_it_was),
 		TEST(in_a_database_that_was_not_accepted_nothing_is_tried_again),

@@ -145,7 +145,7 @@ static void a_conflict_may_begin_and_end_in_one_batch(void **state)
 	lab_is(&lab, "1 1", 1, "SELECT format('%%s %%s', count(*), count(closed_at)) FROM conflicts");
 }
 
-static void an_update_against_a_delete(void **state)
+static void an_update_and_a_concurrent_delete_are_a_conflict(void **state)
 {
 	APPLY({ .origin = "us", .vector = "{\"us\":1}", .price = "100.00" });
 	APPLY({ .origin = "us", .vector = "{\"us\":2}", .deleted = true, .at = "10:00:01" });
@@ -519,7 +519,7 @@ int main(void)
 		TEST(concurrent_writes_become_siblings_and_the_policy_shows_one),
 		TEST(a_third_sibling_joins_and_one_of_them_is_replaced),
 		TEST(a_conflict_may_begin_and_end_in_one_batch),
-		TEST(an_update_against_a_delete),
+		TEST(an_update_and_a_concurrent_delete_are_a_conflict),
 		TEST(twins_are_one_write),
 		TEST(a_late_twin_does_not_replace_the_write_that_overwrote_the_first),
 		TEST(another_request_with_the_same_id_is_not_a_twin),

@@ -171,7 +171,7 @@ static enum pl_table_lock table_lock(void)
 
 // An operator waits for a client's transaction to end; an event would wait behind him.
 // But if he waits for the one that asks, that one has the lock that it needs.
-static void who_waits_for_a_table_keeps_out_those_who_have_not_locked_it(void **state)
+static void a_session_that_waits_for_a_table_keeps_out_those_that_have_not_locked_it(void **state)
 {
 	PGconn *client = lab_connect(&lab, 1), *waiting = lab_connect(&lab, 1);
 
@@ -303,7 +303,7 @@ int main(void)
 		T(a_locked_table_stops_the_batch_and_parks_nothing),
 		T(a_locked_table_of_the_only_resource_parks_nothing_however_long),
 		T(sessions_that_queue_for_another_row_do_not_lock_the_table),
-		T(who_waits_for_a_table_keeps_out_those_who_have_not_locked_it),
+		T(a_session_that_waits_for_a_table_keeps_out_those_that_have_not_locked_it),
 		T(a_locked_table_of_a_foreign_key_holds_up_only_what_refers_to_it),
 		T(a_triggers_error_parks_the_only_event_of_a_batch),
 		T(an_event_that_met_a_deadlock_is_retried_within_seconds),

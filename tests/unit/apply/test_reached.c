@@ -84,7 +84,7 @@ static void partitions_that_are_only_claimed_take_no_room(void **state)
 	assert_int_equal(sequences.n, 0);
 }
 
-static void valid_reports_of_other_regions_are_taken_and_nothing_else(void **state)
+static void valid_reports_of_other_regions_are_accepted_and_nothing_else(void **state)
 {
 	static const char *const bad[] = {
 		"",
@@ -171,7 +171,7 @@ int main(void)
 		cmocka_unit_test_teardown(every_partition_counts, tear_down),
 		cmocka_unit_test_teardown(numbers_of_an_earlier_run_do_not_count, tear_down),
 		cmocka_unit_test_teardown(partitions_that_are_only_claimed_take_no_room, tear_down),
-		cmocka_unit_test_teardown(valid_reports_of_other_regions_are_taken_and_nothing_else,
+		cmocka_unit_test_teardown(valid_reports_of_other_regions_are_accepted_and_nothing_else,
 		                          tear_down),
 		cmocka_unit_test_teardown(regions_that_are_not_configured_take_no_room, tear_down),
 		cmocka_unit_test_teardown(the_newest_and_the_oldest_are_kept, tear_down),

@@ -160,7 +160,7 @@ static void a_connection_string_that_libpq_would_refuse_is_refused(void **state)
 {
 	static const char *const databases[][2] = {
 		{ "postgresql://u:s3c@db1:1,db2:2/plist?hostaddr=::1", "could not match 2 host names to 1" },
-		{ "postgresql://u:s3c@db1,db2:5432,5433/plist", "host: a number is no host; in a URL" },
+		{ "postgresql://u:s3c@db1,db2:5432,5433/plist", "host: a number is not a host; in a URL" },
 		{ "host=db1,db2,db3 port=1,2", "could not match 2 port numbers to 3 hosts" },
 		{ "host=db1,db2 hostaddr=10.0.0.1", "could not match 2 host names to 1 hostaddr values" },
 		{ "postgresql://db:65536/plist", "port: not a number from 1 to 65535" },

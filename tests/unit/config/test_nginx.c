@@ -180,7 +180,7 @@ static void a_local_region_is_reached_by_its_socket_and_the_others_by_address(vo
 	assert_string_equal(servers("plist.us.write.1"), "127.0.0.1:8001");
 }
 
-static void no_regular_expression_and_no_rewrite(void **state)
+static void the_file_has_no_regular_expression_and_no_rewrite(void **state)
 {
 	render("  eu:", SIX, false);
 	assert_int_equal(count("rewrite "), 0);
@@ -293,7 +293,7 @@ int main(void)
 		cmocka_unit_test_teardown(values_that_could_escape_their_quotes_are_refused, teardown),
 		cmocka_unit_test_teardown(a_local_region_is_reached_by_its_socket_and_the_others_by_address,
 		                          teardown),
-		cmocka_unit_test_teardown(no_regular_expression_and_no_rewrite, teardown),
+		cmocka_unit_test_teardown(the_file_has_no_regular_expression_and_no_rewrite, teardown),
 		cmocka_unit_test_teardown(a_site_contains_only_what_belongs_inside_an_http_block, teardown),
 		cmocka_unit_test_teardown(the_systems_file_has_no_relative_path, teardown),
 		cmocka_unit_test_teardown(reads_end_in_a_step_that_remembers_no_failures, teardown),

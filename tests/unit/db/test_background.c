@@ -357,7 +357,7 @@ static void say(const char *sql)
 	PQfinish(other);
 }
 
-static void nothing_is_done_in_a_database_until_it_is_accepted_and_it_is_no_failure(void **state)
+static void nothing_is_done_in_a_database_until_it_is_accepted_and_that_is_not_a_failure(void **state)
 {
 	say("CREATE SCHEMA plist; CREATE TABLE plist.identity AS SELECT 'us' AS region, 'settled' AS state, "
 	    "'there' AS place; CREATE FUNCTION plist.plist_place() RETURNS text RETURN 'here'; CREATE TABLE "
@@ -396,7 +396,7 @@ int main(void)
 		TEST(the_end_does_not_wait_for_a_statement),
 		TEST(a_turn_that_is_stopped_has_its_thread_until_it_returns),
 		TEST(a_thread_that_was_never_started_can_be_freed),
-		TEST(nothing_is_done_in_a_database_until_it_is_accepted_and_it_is_no_failure),
+		TEST(nothing_is_done_in_a_database_until_it_is_accepted_and_that_is_not_a_failure),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

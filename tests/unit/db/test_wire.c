@@ -75,7 +75,7 @@ static void numbers_arrive(void **state)
 	pl_buf_fini(&buf);
 }
 
-static void texts_json_bytes_and_truth_arrive(void **state)
+static void texts_json_bytes_and_booleans_arrive(void **state)
 {
 	struct pl_buf buf = { 0 };
 
@@ -155,7 +155,7 @@ static void rows_are_copied(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers_arrive),  cmocka_unit_test(texts_json_bytes_and_truth_arrive),
+		cmocka_unit_test(numbers_arrive),  cmocka_unit_test(texts_json_bytes_and_booleans_arrive),
 		cmocka_unit_test(times_arrive),    cmocka_unit_test(an_array_may_be_empty),
 		cmocka_unit_test(rows_are_copied),
 	};

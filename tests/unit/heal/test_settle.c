@@ -164,7 +164,7 @@ static void a_region_that_settled_before_it_heard_of_its_former_life_gets_anothe
 	counts_as(EU, "eu.2", "rebuilding");
 }
 
-static void what_was_said_before_the_question_is_no_answer(void **state)
+static void what_was_said_before_the_question_is_not_an_answer(void **state)
 {
 	char early[4096];
 
@@ -317,7 +317,7 @@ static void a_database_that_was_not_accepted_does_not_speak_for_its_region(void 
 	       "SELECT word -> 'identity' ->> 'state' FROM plist.region_heartbeats WHERE region = 'eu'");
 }
 
-static void a_life_whose_events_are_heard_before_its_heartbeats_is_no_other_one(void **state)
+static void a_life_whose_events_are_heard_before_its_heartbeats_is_not_another_one(void **state)
 {
 	settles_alone(US);
 	settles_alone(EU);
@@ -345,9 +345,9 @@ int main(void)
 		                       setup),
 		cmocka_unit_test_setup(
 			a_region_that_settled_before_it_heard_of_its_former_life_gets_another_key, setup),
-		cmocka_unit_test_setup(a_life_whose_events_are_heard_before_its_heartbeats_is_no_other_one,
+		cmocka_unit_test_setup(a_life_whose_events_are_heard_before_its_heartbeats_is_not_another_one,
 		                       setup),
-		cmocka_unit_test_setup(what_was_said_before_the_question_is_no_answer, setup),
+		cmocka_unit_test_setup(what_was_said_before_the_question_is_not_an_answer, setup),
 		cmocka_unit_test_setup(the_question_of_an_earlier_run_or_place_is_not_asked_again, setup),
 		cmocka_unit_test_setup(what_arrived_since_the_last_look_is_part_of_the_answer, setup),
 		cmocka_unit_test_setup(a_region_asks_those_that_could_not_be_heard_later, setup),

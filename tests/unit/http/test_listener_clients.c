@@ -16,7 +16,7 @@ static void require_credentials(struct world *w)
 #define FIELDS "Content-Length: 23\r\n\r\n{\"price\":5,\"version\":1}"
 #define MANY_S "ssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss"
 
-static void without_credentials_no_answer_tells_what_is_there_and_nothing_is_looked_up(void **state)
+static void without_credentials_no_answer_reveals_what_is_there_and_nothing_is_looked_up(void **state)
 {
 	static const char *const requests[] = {
 		"GET /us/properties/7 HTTP/1.1\r\n" SOME "\r\n",
@@ -126,7 +126,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			without_credentials_no_answer_tells_what_is_there_and_nothing_is_looked_up, setup,
+			without_credentials_no_answer_reveals_what_is_there_and_nothing_is_looked_up, setup,
 			teardown),
 		cmocka_unit_test_setup_teardown(
 			a_request_belongs_to_the_configuration_in_force_when_it_is_complete, setup, teardown),

@@ -53,7 +53,7 @@ static void a_clock_that_differs_by_more_than_is_allowed_is_a_fault_in_either_di
 	assert_true(after_heartbeats(-SECOND / 2 - 10000).skew_excessive);
 }
 
-static void a_clock_that_was_not_looked_at_for_long_enough_is_no_fault(void **state)
+static void a_clock_that_was_not_looked_at_for_long_enough_is_not_a_fault(void **state)
 {
 	struct pl_lag_tracker *tracker = pl_lag_tracker_new(&config, &regions[0]);
 	struct pl_lag *lag = calloc(1, sizeof(*lag));
@@ -69,7 +69,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_clock_that_differs_by_more_than_is_allowed_is_a_fault_in_either_direction),
-		cmocka_unit_test(a_clock_that_was_not_looked_at_for_long_enough_is_no_fault),
+		cmocka_unit_test(a_clock_that_was_not_looked_at_for_long_enough_is_not_a_fault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,7 +155,7 @@ static void joins_and_compares_like_maps(void **state)
 	}
 }
 
-static void etag_round_trip(void **state)
+static void an_etag_reads_back_as_it_was(void **state)
 {
 	char text[PL_ETAG_MAX];
 	struct pl_vector v = { 0 }, back;
@@ -212,7 +212,7 @@ int main(void)
 		cmocka_unit_test(has_room_for_all_regions_and_no_more),
 		cmocka_unit_test(covers_and_compares),
 		cmocka_unit_test(joins_and_compares_like_maps),
-		cmocka_unit_test(etag_round_trip),
+		cmocka_unit_test(an_etag_reads_back_as_it_was),
 		cmocka_unit_test(refuses_foreign_etags),
 	};
 

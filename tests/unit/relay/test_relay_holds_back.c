@@ -196,7 +196,7 @@ static void a_database_that_was_not_accepted_is_heard_and_publishes_nothing(void
 	assert_int_equal(stats().published, 3);
 }
 
-static void its_heartbeats_tell_no_numbers_of_another_database(void **state)
+static void its_heartbeats_report_no_numbers_of_another_database(void **state)
 {
 	rd_kafka_message_t *message;
 	struct pl_heartbeat heartbeat;
@@ -224,7 +224,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(large_events_in_flight_are_few),
 		TEST(a_database_that_was_not_accepted_is_heard_and_publishes_nothing),
-		TEST(its_heartbeats_tell_no_numbers_of_another_database),
+		TEST(its_heartbeats_report_no_numbers_of_another_database),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

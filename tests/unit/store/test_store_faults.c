@@ -137,7 +137,7 @@ static void a_deadlock_is_retried(void **state)
 	PQfinish(other);
 }
 
-static void serialization_failures_are_retried_but_not_for_ever(void **state)
+static void serialization_failures_are_retried_but_not_endlessly(void **state)
 {
 	struct fixture *f = *state;
 	struct pl_write *w[3] = { update(f, 1, "222.00"), update(f, 2, "3.00"), update(f, 3, "3.00") };
@@ -401,7 +401,7 @@ int main(int argc, char **argv)
 		t(a_record_that_was_locked_for_a_moment_is_written_by_the_next_batch),
 		t(a_lock_held_too_long_is_a_timeout_of_that_write),
 		t(a_deadlock_is_retried),
-		t(serialization_failures_are_retried_but_not_for_ever),
+		t(serialization_failures_are_retried_but_not_endlessly),
 		t(a_refusal_shows_the_newest_row),
 		t(an_unlocked_write_replaces_the_newest_row),
 		t(the_same_request_done_elsewhere_is_remembered),
