@@ -45,7 +45,7 @@ describe("http.problem", function()
     ["an object of errors"] = { "{ errors = { price = 'low' } }", "errors has to be a list with at least one entry" },
     ["an entry that is a string"] = { "{ errors = { 'low' } }", "errors[1] has to be a table" },
     ["an entry without a pointer"] = { "{ errors = { { detail = 'low' } } }", "errors[1].pointer has to be a string" },
-    ["an entry with more members"] = { "{ errors = { { pointer = '/a', detail = 'low', code = 3 } } }", "errors[1] has other members" },
+    ["an entry with more members"] = { "{ errors = { { pointer = '/a', detail = 'low', code = 3 } } }", "errors[1] has members other than pointer and detail" },
     ["a status among the members"] = { "{ status = 200 }", "the member status is a separate argument" },
     ["an instance"] = { "{ instance = 'x' }", "the member instance is set by plist" },
     ["a retryable that is a string"] = { "{ retryable = 'yes' }", "retryable has to be a boolean" },
