@@ -1,7 +1,7 @@
 // See fold.h.
 //
 // A transaction moves the values of some hundred rows. If PostgreSQL refuses it, each of
-// these rows is tried alone (sql/*_for_each.sql). Writers never wait: rows that are
+// these rows is tried alone (sql/*_unknown_values.sql). Writers never wait: rows that are
 // locked are skipped, and tried once more at the end, a second later.
 #include "ops/fold.h"
 

@@ -21,6 +21,9 @@ void pl_statement_guard_names(struct pl_buf *buf, const struct pl_config *config
 // name, of a row that the statement wrote; or NULL.
 void pl_statement_json(struct pl_buf *buf, const struct pl_resource *resource, const char *ours);
 
+// ARRAY of the names of the fields that this daemon shows, as a literal.
+void pl_statement_known_names(struct pl_buf *buf, const struct pl_resource *resource);
+
 // True if another daemon knows a field that this one does not show; else null.
 void pl_statement_others_know_more(struct pl_buf *buf, const struct pl_resource *resource);
 // True if nobody does, and the session has found that out since the last change
