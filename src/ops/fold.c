@@ -37,16 +37,22 @@ static void add_rest(struct pl_buf *sql, const struct pl_resource *resource, con
 	pl_buf_addc(sql, ')');
 }
 
+static void add_names(struct pl_buf *sql, const struct pl_resource *resource)
+{
+	pl_buf_adds(sql, "'{");
+	for (int i = 0; i < resource->nall; i++)
+		pl_buf_printf(sql, "%s\"%s\"", i ? "," : "", resource->fields[i].name);
+	pl_buf_adds(sql, "}'::text[]");
+}
+
 // The rows of the alias q that hold in unknown_fields what this configuration has a
 // column for.
 static void add_from(struct pl_buf *sql, const struct pl_resource *resource)
 {
 	pl_buf_adds(sql, " FROM ");
 	pl_statement_table(sql, resource);
-	pl_buf_adds(sql, " AS q WHERE q.unknown_fields IS NOT NULL AND q.unknown_fields ?| '{");
-	for (int i = 0; i < resource->nall; i++)
-		pl_buf_printf(sql, "%s\"%s\"", i ? "," : "", resource->fields[i].name);
-	pl_buf_adds(sql, "}'::text[]");
+	pl_buf_adds(sql, " AS q WHERE q.unknown_fields IS NOT NULL AND q.unknown_fields ?| ");
+	add_names(sql, resource);
 }
 
 static void add_move(struct pl_buf *sql, const struct pl_resource *resource)
@@ -75,6 +81,38 @@ static void add_left(struct pl_buf *sql, const struct pl_resource *resource)
 	add_rest(sql, resource, "q");
 	add_from(sql, resource);
 	pl_buf_adds(sql, " AND q.id = ANY ($1::bigint[]) ORDER BY q.id");
+}
+
+// Names that were fields, that were retired, and that have no column any more.
+static void add_dropped(struct pl_buf *sql, const struct pl_resource *resource)
+{
+	struct pl_buf table = { 0 };
+
+	pl_statement_table(&table, resource);
+	pl_buf_printf(sql,
+	              "(SELECT coalesce(array_agg(r.name), '{}') FROM plist.resource_fields AS r WHERE "
+	              "r.resource = '%s' AND r.retired AND r.name <> ALL (",
+	              resource->name);
+	add_names(sql, resource);
+	pl_buf_adds(sql, ") AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = to_regclass(");
+	pl_quote_literal(sql, table.data);
+	pl_buf_adds(sql, ") AND a.attname = r.name AND NOT a.attisdropped))");
+	pl_buf_fini(&table);
+}
+
+static void add_forget(struct pl_buf *sql, const struct pl_resource *resource)
+{
+	pl_buf_adds(sql, "WITH dropped AS MATERIALIZED (SELECT ");
+	add_dropped(sql, resource);
+	pl_buf_adds(sql, " AS names) UPDATE ");
+	pl_statement_table(sql, resource);
+	pl_buf_adds(sql, " AS p SET unknown_fields = nullif(p.unknown_fields - (SELECT names FROM dropped), "
+	                 "'{}') WHERE p.unknown_fields IS NOT NULL AND p.id = ANY (ARRAY(SELECT q.id FROM ");
+	pl_statement_table(sql, resource);
+	pl_buf_printf(sql,
+	              " AS q WHERE q.unknown_fields IS NOT NULL AND q.unknown_fields ?| (SELECT names FROM "
+	              "dropped) ORDER BY q.id LIMIT %d FOR NO KEY UPDATE SKIP LOCKED))",
+	              BATCH);
 }
 
 // ---- some rows
@@ -200,6 +238,28 @@ static int once_more(struct folding *folding, struct pl_error *err)
 	return 0;
 }
 
+// A daemon that had retired the field may have written its values there last. If they
+// stayed when its column was dropped, they would come back with another field of that
+// name, in some regions.
+static int forget_dropped(struct folding *folding, struct pl_error *err)
+{
+	struct pl_buf sql = { 0 };
+	PGresult *result;
+	int64_t n;
+	int code = 0;
+
+	add_forget(&sql, folding->resource);
+	do {
+		result = pl_session_exec(folding->session, sql.data, 0, NULL, err);
+		n = result ? strtoll(PQcmdTuples(result), NULL, 10) : 0;
+		code = result ? 0 : err->code;
+		folding->fold->forgotten += n;
+		PQclear(result);
+	} while (n == BATCH);
+	pl_buf_fini(&sql);
+	return code;
+}
+
 int pl_fold_resource(struct pl_session *session, const struct pl_resource *resource, struct pl_fold *fold_r,
                      struct pl_error *err)
 {
@@ -212,6 +272,8 @@ int pl_fold_resource(struct pl_session *session, const struct pl_resource *resou
 	code = pass(&folding, err);
 	if (code == 0 && fold_r->left > 0)
 		code = once_more(&folding, err);
+	if (code == 0)
+		code = forget_dropped(&folding, err);
 	pl_buf_fini(&folding.move);
 	pl_buf_fini(&folding.left);
 	pl_buf_fini(&folding.again);

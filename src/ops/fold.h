@@ -9,7 +9,8 @@
 #include "db/session.h"
 
 struct pl_fold {
-	int64_t moved; // rows
+	int64_t moved;     // rows
+	int64_t forgotten; // rows with values of retired fields whose columns were dropped
 	// Rows whose values stay where they are, also after a moment: the database
 	// refuses the change, another session has locked the row, a trigger skips the
 	// change, or a value does not fit the type of its field.

@@ -282,6 +282,10 @@ static int fold_resource(struct pl_housekeep *housekeep, const struct pl_resourc
 	if (fold.moved > 0)
 		pl_info("housekeeping: moved values of %lld rows of %s from unknown_fields to their columns",
 		        (long long)fold.moved, resource->table);
+	if (fold.forgotten > 0)
+		pl_notice("housekeeping: removed values from unknown_fields in %lld rows of %s: their fields "
+		          "were retired, and the columns dropped",
+		          (long long)fold.forgotten, resource->table);
 	if (code < 0)
 		return pl_error_prefix(err, "moving values of %s from unknown_fields to their columns",
 		                       resource->table);

@@ -230,3 +230,16 @@ def test_many_rows_whose_values_cannot_be_moved_hold_up_no_other(database, stack
         wait_until("the others are counted", lambda: stack.plistd["us"].metrics()["plist_housekeeping_fields_left"] == 600)
     finally:
         database.execute("DELETE FROM properties WHERE id BETWEEN 2000000001 AND 2000001000; ALTER TABLE properties DROP CONSTRAINT guard")
+
+
+def test_values_of_a_retired_field_go_when_its_column_is_dropped_and_others_stay(database, stack):
+    """Otherwise they would come back with another field of that name, in some regions."""
+    record = stack.new_record()
+    database.execute("INSERT INTO resource_fields (resource, name, type, retired) VALUES ('properties', 'cellar', 'integer', true), "
+                     "('properties', 'attic', 'integer', false)")
+    try:
+        database.execute("UPDATE properties SET unknown_fields = '{\"cellar\": 1, \"attic\": 2, \"loft\": 3}' WHERE id = %s", record)
+        wait_until("the value is gone", lambda: database.value("SELECT unknown_fields FROM properties WHERE id = %s", record) == {"attic": 2, "loft": 3})
+    finally:
+        database.execute("DELETE FROM resource_fields WHERE name IN ('cellar', 'attic')")
+        database.execute("UPDATE properties SET unknown_fields = NULL WHERE id = %s", record)
