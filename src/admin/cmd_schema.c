@@ -129,11 +129,6 @@ static bool is_sql(const char *run)
 	return run && run[strlen(run) - 1] == ';';
 }
 
-static bool takes_away(const char *run)
-{
-	return strstr(run, " DROP ") || strncmp(run, "DROP ", 5) == 0 || strstr(run, " DISABLE ROW ");
-}
-
 // The statements of a region; those that take something away are comments, for people to
 // decide.
 static void print_statements(const struct pl_schema_findings *findings, const struct pl_resource *resource,
@@ -148,7 +143,7 @@ static void print_statements(const struct pl_schema_findings *findings, const st
 		if (strncmp(finding->object, "table ", 6) == 0)
 			print_table(resource);
 		else if (is_sql(finding->run))
-			printf("%s%s\n", takes_away(finding->run) ? "-- " : "", finding->run);
+			printf("%s%s\n", finding->decide ? "-- " : "", finding->run);
 		else
 			printf("-- %s: %s\n", finding->object, finding->text);
 		any = true;

@@ -47,6 +47,10 @@ static const struct fault {
 	  "cannot execute db.query, because the role for it cannot log in; its log says why", "" },
 	{ "plist_background_failing_seconds", true, "thread", "cannot do the work of its thread ",
 	  " in the database; its log says why" },
+	{ "plist_housekeeping_fields_left", true, NULL,
+	  "cannot move values from unknown_fields to the columns of their fields: the database refuses the "
+	  "change, a row is locked, or a value does not fit the type; its log names a record",
+	  "" },
 	{ "plist_apply_policies_missing", true, NULL,
 	  "could not load its conflict policies, so the last writer wins until it is reloaded; its log says "
 	  "why",

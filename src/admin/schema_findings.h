@@ -13,6 +13,7 @@ struct pl_schema_finding {
 	const char *run;       // what puts it right, or NULL
 	bool unfit;            // daemons with this configuration cannot use the table
 	bool elsewhere;        // it tolerates what only another region's table has: nothing is wrong
+	bool decide;           // what puts it right takes something away: people decide
 	const char *tolerates; // the name in tolerate that this table does not have, or NULL
 };
 

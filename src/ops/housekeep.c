@@ -22,13 +22,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "db/background.h"
-#include "store/quote.h"
-#include "store/statement.h"
+#include "ops/fold.h"
 
 #define SECOND             INT64_C(1000000)
 #define CONFLICTS_EVERY_US (3600 * SECOND)
 #define MONTHS_AHEAD       1
-#define FOLD_BATCH         500 // rows of one transaction
+#define LEFT_AGAIN_US      (10 * SECOND) // at the latest, when values are not in their columns
+#define LEFT_LOG_EVERY     (60 * SECOND)
 
 struct pl_housekeep {
 	struct pl_background *background;
@@ -39,6 +39,8 @@ struct pl_housekeep {
 	const struct pl_config *config;
 	struct pl_session *session;
 	int64_t conflicts_due_us;
+	uint64_t left; // rows whose values could not be moved, in this round
+	struct pl_log_limit left_limit;
 };
 
 static void count(struct pl_housekeep *housekeep, uint64_t *counter, uint64_t n)
@@ -270,53 +272,35 @@ static int keep_conflicts(struct pl_housekeep *housekeep, struct pl_error *err)
 
 // ---- fields that are not in their columns
 
-// The resource's rows that hold in unknown_fields what this configuration has a column
-// for: an event may have been applied by a daemon that did not know the field. A row's
-// vector and version stay, since nothing of what it says changes.
-static void fold_text(struct pl_buf *sql, const struct pl_resource *resource)
-{
-	pl_buf_adds(sql, "UPDATE ");
-	pl_statement_table(sql, resource);
-	pl_buf_adds(sql, " AS p SET ");
-	for (int i = 0; i < resource->nall; i++) {
-		pl_quote_name(sql, resource->fields[i].name);
-		pl_buf_adds(sql, " = ");
-		pl_statement_field_value(sql, &resource->fields[i]);
-		pl_buf_adds(sql, ", ");
-	}
-	pl_buf_adds(sql, "unknown_fields = plist.plist_unknown_rest(p.unknown_fields, ");
-	pl_statement_field_types(sql, resource, resource->nall);
-	pl_buf_adds(sql, ") WHERE p.unknown_fields IS NOT NULL AND p.id = ANY (ARRAY(SELECT q.id FROM ");
-	pl_statement_table(sql, resource);
-	pl_buf_adds(sql, " AS q WHERE q.unknown_fields IS NOT NULL AND q.unknown_fields IS DISTINCT FROM "
-	                 "plist.plist_unknown_rest(q.unknown_fields, ");
-	pl_statement_field_types(sql, resource, resource->nall);
-	pl_buf_printf(sql, ") ORDER BY q.id LIMIT %d FOR NO KEY UPDATE SKIP LOCKED))", FOLD_BATCH);
-}
-
 static int fold_resource(struct pl_housekeep *housekeep, const struct pl_resource *resource,
                          struct pl_error *err)
 {
-	struct pl_buf sql = { 0 };
-	int64_t n, all = 0;
-	fold_text(&sql, resource);
-	do {
-		n = change(housekeep, sql.data, 0, NULL, err);
-		all += n > 0 ? n : 0;
-	} while (n == FOLD_BATCH);
-	pl_buf_fini(&sql);
-	count(housekeep, &housekeep->stats.fields_folded, (uint64_t)all);
-	if (all > 0)
+	struct pl_fold fold;
+	int code = pl_fold_resource(housekeep->session, resource, &fold, err);
+
+	count(housekeep, &housekeep->stats.fields_folded, (uint64_t)fold.moved);
+	if (fold.moved > 0)
 		pl_info("housekeeping: moved values of %lld rows of %s from unknown_fields to their columns",
-		        (long long)all, resource->table);
-	return n < 0 ? pl_error_prefix(err, "moving values of %s from unknown_fields to their columns",
-	                               resource->table)
-	             : 0;
+		        (long long)fold.moved, resource->table);
+	if (fold.forgotten > 0)
+		pl_notice("housekeeping: removed values from unknown_fields in %lld rows of %s: their fields "
+		          "were retired, and the columns dropped",
+		          (long long)fold.forgotten, resource->table);
+	if (code < 0)
+		return pl_error_prefix(err, "moving values of %s from unknown_fields to their columns",
+		                       resource->table);
+	if (fold.left > 0 && pl_log_limit_ok(&housekeep->left_limit, LEFT_LOG_EVERY))
+		pl_warning("housekeeping: values of %lld rows of %s stay in unknown_fields, for example of "
+		           "the record %lld: %s; trying again",
+		           (long long)fold.left, resource->table, (long long)fold.first, fold.reason);
+	housekeep->left += (uint64_t)fold.left;
+	return 0;
 }
 
 static int fold(struct pl_housekeep *housekeep, struct pl_error *err)
 {
 	int failed = 0;
+	housekeep->left = 0;
 	for (int i = 0; i < housekeep->config->nresources; i++) {
 		struct pl_error one = { 0 };
 		int code = fold_resource(housekeep, &housekeep->config->resources[i], &one);
@@ -326,6 +310,13 @@ static int fold(struct pl_housekeep *housekeep, struct pl_error *err)
 		}
 		if (code < 0 && !pl_session_connected(housekeep->session))
 			break;
+	}
+	if (housekeep->left == 0)
+		housekeep->left_limit = (struct pl_log_limit){ 0 }; // the next one is news
+	if (failed == 0) {
+		pthread_mutex_lock(&housekeep->lock);
+		housekeep->stats.fields_left = housekeep->left;
+		pthread_mutex_unlock(&housekeep->lock);
 	}
 	return failed;
 }
@@ -438,6 +429,8 @@ static int turn(void *arg, int64_t *wait_us_r, struct pl_error *err)
 	housekeep->stats.last_run_us = pl_now_us();
 	pthread_mutex_unlock(&housekeep->lock);
 	*wait_us_r = housekeep->config->housekeeping.expire_every_us;
+	if (housekeep->left > 0 && *wait_us_r > LEFT_AGAIN_US)
+		*wait_us_r = LEFT_AGAIN_US;
 	return 0;
 }
 

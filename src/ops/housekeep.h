@@ -12,8 +12,9 @@ struct pl_housekeep;
 struct pl_housekeep_stats {
 	uint64_t fields_folded, requests_expired, partitions_made, partitions_dropped, conflicts_deleted,
 		dead_letters_deleted, failures;
-	int64_t failing_us;  // see pl_background_failing_us
-	int64_t last_run_us; // pl_now_us of the end of the last successful round, 0 if none
+	uint64_t fields_left; // rows whose values the last round could not move to their columns
+	int64_t failing_us;   // see pl_background_failing_us
+	int64_t last_run_us;  // pl_now_us of the end of the last successful round, 0 if none
 };
 
 struct pl_housekeep *pl_housekeep_start(const struct pl_config *config, const struct pl_region *region,

@@ -438,6 +438,9 @@ static void print_housekeep(struct pl_buf *buf, struct pl_daemon *daemon)
 	pl_metrics_counter(buf, "plist_housekeeping_fields_moved_total",
 	                   "Rows whose values were moved from unknown_fields to their columns.",
 	                   s.fields_folded);
+	pl_metrics_gauge(buf, "plist_housekeeping_fields_left",
+	                 "Rows whose values could not be moved there, and are tried again.",
+	                 (double)s.fields_left);
 	pl_metrics_counter(buf, "plist_housekeeping_conflicts_deleted_total", "Conflicts deleted row by row.",
 	                   s.conflicts_deleted);
 	pl_metrics_counter(buf, "plist_housekeeping_dead_letters_deleted_total",

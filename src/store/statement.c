@@ -243,7 +243,8 @@ static void can_be_written(struct text *t)
 
 // ---- writes
 
-// What remains in unknown_fields. A create over a tombstone starts without.
+// What remains in unknown_fields. A create over a tombstone starts without; what another
+// write sets replaces a value there, also one that does not fit its field's type yet.
 static void rest_of_unknown(struct text *t, bool serial)
 {
 	adds(t, ", unknown_fields = CASE ");
@@ -252,7 +253,10 @@ static void rest_of_unknown(struct text *t, bool serial)
 		pl_statement_written_unknown(t->buf, t->resource, NULL);
 		adds(t, " ");
 	}
-	adds(t, "WHEN p.unknown_fields IS NOT NULL THEN plist.plist_unknown_rest(p.unknown_fields, ");
+	adds(t, "WHEN p.unknown_fields IS NOT NULL THEN plist.plist_unknown_rest("
+	        "plist.plist_unknown_unset(p.unknown_fields, ");
+	pl_statement_known_names(t->buf, t->resource);
+	adds(t, ", x.flags), ");
 	pl_statement_field_types(t->buf, t->resource, t->resource->nfields);
 	adds(t, ") END");
 }

@@ -1,14 +1,13 @@
 // The SQL about fields that are not in their columns, since a daemon did not know them.
 //
-// The functions of plist that it calls are in sql/015_unknown_fields.sql; those named
-// "look" in sql/*_field_changes.sql.
+// The functions of plist that it calls are in sql/015_unknown_fields.sql and
+// sql/*_unknown_values.sql; those named "look" in sql/*_field_changes.sql.
 // Threads: any; nothing is shared.
 #include "base/sha256.h"
 #include "store/quote.h"
 #include "store/statement_private.h"
 
-// ARRAY of the names of the fields that this daemon shows.
-static void known_names(struct pl_buf *buf, const struct pl_resource *resource)
+void pl_statement_known_names(struct pl_buf *buf, const struct pl_resource *resource)
 {
 	pl_buf_adds(buf, "'{");
 	for (int i = 0; i < resource->nfields; i++)
@@ -52,7 +51,7 @@ static void others_know_more(struct pl_buf *buf, const struct pl_resource *resou
 	              "(SELECT true FROM plist.resource_fields AS k WHERE k.resource = '%s' AND "
 	              "k.has_column AND k.name <> ALL (",
 	              resource->name);
-	known_names(buf, resource);
+	pl_statement_known_names(buf, resource);
 	pl_buf_adds(buf, ") LIMIT 1)");
 }
 
@@ -65,7 +64,7 @@ static void mark_name(struct pl_buf *buf, const struct pl_resource *resource)
 	char text[PL_SHA256_HEX];
 
 	pl_buf_printf(&known, "%s ", resource->name);
-	known_names(&known, resource);
+	pl_statement_known_names(&known, resource);
 	pl_sha256(known.data, known.len, digest);
 	pl_buf_printf(buf, "'plist.fields_%.20s'", pl_sha256_hex(digest, text));
 	pl_buf_fini(&known);
@@ -84,7 +83,7 @@ static void look_at_fields(struct pl_buf *buf, const struct pl_resource *resourc
 	pl_buf_adds(buf, "plist.plist_look_at_fields(");
 	mark_name(buf, resource);
 	pl_buf_printf(buf, ", '%s', ", resource->name);
-	known_names(buf, resource);
+	pl_statement_known_names(buf, resource);
 	pl_buf_addc(buf, ')');
 }
 
@@ -102,7 +101,7 @@ static void unknown_sql(struct pl_buf *buf, const struct pl_resource *resource, 
 	pl_buf_adds(buf, "CASE WHEN p.unknown_fields IS NOT NULL OR ");
 	others_know_more(buf, resource);
 	pl_buf_printf(buf, " THEN plist.%s('%s', ", function, resource->name);
-	known_names(buf, resource);
+	pl_statement_known_names(buf, resource);
 	pl_buf_adds(buf, ", p.unknown_fields, to_jsonb(p)) END");
 }
 
@@ -125,7 +124,7 @@ void pl_statement_written_unknown(struct pl_buf *buf, const struct pl_resource *
 	pl_buf_printf(buf, " THEN plist.plist_unknown_written('%s', ", resource->name);
 	pl_statement_table_literal(buf, resource);
 	pl_buf_adds(buf, ", ");
-	known_names(buf, resource);
+	pl_statement_known_names(buf, resource);
 	pl_buf_printf(buf, ", %s) END", unknown ? unknown : "NULL");
 }
 

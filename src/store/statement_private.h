@@ -21,6 +21,11 @@ void pl_statement_guard_names(struct pl_buf *buf, const struct pl_config *config
 // name, of a row that the statement wrote; or NULL.
 void pl_statement_json(struct pl_buf *buf, const struct pl_resource *resource, const char *ours);
 
+// ARRAY of the names of the fields that this daemon shows, as a literal.
+void pl_statement_known_names(struct pl_buf *buf, const struct pl_resource *resource);
+
+// True if another daemon knows a field that this one does not show; else null.
+void pl_statement_others_know_more(struct pl_buf *buf, const struct pl_resource *resource);
 // True if no daemon of the region knows more fields than this one, as the session has
 // found since their last change (pl_statement_look_at_fields): a tenth of the cost of
 // asking each time.

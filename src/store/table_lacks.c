@@ -46,9 +46,10 @@ const char pl_table_lacks_sql[] =
 	// succeed.
 	"SELECT n, format('has the column %s of type %s, which does not fit its field', attname, "
 	"format_type(atttypid, atttypmod)), "
-	"format('ALTER TABLE %1$s ALTER COLUMN %2$I TYPE %3$s USING %2$I::text::%3$s;', there.oid::regclass, "
-	"attname, filled -> attname ->> 1) "
-	"FROM there JOIN pg_attribute ON attrelid = there.oid AND attnum > 0 AND NOT attisdropped "
+	"format('ALTER TABLE %1$s ALTER COLUMN %2$I TYPE %3$s USING %2$I::%4$s::%3$s;', there.oid::regclass, "
+	"attname, filled -> attname ->> 1, CASE WHEN filled -> attname ->> 0 <> 'N' THEN 'text' "
+	"WHEN typcategory = 'B' THEN 'integer' WHEN atttypid = 'money'::regtype THEN 'numeric' ELSE 'text' "
+	"END) FROM there JOIN pg_attribute ON attrelid = there.oid AND attnum > 0 AND NOT attisdropped "
 	"JOIN pg_type AS y ON y.oid = atttypid WHERE (filled -> attname ->> 0 <> typcategory::text OR "
 	"filled -> attname ->> 0 = 'N' AND atttypid IN ('money'::regtype, 'oid'::regtype)) UNION ALL "
 	// PostgreSQL rounds without an error, and the regions would differ. A numeric's

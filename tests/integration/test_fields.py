@@ -190,3 +190,17 @@ def test_a_field_whose_column_is_gone_after_it_was_retired_is_kept_nowhere(stack
     assert us.put(record, price=Decimal("6.00"), version=2).status == 200
     stack.wait_version("eu", record, 3)
     stack.database("us").execute("ALTER TABLE properties ADD COLUMN garage integer")
+
+
+def test_a_value_that_does_not_fit_its_type_does_not_come_back_after_the_field_was_written_again(stack, rolling, us, eu):
+    """Another region's daemon was a step ahead when this one did not know the field at all."""
+    record, other = stack.new_record(), stack.new_record()
+    database = stack.database("eu")
+    for changed in (record, other):
+        database.execute("UPDATE properties SET unknown_fields = '{\"bedrooms\": 1.5}' WHERE id = %s", changed)
+    assert eu.put(record, bedrooms=2, version=1).status == 200
+    assert eu.put(other, bathrooms=2, version=1).status == 200
+    assert (unknown(stack, "eu", record), unknown(stack, "eu", other)) == (None, {"bedrooms": 1.5})
+    database.execute("UPDATE properties SET unknown_fields = NULL WHERE id = %s", other)
+    stack.wait_version("us", record, 2)
+    assert us.read(record).json == eu.read(record).json

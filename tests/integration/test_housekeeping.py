@@ -1,5 +1,7 @@
 """What housekeeping removes and what it keeps."""
 
+import contextlib
+
 import pytest
 
 from support.client import new_id
@@ -137,3 +139,115 @@ def test_closed_pairs_of_twins_are_forgotten_with_their_requests_and_conflicts(d
         housekeeping={"expire_every": "150ms", "expire_batch": 50}, conflicts={"retention": "30d"}))
     wait_until("the first one is gone", lambda: database.value(kept, f"{tag}-%") == [2, 3])
     database.execute("DELETE FROM created_twice_closed")
+
+
+# ---- values that are not in their columns
+
+@contextlib.contextmanager
+def refused(database, record):
+    database.execute(f"ALTER TABLE properties ADD CONSTRAINT guard CHECK (id <> {record} OR bedrooms IS NULL) NOT VALID")
+    try:
+        yield "violates check constraint"
+    finally:
+        database.execute("ALTER TABLE properties DROP CONSTRAINT guard")
+
+
+def skip_if(database, condition):
+    database.execute(f"CREATE OR REPLACE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF {condition} THEN RETURN NULL; END IF; "
+                     "RETURN NEW; END'")
+
+
+@contextlib.contextmanager
+def skipped(database, record):
+    skip_if(database, f"NEW.id = {record} AND NEW.bedrooms IS NOT NULL")
+    database.execute("CREATE TRIGGER guard BEFORE UPDATE ON properties FOR EACH ROW EXECUTE FUNCTION guard()")
+    try:
+        yield "a trigger skips the change"
+    finally:
+        database.execute("DROP FUNCTION guard CASCADE")
+
+
+@contextlib.contextmanager
+def unfit(database, record):
+    """A value of another type, which a daemon of another configuration has left there."""
+    put_aside(database, '"three"', [record])
+    try:
+        yield "does not fit the type"
+    finally:
+        put_aside(database, "3", [record])
+
+
+def put_aside(database, value, records):
+    """As if a daemon that does not know the field had applied their events."""
+    database.execute("UPDATE properties SET unknown_fields = jsonb_build_object('bedrooms', %s::jsonb) WHERE id = ANY(%s)", value, records)
+
+
+def bedrooms(database, records):
+    return [row[0] for row in database.rows("SELECT bedrooms FROM properties WHERE id = ANY(%s) ORDER BY id", records)]
+
+
+@pytest.fixture
+def records(database, stack):
+    """Three records, which are in the end what they were in the other region, too."""
+    made = [stack.new_record() for _ in range(3)]
+    yield made
+    database.execute("UPDATE properties SET bedrooms = NULL, unknown_fields = NULL WHERE id = ANY(%s)", made)
+
+
+@pytest.mark.parametrize("hindrance", [refused, skipped, unfit])
+def test_a_row_whose_value_cannot_be_moved_to_its_column_holds_up_no_other_and_is_shown(database, stack, us, records, hindrance):
+    before, record, after = records
+    daemon = stack.plistd["us"]
+    mark = daemon.log_mark()
+    with hindrance(database, record) as reason:
+        put_aside(database, "3", records if hindrance != unfit else [before, after])
+        wait_until("the others are moved", lambda: bedrooms(database, records) == [3, None, 3])
+        wait_until("it is counted", lambda: daemon.metrics()["plist_housekeeping_fields_left"] == 1)
+        wait_until("the log names it", lambda: f"of the record {record}: " in daemon.log_text(mark) and reason in daemon.log_text(mark))
+        if hindrance != unfit:
+            assert us.read(record).json["bedrooms"] == 3, "clients see it"
+        said = stack.admin("status", check=False)
+        assert said.returncode == 1 and "cannot move values from unknown_fields" in said.stderr, said.stderr
+    wait_until("it is moved once nothing hinders it", lambda: bedrooms(database, records) == [3, 3, 3])
+    wait_until("none is counted", lambda: daemon.metrics()["plist_housekeeping_fields_left"] == 0)
+
+
+def test_a_locked_row_whose_value_cannot_be_moved_to_its_column_holds_up_no_other(database, records):
+    before, record, after = records
+    with skipped(database, record), contextlib.closing(database.connect()) as holder:
+        put_aside(database, "3", [record])
+        with holder.cursor() as cursor:
+            cursor.execute("SELECT FROM properties WHERE id = %s FOR UPDATE", (record,))
+            skip_if(database, "false")
+            put_aside(database, "3", [before, after])
+            wait_until("the others are moved", lambda: bedrooms(database, records) == [3, None, 3])
+        holder.rollback()
+        wait_until("it is moved when it is free", lambda: bedrooms(database, records) == [3, 3, 3])
+
+
+def test_many_rows_whose_values_cannot_be_moved_hold_up_no_other(database, stack):
+    record = stack.new_record()
+    columns = "price, region_origin, vector, unknown_fields"
+    database.execute("ALTER TABLE properties ADD CONSTRAINT guard CHECK (bedrooms <> 77) NOT VALID")
+    try:
+        database.execute(f"INSERT INTO properties (id, {columns}) SELECT 2000000000 + n, price, region_origin, vector, '{{\"bedrooms\": 77}}' "
+                         "FROM properties, generate_series(1, 600) AS n WHERE id = %s", record)
+        database.execute(f"INSERT INTO properties (id, {columns}) SELECT 2000001000, price, region_origin, vector, '{{\"bedrooms\": 3}}' "
+                         "FROM properties WHERE id = %s", record)
+        wait_until("the last one is moved", lambda: bedrooms(database, [2000001000]) == [3])
+        wait_until("the others are counted", lambda: stack.plistd["us"].metrics()["plist_housekeeping_fields_left"] == 600)
+    finally:
+        database.execute("DELETE FROM properties WHERE id BETWEEN 2000000001 AND 2000001000; ALTER TABLE properties DROP CONSTRAINT guard")
+
+
+def test_values_of_a_retired_field_go_when_its_column_is_dropped_and_others_stay(database, stack):
+    """Otherwise they would come back with another field of that name, in some regions."""
+    record = stack.new_record()
+    database.execute("INSERT INTO resource_fields (resource, name, type, retired) VALUES ('properties', 'cellar', 'integer', true), "
+                     "('properties', 'attic', 'integer', false)")
+    try:
+        database.execute("UPDATE properties SET unknown_fields = '{\"cellar\": 1, \"attic\": 2, \"loft\": 3}' WHERE id = %s", record)
+        wait_until("the value is gone", lambda: database.value("SELECT unknown_fields FROM properties WHERE id = %s", record) == {"attic": 2, "loft": 3})
+    finally:
+        database.execute("DELETE FROM resource_fields WHERE name IN ('cellar', 'attic')")
+        database.execute("UPDATE properties SET unknown_fields = NULL WHERE id = %s", record)

@@ -1,6 +1,7 @@
 """plist-admin schema diff and schema sql: configuration, tables and daemons compared."""
 
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -84,3 +85,95 @@ def test_the_printed_table_can_be_made(stack):
                                      "table_name = 'properties' ORDER BY 1")
     finally:
         database.execute("SET search_path = public, plist; DROP SCHEMA made CASCADE")
+
+
+# ---- what schema sql prints, executed
+
+ROOMS = {"topic": "room-updates", "fields": {
+    "seats": {"type": "integer"}, "price": {"type": "decimal", "precision": 8, "scale": 2}, "name": {"type": "string", "max_length": 20},
+    "open": {"type": "boolean"}, "day": {"type": "integer", "required": True}}}
+
+
+class Rooms:
+    """A resource that only the file knows. Its tables were made of what schema sql printed."""
+
+    def __init__(self, stack, path):
+        self.stack, self.path = stack, path
+
+    def admin(self, *arguments):
+        done = admin("schema", *arguments, config=self.path, environment=self.stack.environment(), check=False)
+        assert done.returncode in (0, 1), done.stderr
+        return done.stdout
+
+    def diff(self):
+        return {(f["region"], f["object"]) for f in json.loads(self.admin("diff", "-o", "json"))["findings"] if f["resource"] == "rooms"}
+
+    def sql(self):
+        """What it prints for the region eu."""
+        return self.admin("sql", "rooms", "--region", "eu")
+
+
+@pytest.fixture
+def rooms(stack, rolling):
+    made = Rooms(stack, rolling.write_yaml("rooms", [lambda config: config["resources"].update(rooms=ROOMS)]))
+    try:
+        assert made.diff() == {(region, "table rooms") for region in stack.regions}
+        for region in stack.regions:
+            stack.database(region).execute(made.admin("sql", "rooms", "--region", region))
+        assert made.diff() == set()
+        stack.database("eu").execute("INSERT INTO rooms (id, seats, price, name, open, day, region_origin, vector) VALUES "
+                                     "(1, 3, 7.25, 'blue ', true, 1, 'eu', '{\"eu\": 1}')")
+        yield made
+    finally:
+        for database in stack.databases.values():
+            database.execute("DROP TABLE IF EXISTS rooms; DROP SEQUENCE IF EXISTS rooms_ids")
+
+
+MISFITS = [
+    "DROP COLUMN open",
+    "ALTER seats TYPE text",
+    "ALTER seats TYPE text, ALTER seats SET DEFAULT 'none'",
+    "ALTER seats TYPE smallint",
+    "ALTER open TYPE text",
+    "ALTER open TYPE integer USING open::integer",
+    "ALTER price TYPE text",
+    "ALTER price TYPE boolean USING true",
+    "ALTER price TYPE numeric(7,2)",
+    "ALTER name TYPE varchar(6)",
+    "ALTER seats SET NOT NULL",
+    "ALTER seats SET DEFAULT 1",
+]
+ROUNDED = ["seats TYPE numeric(5,1) USING 3.5", "price TYPE numeric(9,3) USING 7.255", "price TYPE double precision USING 7.255",
+           "price TYPE numeric USING 7.255", "seats TYPE money USING 3.5::numeric::money"]
+FITTING = "ALTER price TYPE numeric(12,2), ALTER seats TYPE bigint, ALTER name TYPE varchar(50)"
+ROW = "SELECT seats, price, name, open, day FROM rooms"
+
+
+def test_what_schema_sql_prints_makes_the_table_fit(stack, rooms):
+    database = stack.database("eu")
+    for change in MISFITS:
+        database.execute("UPDATE rooms SET seats = 3, price = 7.25, name = 'blue ', open = true, day = 1")
+        database.execute(f"ALTER TABLE rooms {change}")
+        printed = rooms.sql()
+        assert "nothing is missing" not in printed, change
+        database.execute(printed)
+        assert "nothing is missing" in rooms.sql(), change
+        kept = (3, Decimal(1) if "USING true" in change else Decimal("7.25"), "blue ", None if "DROP" in change else True, 1)
+        assert database.rows(ROW) == [kept], change
+
+
+def test_what_would_round_values_is_only_printed_as_a_comment(stack, rooms):
+    database = stack.database("eu")
+    for change in ROUNDED:
+        database.execute(f"ALTER TABLE rooms ALTER {change}")
+        before, printed = database.rows(ROW), rooms.sql()
+        database.execute(f"{printed}\nSELECT 1")
+        assert database.rows(ROW) == before, change
+        comment, = [line for line in printed.splitlines() if line.startswith("-- ALTER TABLE")]
+        database.execute(comment.removeprefix("-- "))
+        assert "nothing is missing" in rooms.sql(), change
+
+
+def test_a_column_that_takes_more_digits_than_its_field_is_no_difference(stack, rooms):
+    stack.database("eu").execute(f"ALTER TABLE rooms {FITTING}")
+    assert rooms.diff() == set()

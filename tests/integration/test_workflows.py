@@ -325,6 +325,16 @@ class change_schema(Workflow):
         assert agreed(), diff
         self.settled()
 
+    def widen_garage(self):
+        self.field(lambda fields: fields.update(garage={"type": "decimal", "precision": 4, "scale": 1, "min": 0, "max": 9}))
+
+    def restart_for_fractions(self):
+        self.restart("us")
+        assert self.stack.client("us").put(self.with_garage, garage=Decimal("2.5"), version=3).status == 200
+        self.restart("eu")
+        wait_until("the value is in its column", lambda: self.values() == [[(Decimal("2.5"), None)]] * 2)
+        self.agreed(0)
+
     def retire_garage(self):
         self.field(lambda fields: fields["garage"].update(retired=True))
 
@@ -333,7 +343,7 @@ class change_schema(Workflow):
             self.restart(region)
         self.agreed(0 if "garage" in self.stack.dictionary()["resources"]["properties"]["fields"] else 1)
         assert "garage" not in self.stack.client("us").read(self.with_garage).json
-        assert self.values() == [[(2, None)]] * 2
+        assert self.values() == [[(Decimal("2.5"), None)]] * 2
 
     def remove_garage(self):
         self.field(lambda fields: fields.pop("garage"))

@@ -29,6 +29,7 @@ static const struct {
 	{ "plist_store_query_connections_down", "0", "1", "cannot execute db.query" },
 	{ "plist_apply_policies_missing", "0", "1", "could not load its conflict policies" },
 	{ "plist_apply_reresolve_left", "0", "3", "could not resolve records with siblings again" },
+	{ "plist_housekeeping_fields_left", "0", "2", "cannot move values from unknown_fields" },
 	{ "plist_apply_leaderless_partitions", "0", "3", "that no broker leads" },
 	{ "plist_apply_commits_refused", "0", "1", "cannot commit offsets" },
 	{ "plist_outbox_region_disbelieved", "0", "1", "does not believe how far region x says" },
