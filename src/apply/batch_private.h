@@ -108,6 +108,7 @@ struct pl_apply_batch {
 	struct table_state *tables; // by the resources' indexes; NULL: nothing is known
 	int ntables;
 	int64_t barred_since_us; // since when batches fail for locked tables; 0: they do not
+	int64_t denied_until_us; // until then, what may not use a table is not waited for
 	// for how many transactions rows and requests are still expected to exist
 	int upsert;
 	int together; // how many parked events are tried at once
@@ -120,6 +121,7 @@ struct pass {
 	int refused, unclear;  // events that failed; of these, whose error may concern all
 	int contended, raised; // of these, which met another session, or a trigger's error
 	int slow_run;          // so many in a row took too long
+	int denied;            // of those that failed, which may not use a table
 	int barred;            // whose table another session had locked
 	bool barred_all;       // another session had locked a table of plist's
 	bool wrote;

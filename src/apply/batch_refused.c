@@ -19,7 +19,7 @@
 // has not locked its table. An event that is alone in its batch needs this: nothing is
 // fetched until a failed batch is written, so no other event would come to its help. In
 // all other cases the batch is retried as for any failure of the database; for a table
-// that stays locked, see apply/batch_locked.
+// that stays locked or may not be used, see apply/batch_locked.
 //
 // After an event has waited for a lock in vain, the others of its pass wait only briefly.
 // They are parked sooner, and tried again soon. The same holds for what takes too long:
@@ -163,6 +163,8 @@ static void note_unclear(struct pass *pass, const struct pl_error *err)
 		pass->contended++;
 	else if (err->nested) // by a trigger
 		pass->raised++;
+	else if (strcmp(err->sqlstate, "42501") == 0)
+		pass->denied++;
 }
 
 static const char *kept(struct pl_arena *arena, const char *text)
@@ -300,9 +302,10 @@ static bool are_of_events(struct pl_apply_batch *b, const struct pl_apply_tools 
 {
 	if (pass->wrote || pass->unclear == 0)
 		return true;
-	if (pass->contended + pass->raised < pass->unclear)
+	if (pass->contended + pass->raised + pass->denied < pass->unclear)
 		return false;
-	return (pass->barred == 0 && !pass->barred_all) || pl_apply_batch_parks_locked(b, tools, pass);
+	return (pass->barred + pass->denied == 0 && !pass->barred_all) ||
+	       pl_apply_batch_parks_locked(b, tools, pass);
 }
 
 static int alone_in_transaction(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
