@@ -406,40 +406,21 @@ static int step_records(struct pl_republish *r, struct pl_error *err)
 
 // ---- rows that were left
 
-// Keeps those of `ids` that still exist.
-static int keep_existing(struct pl_republish *r, int64_t *ids, int n, struct pl_error *err)
-{
-	struct pl_buf sql = { 0 }, list = { 0 };
-	const char *params[] = { print_ids(&list, ids, n) };
-	pl_buf_adds(&sql, "SELECT id FROM ");
-	add_table(&sql, r->resource);
-	pl_buf_adds(&sql, " WHERE id = ANY($1::bigint[]) ORDER BY id");
-	PGresult *result = pl_session_exec(r->session, sql.data, 1, params, err);
-	pl_buf_fini(&sql);
-	pl_buf_fini(&list);
-	if (!result)
-		return err->code;
-	n = PQntuples(result);
-	for (int i = 0; i < n; i++)
-		ids[i] = strtoll(PQgetvalue(result, i, 0), NULL, 10);
-	PQclear(result);
-	return n;
-}
-
 // A row that is written again and again is rarely free when it is looked at. So this one
 // is waited for, alone: this session never holds two locks that a client's transaction
-// might take in the opposite order. Returns whether it was put, or a code.
+// might take in the opposite order. Returns whether it is done, since it was put or no
+// longer exists; or a code.
 static int put_waiting(struct pl_republish *r, int64_t id, struct pl_error *err)
 {
 	struct pl_buf locked = { 0 };
 	int code = pl_session_do(r->session, "BEGIN; SET LOCAL lock_timeout = " WAIT_MS, err);
 	if (code == 0 && (code = put_records(r, &id, 1, false, &locked, err)) == 0)
 		code = pl_session_do(r->session, "COMMIT", err);
+	if (code == 0)
+		r->records += count_of(locked.data);
 	pl_buf_fini(&locked);
-	if (code == 0) {
-		r->records++;
+	if (code == 0)
 		return 1;
-	}
 	if (strcmp(err->sqlstate, "55P03") != 0)
 		return code;
 	memset(err, 0, sizeof(*err));
@@ -468,7 +449,6 @@ static int step_left(struct pl_republish *r, struct pl_error *err)
 	int64_t *ids = r->left + from, before = r->records;
 	if ((code = pl_session_do(r->session, "BEGIN", err)) < 0 ||
 	    (left = code = put_free(r, ids, n, err)) < 0 ||
-	    (left = code = keep_existing(r, ids, left, err)) < 0 ||
 	    (code = pl_session_do(r->session, "COMMIT", err)) < 0 ||
 	    (left = code = put_some_waiting(r, ids, left, err)) < 0)
 		return code;
