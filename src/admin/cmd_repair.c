@@ -355,12 +355,15 @@ static int write_chosen(struct repair *r, struct pl_comparison *c)
 
 // ---- the whole repair
 
+// Records that are locked hold up no others: they still differ at the end.
 static int execute_one(struct repair *r, struct pl_comparison *c)
 {
-	int rc = 0;
-	for (int region = 0; region < c->scan.n && !rc; region++)
-		rc = republish_from(r, c, region);
-	return rc ? rc : write_chosen(r, c);
+	for (int region = 0; region < c->scan.n; region++) {
+		int rc = republish_from(r, c, region);
+		if (rc && rc != PL_EXIT_NO)
+			return rc;
+	}
+	return write_chosen(r, c);
 }
 
 // Compares the repaired records again, after all events added to the outboxes have been

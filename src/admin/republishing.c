@@ -17,6 +17,8 @@ const char *pl_republishing_name_ids(struct pl_invocation *invocation, const int
 	return pl_arena_printf(invocation->arena, "ids %d %.16s", n, pl_sha256_hex(digest, hex));
 }
 
+#define LOCKED_US 100000 // between two looks at rows that other sessions have locked
+
 static int failed(const struct pl_republish *r, const struct pl_error *err)
 {
 	pl_fail("%s: %s", r->region->name,
@@ -43,6 +45,50 @@ static void say_end(const struct pl_republish *r)
 	       pl_format_count(r->requests, requests), pl_format_count(r->events, events));
 }
 
+// What other sessions hold is waited for as long as a write would wait for it. Returns
+// whether to go on.
+static bool wait_for_locked(const struct pl_invocation *invocation, const struct pl_republish *r,
+                            int64_t *since_us)
+{
+	int64_t now_us = pl_mono_us(), patience_us = invocation->config->database.lock_timeout_us;
+	char count[PL_COUNT_MAX];
+	if (!r->waiting) {
+		*since_us = 0;
+		return true;
+	}
+	if (*since_us == 0)
+		*since_us = now_us;
+	if (now_us - *since_us < patience_us) {
+		pl_session_pause(r->session, LOCKED_US);
+		return true;
+	}
+	pl_fail("%s: other sessions have locked %s records of %s, %lld among them; these are missing in the "
+	        "outbox, the others are there; run the command again to continue",
+	        r->region->name, pl_format_count(r->nleft, count), r->resource->name, (long long)r->left[0]);
+	return false;
+}
+
+// All steps, from the first one to the end.
+static int run_steps(const struct pl_invocation *invocation, struct pl_republish *r, int64_t rate)
+{
+	struct pl_progress progress;
+	struct pl_error err = { 0 };
+	int64_t began_us = pl_mono_us(), began_records = r->records, locked_us = 0;
+	bool done = false;
+	pl_progress_begin(&progress, r->region->name, r->total, r->records);
+	while (!done) {
+		if (pl_republish_step(r, &done, &err) < 0)
+			return failed(r, &err);
+		if (!wait_for_locked(invocation, r, &locked_us))
+			return PL_EXIT_NO;
+		pl_progress_set(&progress, r->records);
+		keep_rate(r, rate, began_us, began_records);
+	}
+	if (pl_messages_terminal())
+		pl_progress_end(&progress);
+	return 0;
+}
+
 int pl_republishing_run(struct pl_invocation *invocation, struct pl_region_session *from,
                         const struct pl_resource *resource, const struct pl_republish_selection *selection,
                         int64_t rate)
@@ -51,27 +97,17 @@ int pl_republishing_run(struct pl_invocation *invocation, struct pl_region_sessi
 		                  .region = from->region,
 		                  .session = from->session,
 		                  .selection = *selection };
-	struct pl_progress progress;
 	struct pl_error err = { 0 };
 	char count[PL_COUNT_MAX];
-	bool done = false;
-	int64_t began_us = pl_mono_us(), began_records;
-	(void)invocation;
+	int rc;
 	if (pl_republish_begin(&r, &err) < 0)
 		return failed(&r, &err);
-	began_records = r.records;
 	if (r.resumed)
 		pl_say("%s: continuing after %s records that an interrupted run has republished",
 		       r.region->name, pl_format_count(r.records, count));
-	pl_progress_begin(&progress, r.region->name, r.total, r.records);
-	while (!done) {
-		if (pl_republish_step(&r, &done, &err) < 0)
-			return failed(&r, &err);
-		pl_progress_set(&progress, r.records);
-		keep_rate(&r, rate, began_us, began_records);
-	}
-	if (pl_messages_terminal())
-		pl_progress_end(&progress);
-	say_end(&r);
-	return 0;
+	rc = run_steps(invocation, &r, rate);
+	pl_republish_fini(&r);
+	if (rc == 0)
+		say_end(&r);
+	return rc;
 }

@@ -62,6 +62,9 @@
 #include "apply/trust.h"
 #include "kafka/message_headers.h"
 
+// statement_timeout does not hold for the triggers that COMMIT itself executes.
+#define COMMIT_IN_TIME "SET CONSTRAINTS ALL IMMEDIATE; COMMIT"
+
 struct pl_apply_batch *pl_apply_batch_new(void)
 {
 	struct pl_apply_batch *batch = pl_calloc(1, sizeof(*batch));
@@ -366,16 +369,21 @@ void pl_apply_batch_roll_back(const struct pl_apply_tools *tools)
 int pl_apply_batch_transaction(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                                struct item *items, int n, struct pl_error *err)
 {
+	const char *begin;
 	int code;
 
 	pl_apply_batch_begin_attempt(b, tools, items, n);
-	if ((code = pl_session_do(tools->session, "BEGIN ISOLATION LEVEL READ COMMITTED", err)) < 0)
+	begin = pl_arena_printf(b->arena, "BEGIN ISOLATION LEVEL READ COMMITTED; %s",
+	                        pl_apply_batch_limit(b, tools, n));
+	if ((code = pl_session_do(tools->session, begin, err)) < 0)
 		return code;
 	code = pl_apply_batch_attempt(b, tools, items, n, err);
 	if (code == 0)
-		code = pl_session_do(tools->session, "COMMIT", err);
+		code = pl_session_do(tools->session, COMMIT_IN_TIME, err);
 	if (code < 0)
 		pl_apply_batch_roll_back(tools);
+	if (code < 0 && pl_apply_batch_is_slow(err))
+		pl_apply_batch_be_wary(b);
 	return code;
 }
 
@@ -447,6 +455,7 @@ static int write_part(struct pl_apply_batch *b, const struct pl_apply_tools *too
 {
 	int code, tries = 0;
 
+	pl_apply_batch_spare_slow(b, items, n);
 	do {
 		b->skip_locked = pl_apply_batch_has_stuck(b);
 		code = pl_apply_batch_transaction(b, tools, items, n, err);

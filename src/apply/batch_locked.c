@@ -19,10 +19,14 @@
 //   a table of plist's        are parked if others could be written; else the batch is
 //                             retried, since no event of any resource can be written.
 //
+// A table that plist's role may not use is like the first case: if there are other
+// resources, its events are parked after PATIENCE_US, and at once for DENIED_US more.
+//
 // Threads: the batch's.
 #include "apply/batch_private.h"
 
 #define PATIENCE_US INT64_C(1000000)
+#define DENIED_US   INT64_C(60000000)
 
 static const struct refusal table_locked = { .reason = "another session has locked the table",
 	                                     .sqlstate = "55P03",
@@ -99,11 +103,17 @@ int pl_apply_batch_ask_locked(struct pl_apply_batch *b, const struct pl_apply_to
 bool pl_apply_batch_parks_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                                  const struct pass *pass)
 {
+	int64_t now_us = pl_mono_us();
+
 	if (pass->barred_all || tools->config->nresources == 1)
 		return false;
 	if (b->barred_since_us == 0)
-		b->barred_since_us = pl_mono_us();
-	return pl_mono_us() - b->barred_since_us >= PATIENCE_US;
+		b->barred_since_us = now_us;
+	if (now_us - b->barred_since_us < PATIENCE_US && (pass->denied == 0 || now_us >= b->denied_until_us))
+		return false;
+	if (pass->denied > 0)
+		b->denied_until_us = now_us + DENIED_US;
+	return true;
 }
 
 void pl_apply_batch_shun_locked(struct pl_apply_batch *b, const struct pl_apply_tools *tools)

@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 #define TRIES               5
+#define PL_CHUNK            64 // events of a failed batch that are tried together
 // For how many transactions the upserting statements are used after a row or request
 // was found to exist.
 #define UPSERT_TRANSACTIONS 20
@@ -28,7 +29,9 @@ struct item {
 	struct pl_event *event;        // NULL: our own, or unreadable
 	const char *error;             // why it is a dead letter
 	const struct refusal *refusal; // why it is parked
+	bool too_slow;                 // it was tried, and took too long
 	bool put_off;                  // it was retried and stays parked
+	int slow;                      // how often it was tried and took too long
 	const struct pl_resource *resource;
 	int64_t id;
 	struct pl_message_numbers numbers;
@@ -94,12 +97,18 @@ struct pl_apply_batch {
 	bool any_parked;   // there may be parked events that this batch makes stale
 	struct stuck stuck[STUCK_MAX];
 	int nstuck;
-	int64_t crowded_until_us;            // there were more of them
+	int64_t crowded_until_us;     // there were more of them
+	struct stuck slow[STUCK_MAX]; // records whose events took too long
+	int nslow;
+	int64_t wary_until_us;               // a statement took too long a moment ago
+	bool limited;                        // this retry's statements get less time
+	char limit[64];                      // the statement that says how long others may take
 	struct null_column nulls[NULLS_MAX]; // of the batch that is being sorted out
 	int nnulls;
 	struct table_state *tables; // by the resources' indexes; NULL: nothing is known
 	int ntables;
 	int64_t barred_since_us; // since when batches fail for locked tables; 0: they do not
+	int64_t denied_until_us; // until then, what may not use a table is not waited for
 	// for how many transactions rows and requests are still expected to exist
 	int upsert;
 	int together; // how many parked events are tried at once
@@ -111,6 +120,8 @@ struct pass {
 	struct pl_apply_counts counts;
 	int refused, unclear;  // events that failed; of these, whose error may concern all
 	int contended, raised; // of these, which met another session, or a trigger's error
+	int slow_run;          // so many in a row took too long
+	int denied;            // of those that failed, which may not use a table
 	int barred;            // whose table another session had locked
 	bool barred_all;       // another session had locked a table of plist's
 	bool wrote;
@@ -164,6 +175,24 @@ const struct refusal *pl_apply_batch_refusal(struct pl_arena *arena, int code, c
 int pl_apply_batch_park(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                         const struct item *items, int n, struct pass *pass, struct pl_error *err);
 bool pl_apply_batch_has_stuck(struct pl_apply_batch *b);
+// batch_slow.c: whether the database has ended a statement that took too long; from then
+// on, others get less time. As SQL, "" if they do not. And for what follows, the usual
+// time again.
+bool pl_apply_batch_is_slow(const struct pl_error *err);
+// Whether it was since then, and not at once, by a trigger that raises this error.
+bool pl_apply_batch_took_long(int64_t since_us, const struct pl_error *err);
+void pl_apply_batch_be_wary(struct pl_apply_batch *b);
+const char *pl_apply_batch_limit(struct pl_apply_batch *b, const struct pl_apply_tools *tools, int n);
+int pl_apply_batch_limit_retry(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                               const struct item *items, int n, struct pl_error *err);
+int pl_apply_batch_lift_limit(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                              struct pl_error *err);
+// The record of this event that took too long; those that were applied by a retry; and
+// refuses, without trying them, events of such records, and those after a run of them.
+void pl_apply_batch_note_slow(struct pl_apply_batch *b, const struct item *item);
+void pl_apply_batch_forget_slow(struct pl_apply_batch *b, const struct item *items, int n);
+void pl_apply_batch_spare_slow(struct pl_apply_batch *b, struct item *items, int n);
+void pl_apply_batch_spare_run(struct pass *pass, struct item *items, int n);
 // batch_foresee.c: notes the column for whose NULL this event was refused; false: for
 // another reason, or it is known. Then gives the events that have the same fault the
 // same refusal, without trying them.

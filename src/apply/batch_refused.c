@@ -19,10 +19,11 @@
 // has not locked its table. An event that is alone in its batch needs this: nothing is
 // fetched until a failed batch is written, so no other event would come to its help. In
 // all other cases the batch is retried as for any failure of the database; for a table
-// that stays locked, see apply/batch_locked.
+// that stays locked or may not be used, see apply/batch_locked.
 //
 // After an event has waited for a lock in vain, the others of its pass wait only briefly.
-// They are parked sooner, and tried again soon.
+// They are parked sooner, and tried again soon. The same holds for what takes too long:
+// see apply/batch_slow.
 //
 // Parked events
 //
@@ -33,7 +34,6 @@
 #include "apply/trust.h"
 #include "kafka/message_headers.h"
 
-#define CHUNK         64
 #define TRIES_ALONE   3
 
 #define AFTER_SUCCESS "RELEASE event; " PL_SAVEPOINT_PASS
@@ -85,6 +85,8 @@ void pl_apply_batch_add_parked(struct pl_apply_batch *b, const struct item *item
 		return;
 	b->counts.parked++;
 	say(item, refusal);
+	if (item->too_slow && item->event)
+		pl_apply_batch_note_slow(b, item);
 	if (refusal->lock && item->touched)
 		note_stuck(b, item->touched);
 	b->any_parked = true;
@@ -138,6 +140,8 @@ bool pl_apply_batch_is_refusal(const struct pl_apply_tools *tools, int code, con
 	case PL_ETIMEOUT:
 	case PL_EINTERNAL: // raised by a statement within a trigger
 		return err->sqlstate[0] != '\0';
+	case PL_EUNAVAIL: // a trigger may raise any SQLSTATE
+		return err->nested;
 	default: return false;
 	}
 }
@@ -157,10 +161,12 @@ static void note_unclear(struct pass *pass, const struct pl_error *err)
 {
 	if (pass->unclear++ == 0)
 		pass->first = *err;
-	if (pl_apply_batch_is_contention(err))
+	if (pl_apply_batch_is_contention(err) || pl_apply_batch_is_slow(err))
 		pass->contended++;
 	else if (err->nested) // by a trigger
 		pass->raised++;
+	else if (strcmp(err->sqlstate, "42501") == 0)
+		pass->denied++;
 }
 
 static const char *kept(struct pl_arena *arena, const char *text)
@@ -183,11 +189,16 @@ const struct refusal *pl_apply_batch_refusal(struct pl_arena *arena, int code, c
 }
 
 // The setting must be outside the savepoint: going back to it would undo the setting.
-static const char *after_failure(const struct pl_error *err)
+static const char *after_failure(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
+                                 const struct pl_error *err)
 {
-	return strcmp(err->sqlstate, "55P03") == 0 ? "ROLLBACK TO event; RELEASE event; " PL_SHORT_WAIT
-	                                             "; " PL_SAVEPOINT_PASS
-	                                           : "ROLLBACK TO event";
+	if (strcmp(err->sqlstate, "55P03") == 0)
+		return "ROLLBACK TO event; RELEASE event; " PL_SHORT_WAIT "; " PL_SAVEPOINT_PASS;
+	if (!pl_apply_batch_is_slow(err) || b->retrying)
+		return "ROLLBACK TO event";
+	pl_apply_batch_be_wary(b);
+	return pl_arena_printf(b->arena, "ROLLBACK TO event; RELEASE event; %s; " PL_SAVEPOINT_PASS,
+	                       pl_apply_batch_limit(b, tools, 1));
 }
 
 int pl_apply_batch_try(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items,
@@ -200,7 +211,7 @@ int pl_apply_batch_try(struct pl_apply_batch *b, const struct pl_apply_tools *to
 		code = pl_apply_batch_attempt(b, tools, items, n, err);
 		if (!pl_session_connected(tools->session))
 			return code;
-		if (pl_session_do(tools->session, code == 0 ? AFTER_SUCCESS : after_failure(err),
+		if (pl_session_do(tools->session, code == 0 ? AFTER_SUCCESS : after_failure(b, tools, err),
 		                  code < 0 ? NULL : err) < 0)
 			return code < 0 ? code : err->code;
 	}
@@ -219,6 +230,8 @@ static int spare_others(struct pl_apply_batch *b, const struct pl_apply_tools *t
 		if ((code = pl_apply_batch_ask_locked(b, tools, items, pass, &asking)) < 0)
 			*err = asking;
 		pl_apply_batch_spare_locked(b, items + 1, n - 1);
+	} else if (items->too_slow) {
+		pl_apply_batch_spare_run(pass, items, n);
 	} else if (pl_apply_batch_note_null(b, items, err)) {
 		code = pl_apply_batch_foresee(b, tools, items + 1, n - 1, err);
 	}
@@ -229,6 +242,7 @@ static int pass_of(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                    struct pass *pass, struct pl_error *err)
 {
 	for (int i = 0; i < n; i++) {
+		int64_t begun_us = pl_mono_us();
 		int code = items[i].refusal ? 0 : pl_apply_batch_try(b, tools, &items[i], 1, err);
 
 		if (code < 0 && !pl_apply_batch_is_refusal(tools, code, err))
@@ -237,12 +251,14 @@ static int pass_of(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
 			pl_apply_batch_add_counts(&pass->counts, &b->counts);
 			pl_apply_batch_log_dead_letters(b);
 			pass->wrote |= b->counts.applied > 0;
+			pass->slow_run = 0;
 			continue;
 		}
 		pass->refused++;
 		if (code == 0)
 			continue;
 		items[i].refusal = pl_apply_batch_refusal(pass->arena, code, err);
+		items[i].too_slow = pl_apply_batch_took_long(begun_us, err);
 		if (!is_of_event(code, err))
 			note_unclear(pass, err);
 		if ((code = spare_others(b, tools, items + i, n - i, pass, err)) < 0)
@@ -288,24 +304,28 @@ static bool are_of_events(struct pl_apply_batch *b, const struct pl_apply_tools 
 {
 	if (pass->wrote || pass->unclear == 0)
 		return true;
-	if (pass->contended + pass->raised < pass->unclear)
+	if (pass->contended + pass->raised + pass->denied < pass->unclear)
 		return false;
-	return (pass->barred == 0 && !pass->barred_all) || pl_apply_batch_parks_locked(b, tools, pass);
+	return (pass->barred + pass->denied == 0 && !pass->barred_all) ||
+	       pl_apply_batch_parks_locked(b, tools, pass);
 }
 
 static int alone_in_transaction(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                                 struct item *items, int n, struct pass *pass, struct pl_error *err)
 {
+	const char *begin = pl_arena_printf(pass->arena, PL_BEGIN_PASS "; %s; " PL_SAVEPOINT_PASS,
+	                                    pl_apply_batch_limit(b, tools, 1));
 	int code;
 
-	if ((code = pl_session_do(tools->session, PL_BEGIN_PASS "; " PL_SAVEPOINT_PASS, err)) < 0 ||
+	if ((code = pl_session_do(tools->session, begin, err)) < 0 ||
 	    (code = pass_of(b, tools, items, n, pass, err)) < 0)
 		return code;
 	if (!are_of_events(b, tools, pass)) {
 		*err = pass->first;
 		return err->code;
 	}
-	if (pass->refused > 0 && (code = pl_apply_batch_park(b, tools, items, n, pass, err)) < 0)
+	if ((code = pl_apply_batch_lift_limit(b, tools, err)) < 0 ||
+	    (pass->refused > 0 && (code = pl_apply_batch_park(b, tools, items, n, pass, err)) < 0))
 		return code;
 	return write_positions(b, tools, items, n, err);
 }
@@ -338,7 +358,7 @@ static int chunk_of(const struct item *items, int n)
 {
 	int m = 0;
 
-	for (int untried = 0; m < n && untried < CHUNK; m++)
+	for (int untried = 0; m < n && untried < PL_CHUNK; m++)
 		untried += !items[m].refusal;
 	return m;
 }

@@ -43,6 +43,7 @@ static void note_results(const struct pl_apply_batch *b, const struct pl_apply_t
 static int together(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct pl_flagged *records,
                     int n, int *changed, struct pl_error *err)
 {
+	const char *begin;
 	int code;
 
 	pl_apply_batch_forget_attempt(b);
@@ -58,7 +59,9 @@ static int together(struct pl_apply_batch *b, const struct pl_apply_tools *tools
 	pl_decision_sort(&b->decision);
 	if (b->decision.ntouched == 0)
 		return 0;
-	if ((code = pl_session_do(tools->session, PL_BEGIN_PASS "; " PL_SHORT_WAIT, err)) < 0)
+	begin = n > 1 ? PL_BEGIN_PASS "; " PL_SHORT_WAIT "; SET LOCAL statement_timeout = 1000"
+	              : PL_BEGIN_PASS "; " PL_SHORT_WAIT;
+	if ((code = pl_session_do(tools->session, begin, err)) < 0)
 		return code;
 	code = attempt(b, tools, err);
 	if (code == 0)

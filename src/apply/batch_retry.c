@@ -13,19 +13,21 @@
 // An event is put off for 1 s, then 2, 4, … up to 5 minutes, less up to 30 %, so that
 // those that were refused together are not all due together; one that met another
 // session (a lock, a deadlock) for at most 4 s, since that ends without notice. Locks
-// are hardly waited for, so trying is cheap. Events whose table is locked are left out
+// are hardly waited for, so trying is cheap. What takes long gets its time little by
+// little: see apply/batch_slow. Events whose table is locked are left out
 // until it is free, so that thousands of them are not in the way of others.
 #include "apply/batch_private.h"
 
 static void read_again(struct pl_apply_batch *b, const struct pl_apply_tools *tools, enum pl_kept kept,
-                       const struct pl_message *messages, int n)
+                       const struct pl_messages *messages)
 {
 	struct reading *r = &b->parked_again;
+	int n = messages->n;
 
 	r->items = pl_realloc(r->items, sizeof(r->items[0]) * (size_t)(n + 1));
 	r->nitems = n;
 	for (int i = 0; i < n; i++) {
-		r->items[i] = (struct item){ .message = &messages[i] };
+		r->items[i] = (struct item){ .message = &messages->items[i], .slow = messages->slow[i] };
 		pl_apply_batch_read_one(r, tools, &r->items[i]);
 		// unreadable under this configuration; another may read it
 		if (r->items[i].error && kept == PL_KEPT_PARKED) {
@@ -67,12 +69,16 @@ static void note_put_off(const struct pl_apply_batch *b, struct item *items, int
 static int try_group(struct pl_apply_batch *b, const struct pl_apply_tools *tools, struct item *items, int n,
                      struct pass *pass, struct pl_error *err)
 {
-	int code = pl_apply_batch_try(b, tools, items, n, err);
+	int code = pl_apply_batch_limit_retry(b, tools, items, n, err);
 
+	if (code < 0)
+		return code;
+	code = pl_apply_batch_try(b, tools, items, n, err);
 	if (code == 0) {
 		pl_apply_batch_add_counts(&pass->counts, &b->counts);
 		pl_apply_batch_log_dead_letters(b);
 		note_put_off(b, items, n);
+		pl_apply_batch_forget_slow(b, items, n);
 		if (n == b->together) // and not just what was left
 			b->together = n < PL_RETRY_MAX / 2 ? 2 * n : PL_RETRY_MAX;
 		return n;
@@ -145,10 +151,11 @@ static int retry_due(struct pl_apply_batch *b, const struct pl_apply_tools *tool
 	pl_buf_fini(&except);
 	if (code < 0 || due.n == 0)
 		return code;
-	read_again(b, tools, kept, due.items, due.n);
+	read_again(b, tools, kept, &due);
 	// not before: going back to it would release the locks of what is due
 	if ((code = pl_session_do(tools->session, PL_SAVEPOINT_PASS, err)) < 0 ||
 	    (code = try_groups(b, tools, due.n, pass, retry, err)) < 0 ||
+	    (code = pl_apply_batch_lift_limit(b, tools, err)) < 0 ||
 	    (code = pl_apply_batch_park(b, tools, r->items, retry->tried, pass, err)) < 0)
 		return code;
 	retry->more = retry->tried < due.n || due.n == PL_RETRY_MAX;
@@ -166,7 +173,7 @@ int pl_apply_batch_retry(struct pl_apply_batch *b, const struct pl_apply_tools *
 
 	retry->tried = retry->done = retry->groups = 0;
 	retry->wasted_us = 0;
-	retry->more = retry->left_out = false;
+	retry->more = retry->left_out = b->limited = false;
 	b->retrying = b->skip_locked = b->no_positions = true;
 	b->upsert = UPSERT_TRANSACTIONS;
 	if ((code = pl_session_do(tools->session, PL_BEGIN_PASS "; " PL_SHORT_WAIT, err)) == 0 &&

@@ -469,7 +469,8 @@ static int settle_all(const struct pl_apply_tools *tools, int *deleted, struct p
 		struct pl_error one = { 0 };
 
 		if ((code = pl_session_do(tools->session,
-		                          "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 50",
+		                          "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL "
+		                          "IMMEDIATE; SET LOCAL lock_timeout = 50",
 		                          err)) < 0)
 			return code;
 		code = settle_next(tools, deleted, &one);

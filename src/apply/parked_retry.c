@@ -14,6 +14,8 @@
 #define BUSY_BUDGET_US   INT64_C(20000)
 #define IDLE_BUDGET_US   INT64_C(50000)
 #define BUSY_PAUSE       19
+#define SLOW_US          INT64_C(200000)
+#define SLOW_PAUSE       4
 
 void pl_parked_retry_all(struct pl_parked_retry *r)
 {
@@ -80,6 +82,9 @@ int pl_parked_retry_run(struct pl_parked_retry *r, struct pl_apply_batch *batch,
 		sum.wasted_us = pl_mono_us() - begun_us;
 	// Finding others among thousands that are left out takes time, too.
 	pause_us = (busy && sum.tried > 0) || sum.left_out ? BUSY_PAUSE * sum.wasted_us : 0;
+	// What takes long may be in the way of others that come any moment.
+	if (pause_us == 0 && sum.wasted_us > SLOW_US)
+		pause_us = SLOW_PAUSE * sum.wasted_us;
 	r->more = code == 0 && sum.more;
 	if (!r->more && pause_us < INTERVAL_US)
 		pause_us = INTERVAL_US;

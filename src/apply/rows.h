@@ -111,6 +111,7 @@ enum pl_kept { PL_KEPT_PARKED, PL_KEPT_LETTERS };
 // meanwhile stays.
 struct pl_messages {
 	struct pl_message *items;
+	int *slow; // how often each was tried, if it took too long the last time; else 0
 	int n;
 };
 int pl_apply_rows_due(enum pl_kept kept, struct pl_session *session, struct pl_arena *arena,

@@ -56,8 +56,11 @@ int pl_apply_rows_due(enum pl_kept kept, struct pl_session *session, struct pl_a
 		return err->code;
 	due_r->n = PQntuples(result);
 	due_r->items = pl_arena_alloc(arena, sizeof(due_r->items[0]) * (size_t)due_r->n + 1);
-	for (int i = 0; i < due_r->n; i++)
+	due_r->slow = pl_arena_array(arena, (size_t)due_r->n + 1, sizeof(due_r->slow[0]));
+	for (int i = 0; i < due_r->n; i++) {
 		read_message(arena, result, i, &due_r->items[i]);
+		due_r->slow[i] = parked ? atoi(cell(result, i, 7)) : 0;
+	}
 	PQclear(result);
 	return 0;
 }

@@ -392,7 +392,8 @@ static const char *const fixed[] = {
 	// Up to 8 MiB of them, but at least one; the headers of a delete hold the last
 	// record. Not clock_timestamp(), since the index would not be used.
 	"PREPARE apply_parked_due (integer, text[]) AS SELECT topic, partition, kafka_offset, broker_time, "
-	"encode(key, 'hex'), encode(value, 'hex'), headers FROM plist.parked_events WHERE retry_at <= "
+	"encode(key, 'hex'), encode(value, 'hex'), headers, CASE WHEN sqlstate = '57014' THEN tries ELSE 0 "
+	"END FROM plist.parked_events WHERE retry_at <= "
 	"statement_timestamp() AND id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY retry_at, id) "
 	"- size AS before FROM (SELECT id, retry_at, coalesce(octet_length(value), 0) + "
 	"coalesce(octet_length(headers::text), 0) AS size FROM plist.parked_events WHERE retry_at <= "

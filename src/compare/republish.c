@@ -5,8 +5,13 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/mem.h"
 #include "store/quote.h"
 #include "store/statement.h"
+
+// How many rows that are left are waited for in one step, and for how long each.
+#define WAITED_FOR 8
+#define WAIT_MS    "50"
 
 #define COLUMNS                                                                           \
 	"INSERT INTO plist.outbox (resource, record_id, origin, value, deleted, vector, " \
@@ -321,13 +326,20 @@ static int without(int64_t *ids, int n, const char *text)
 	return left;
 }
 
+// What was done. As long as rows are left, an interrupted run goes on before the first of
+// them: putting the rows after it twice is harmless.
 static int note(struct pl_republish *r, struct pl_error *err)
 {
 	char id[24], after[24], records[24], requests[24];
-	const char *params[] = { id,      after,    r->request_id,           r->principal,
-		                 records, requests, r->rows_done ? "t" : "f" };
+	const char *params[] = { id,
+		                 after,
+		                 r->request_id,
+		                 r->principal,
+		                 records,
+		                 requests,
+		                 r->rows_done && r->nleft == 0 ? "t" : "f" };
 	snprintf(id, sizeof(id), "%lld", (long long)r->id);
-	snprintf(after, sizeof(after), "%lld", (long long)r->after);
+	snprintf(after, sizeof(after), "%lld", (long long)(r->nleft > 0 ? r->left[0] - 1 : r->after));
 	snprintf(records, sizeof(records), "%lld", (long long)r->records);
 	snprintf(requests, sizeof(requests), "%lld", (long long)r->requests);
 	PGresult *result = pl_session_exec(
@@ -349,25 +361,31 @@ static int count_of(const char *array)
 	return n;
 }
 
-// Rows that another session is writing are skipped first and then waited for one by
-// one. So this session never holds two locks that a client's transaction might take in
-// the opposite order.
-static int put_skipped(struct pl_republish *r, const int64_t *ids, int n, struct pl_error *err)
+// Puts these in one transaction, except those that another session holds. Returns how
+// many of them are left in `ids`, or a code.
+static int put_free(struct pl_republish *r, int64_t *ids, int n, struct pl_error *err)
 {
 	struct pl_buf locked = { 0 };
-	int code = 0;
-	for (int i = 0; i < n && code == 0; i++) {
-		code = put_records(r, &ids[i], 1, false, &locked, err);
-		r->records += code == 0 ? count_of(locked.data) : 0;
+	int code = put_records(r, ids, n, true, &locked, err);
+	if (code == 0) {
+		r->records += count_of(locked.data);
+		code = without(ids, n, locked.data);
 	}
 	pl_buf_fini(&locked);
 	return code;
 }
 
+static void leave(struct pl_republish *r, const int64_t *ids, int n)
+{
+	if (!r->left)
+		r->left = pl_malloc(sizeof(r->left[0]) * PL_REPUBLISH_LEFT_MAX);
+	memcpy(r->left + r->nleft, ids, sizeof(ids[0]) * (size_t)n);
+	r->nleft += n;
+}
+
 static int step_records(struct pl_republish *r, struct pl_error *err)
 {
 	int64_t ids[PL_REPUBLISH_BATCH];
-	struct pl_buf locked = { 0 };
 	int n = next_ids(r, ids, err), code;
 	if (n < 0)
 		return n;
@@ -378,24 +396,67 @@ static int step_records(struct pl_republish *r, struct pl_error *err)
 	int64_t last = ids[n - 1];
 	if ((code = pl_session_do(r->session, "BEGIN", err)) < 0)
 		return code;
-	code = put_records(r, ids, n, true, &locked, err);
-	if (code == 0) {
+	if ((n = put_free(r, ids, n, err)) < 0)
+		return n;
+	leave(r, ids, n);
+	r->after = last;
+	code = note(r, err);
+	return code == 0 ? pl_session_do(r->session, "COMMIT", err) : code;
+}
+
+// ---- rows that were left
+
+// A row that is written again and again is rarely free when it is looked at. So this one
+// is waited for, alone: this session never holds two locks that a client's transaction
+// might take in the opposite order. Returns whether it is done, since it was put or no
+// longer exists; or a code.
+static int put_waiting(struct pl_republish *r, int64_t id, struct pl_error *err)
+{
+	struct pl_buf locked = { 0 };
+	int code = pl_session_do(r->session, "BEGIN; SET LOCAL lock_timeout = " WAIT_MS, err);
+	if (code == 0 && (code = put_records(r, &id, 1, false, &locked, err)) == 0)
+		code = pl_session_do(r->session, "COMMIT", err);
+	if (code == 0)
 		r->records += count_of(locked.data);
-		n = without(ids, n, locked.data);
-		// Now the rows that were skipped. If this is interrupted, the whole
-		// batch is repeated.
-		if (n == 0)
-			r->after = last;
-		code = note(r, err);
-	}
 	pl_buf_fini(&locked);
 	if (code == 0)
-		code = pl_session_do(r->session, "COMMIT", err);
-	if (code == 0 && n > 0 && (code = put_skipped(r, ids, n, err)) == 0) {
-		r->after = last;
-		code = note(r, err);
+		return 1;
+	if (strcmp(err->sqlstate, "55P03") != 0)
+		return code;
+	memset(err, 0, sizeof(*err));
+	return pl_session_do(r->session, "ROLLBACK", err);
+}
+
+static int put_some_waiting(struct pl_republish *r, int64_t *ids, int n, struct pl_error *err)
+{
+	int left = 0;
+	for (int i = 0; i < n; i++) {
+		int code = i < WAITED_FOR ? put_waiting(r, ids[i], err) : 0;
+		if (code < 0)
+			return code;
+		if (code == 0)
+			ids[left++] = ids[i];
 	}
-	return code;
+	return left;
+}
+
+// Tries the next of those that are left; then notes from where an interrupted run would
+// have to go on.
+static int step_left(struct pl_republish *r, struct pl_error *err)
+{
+	int from = r->left_next < r->nleft ? r->left_next : 0, code;
+	int n = r->nleft - from < PL_REPUBLISH_BATCH ? r->nleft - from : PL_REPUBLISH_BATCH, left;
+	int64_t *ids = r->left + from, before = r->records;
+	if ((code = pl_session_do(r->session, "BEGIN", err)) < 0 ||
+	    (left = code = put_free(r, ids, n, err)) < 0 ||
+	    (code = pl_session_do(r->session, "COMMIT", err)) < 0 ||
+	    (left = code = put_some_waiting(r, ids, left, err)) < 0)
+		return code;
+	memmove(ids + left, ids + n, sizeof(ids[0]) * (size_t)(r->nleft - from - n));
+	r->nleft -= n - left;
+	r->left_next = from + left;
+	r->waiting = left == n && r->records == before;
+	return note(r, err);
 }
 
 static int step_requests(struct pl_republish *r, bool *done_r, struct pl_error *err)
@@ -443,9 +504,21 @@ int pl_republish_step(struct pl_republish *r, bool *done_r, struct pl_error *err
 {
 	struct pl_error ignored;
 	int code;
-	*done_r = false;
-	code = r->rows_done ? step_requests(r, done_r, err) : step_records(r, err);
+	*done_r = r->waiting = false;
+	if (r->rows_done && r->nleft == 0)
+		code = step_requests(r, done_r, err);
+	else if (r->rows_done || r->nleft > PL_REPUBLISH_LEFT_MAX - PL_REPUBLISH_BATCH)
+		code = step_left(r, err);
+	else
+		code = step_records(r, err);
 	if (code < 0 && pl_session_connected(r->session))
 		pl_session_do(r->session, "ROLLBACK", &ignored);
 	return code == 0 && *done_r ? end(r, err) : code;
+}
+
+void pl_republish_fini(struct pl_republish *r)
+{
+	free(r->left);
+	r->left = NULL;
+	r->nleft = r->left_next = 0;
 }

@@ -14,13 +14,18 @@
 // Order: a record's row is locked while its events get their ids in the outbox, so
 // these lie between the ids of earlier and of later writes. Requests come after all
 // rows, which cover them.
+//
+// A row that another session holds, for however long, holds up no other row. It is left,
+// and tried again once all others are done. A run that is interrupted before goes on
+// with the first of those that were left.
 // Threads: the session's.
 #pragma once
 
 #include "config/config.h"
 #include "db/session.h"
 
-#define PL_REPUBLISH_BATCH 500 // records, or requests, per transaction
+#define PL_REPUBLISH_BATCH    500    // records, or requests, per transaction
+#define PL_REPUBLISH_LEFT_MAX 100000 // rows that are left; with more, these come first
 
 // Which records: `ids`, or a range and a time.
 struct pl_republish_selection {
@@ -44,10 +49,15 @@ struct pl_republish {
 	int64_t total;                        // the number of records, as far as known at the start
 	int64_t after;                        // the last record's id
 	char request_id[256], principal[257]; // the last request's
+	int64_t *left;                        // ids, ascending
+	int nleft, left_next;                 // their number, and which of them is tried next
+	bool waiting; // the last step could do nothing, since other sessions hold what is left
 };
 
 // Finds the selection's unfinished row, or creates one. Returns 0 or a code, like all
 // functions below.
 int pl_republish_begin(struct pl_republish *republish, struct pl_error *err);
-// Executes the next batch in one transaction. *done_r: nothing is left.
+// Executes the next batch in one transaction. *done_r: nothing is left. After an error it
+// has to be begun again.
 int pl_republish_step(struct pl_republish *republish, bool *done_r, struct pl_error *err);
+void pl_republish_fini(struct pl_republish *republish);

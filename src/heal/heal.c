@@ -159,6 +159,7 @@ void pl_heal_stop(struct pl_heal **heal_p)
 		return;
 	*heal_p = NULL;
 	pl_background_free(&heal->background);
+	pl_republish_fini(&heal->republish);
 	pthread_cond_destroy(&heal->looked);
 	pthread_mutex_destroy(&heal->lock);
 	free(heal);

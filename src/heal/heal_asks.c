@@ -95,6 +95,7 @@ static int begin_resource(struct pl_heal *heal, struct pl_error *err)
 	         "for %s: "
 	         "%s",
 	         heal->serving_region, heal->serving);
+	pl_republish_fini(r);
 	*r = (struct pl_republish){
 		.resource = &heal->config->resources[heal->serving_resource],
 		.region = heal->region,
@@ -143,6 +144,17 @@ static int next(struct pl_heal *heal, struct pl_error *err)
 	return 0;
 }
 
+static void say_waiting(struct pl_heal *heal)
+{
+	const struct pl_republish *r = &heal->republish;
+
+	if (r->waiting && pl_log_limit_ok(&heal->waiting_limit, 10 * SECOND))
+		pl_warning(
+			"heal: other sessions have locked %d records of %s, %lld among them, which region %s "
+			"waits for",
+			r->nleft, r->resource->name, (long long)r->left[0], heal->serving_region);
+}
+
 int pl_heal_serve(struct pl_heal *heal, bool *busy_r, struct pl_error *err)
 {
 	int64_t until_us = pl_mono_us() + PIECE_US;
@@ -161,12 +173,14 @@ int pl_heal_serve(struct pl_heal *heal, bool *busy_r, struct pl_error *err)
 		    !heal->serving[0])
 			return code;
 	}
-	*busy_r = true;
 	if (!heal->republishing && (code = begin_resource(heal, err)) < 0)
 		return code;
-	for (int i = 0; i < STEPS && !done && pl_mono_us() < until_us; i++)
+	for (int i = 0; i < STEPS && !done && !heal->republish.waiting && pl_mono_us() < until_us; i++)
 		if ((code = pl_republish_step(&heal->republish, &done, err)) < 0)
 			return code;
+	*busy_r = !heal->republish.waiting;
+	say_waiting(heal);
+	heal->republish.waiting = false;
 	return done ? next(heal, err) : note(heal, false, err);
 }
 

@@ -45,7 +45,7 @@ struct pl_heal {
 	char id_base[24];         // of this region's row in plist.id_ranges; "": not seen yet
 	int64_t missing_since_us; // a row that says what this database is; 0: none is missing
 	int64_t tables_at_us, settle_at_us, rebuilt_at_us, asks_at_us;
-	struct pl_log_limit limit, rows_limit;
+	struct pl_log_limit limit, rows_limit, waiting_limit;
 	char last_detail[PL_ERROR_TEXT_MAX];
 	// What is being published for another region: see heal_asks.c.
 	char serving[80], serving_region[PL_REGION_MAX + 1], serving_since[40];

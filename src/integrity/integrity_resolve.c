@@ -17,9 +17,12 @@
 #include "store/guard.h"
 #include "store/statement.h"
 
-#define AT_ONCE       "50"
+#define AT_ONCE "50"
 // A locked record is not waited for.
-#define BEGIN_WRITE   "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 100"
+// statement_timeout does not hold for the triggers that COMMIT itself executes.
+#define BEGIN_WRITE                                                             \
+	"BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE; " \
+	"SET LOCAL lock_timeout = 100"
 #define TRIES_MAX     5
 #define RECORDS_BYTES (16 << 20)       // of a violation's records, as JSON
 #define REMEMBERED_US (86400 * SECOND) // how long the request id of a change is remembered

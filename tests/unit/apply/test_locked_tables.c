@@ -206,6 +206,41 @@ static void the_moments_of_several_locks_do_not_add_up(void **state)
 	lab_is(&lab, "0", 1, PARKED);
 }
 
+// The role under which a daemon logs in, and which may do all but this.
+static void deny(const char *what)
+{
+	lab_ask(&lab, 1, "DROP ROLE IF EXISTS daemon");
+	lab_ask(&lab, 1, "CREATE ROLE daemon");
+	lab_ask(&lab, 1, "GRANT ALL ON SCHEMA public, plist TO daemon");
+	lab_ask(&lab, 1, "GRANT ALL ON ALL TABLES IN SCHEMA public, plist TO daemon");
+	lab_ask(&lab, 1, "GRANT ALL ON ALL SEQUENCES IN SCHEMA public, plist TO daemon");
+	lab_ask(&lab, 1, "REVOKE %s FROM daemon", what);
+	assert_int_equal(pl_session_do(eu.tools.session, "SET ROLE daemon", NULL), 0);
+}
+
+static void a_table_that_may_not_be_written_holds_up_other_resources_for_seconds_at_most(void **state)
+{
+	struct pl_message first[] = { PROPERTIES(1), PROPERTIES(2) };
+	struct pl_message later[] = { PROPERTIES(3) };
+	struct pl_message other[] = { CABIN(1) };
+	int64_t took_us;
+
+	deny("INSERT ON properties");
+	took_us = insist(first, 2, 4000000);
+	assert_in_range(took_us, 500000, 2500000);
+	assert_in_range(insist(later, 1, 0), 0, 1500000); // from now on nobody waits
+	assert_in_range(insist(other, 1, 0), 0, 1500000);
+	lab_is(&lab, "0 1", 1, ROWS);
+	lab_is(&lab, "3 42501", 1, "SELECT count(*) || ' ' || min(sqlstate) FROM parked_events");
+	lab_ask(&lab, 1, "GRANT INSERT ON properties TO daemon");
+	all_are_due();
+	retry_due(3);
+	lab_is(&lab, "3 1", 1, ROWS);
+	pl_session_do(eu.tools.session, "RESET ROLE", NULL);
+	lab_ask(&lab, 1, "DROP OWNED BY daemon");
+	lab_ask(&lab, 1, "DROP ROLE daemon");
+}
+
 static int start(void **state)
 {
 	lab_start(&lab, &(struct lab_options){ .regions = 2, .policy = "highest_price", .cabins = true });
@@ -229,6 +264,7 @@ int main(void)
 		T(events_that_wait_for_a_table_are_not_in_the_way_of_other_parked_ones),
 		T(events_are_not_parked_for_a_locked_table_of_plist),
 		T(the_moments_of_several_locks_do_not_add_up),
+		T(a_table_that_may_not_be_written_holds_up_other_resources_for_seconds_at_most),
 	};
 
 	return cmocka_run_group_tests(tests, start, lab_applier_stop);
