@@ -1,5 +1,5 @@
 // What regions ask of each other, although the one that asked was away when it was
-// served: plist_word and plist_take_served of sql/027_asks.sql.
+// served, and what a later key of a region says: sql/027_asks.sql.
 #include "../apply/lab.h"
 
 enum { US, EU };
@@ -131,6 +131,51 @@ static void what_can_still_arrive_is_waited_for(void **state)
 	assert_string_equal("", is_pending()); // all of it is here
 }
 
+static void a_partition_of_which_nothing_was_received_lacks_what_was_served(void **state)
+{
+	eu_asks();
+	lab_ask(&lab, US,
+	        "INSERT INTO plist.served_asks (id, for_region, published_from, outbox_to, published_to, "
+	        "done_at) VALUES ('the first', 'eu', '{}', 6, '{\"properties\":\"9,8\"}', "
+	        "clock_timestamp())");
+	hears(EU, US);
+	assert_string_equal("the first", is_pending());
+	eu_has_received(9, NOTHING_ELSE, READING);
+	assert_string_equal("the first", is_pending()); // nothing of partition 1
+	lab_ask(&lab, EU,
+	        "INSERT INTO plist.applied_sequences (origin, topic, partition, seq) VALUES ('us', "
+	        "'properties', 1, 8)");
+	assert_string_equal("", is_pending());
+}
+
+// Another region that this one knows, and has published up to message 9.
+static void ap_has_published(void)
+{
+	lab_ask(&lab, EU,
+	        "INSERT INTO plist.region_heartbeats (region, sent_at, heard_at, outbox_events, published) "
+	        "VALUES ('ap', now(), now(), 0, '{\"properties\":\"9\"}')");
+}
+
+static const char *reaches(int generation, int id)
+{
+	return lab_ask(&lab, EU, "SELECT plist.plist_reach('us', %d, %d)", generation, id);
+}
+
+static void a_later_key_is_believed_when_what_others_have_published_is_here(void **state)
+{
+	lab_ask(&lab, EU, "TRUNCATE plist.reached_positions");
+	eu_has_received(5, NOTHING_ELSE, READING);
+	assert_string_equal("t", reaches(1, 100));
+	ap_has_published();
+	assert_string_equal("t", reaches(1, 200)); // the same key
+	assert_string_equal("f", reaches(2, 5));
+	lab_ask(&lab, EU,
+	        "INSERT INTO plist.applied_sequences (origin, topic, partition, seq) VALUES ('ap', "
+	        "'properties', 0, 9)");
+	assert_string_equal("t", reaches(2, 5));
+	lab_is(&lab, "2 5", EU, "SELECT generation || ' ' || outbox_id FROM plist.reached_positions");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -138,6 +183,10 @@ int main(void)
 		cmocka_unit_test_setup(what_is_lost_for_good_is_asked_for_again, setup),
 		cmocka_unit_test_setup(what_later_messages_have_passed_is_lost_for_good, setup),
 		cmocka_unit_test_setup(what_can_still_arrive_is_waited_for, setup),
+		cmocka_unit_test_setup(a_partition_of_which_nothing_was_received_lacks_what_was_served,
+		                       setup),
+		cmocka_unit_test_setup(a_later_key_is_believed_when_what_others_have_published_is_here,
+		                       setup),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);
