@@ -1,6 +1,7 @@
 // Republishing: see republish.h.
 #include "compare/republish.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +40,8 @@
 
 // ---- SQL
 
-static void add_selected(struct pl_buf *sql, const struct pl_republish *r, const char *id, const char *time)
+// `since`: a condition on a time; $2 is that time.
+static void add_selected(struct pl_buf *sql, const struct pl_republish *r, const char *id, const char *since)
 {
 	if (r->selection.ids)
 		pl_buf_printf(sql, "%s = ANY($1::bigint[])", id);
@@ -47,11 +49,25 @@ static void add_selected(struct pl_buf *sql, const struct pl_republish *r, const
 		pl_buf_printf(sql, "%s BETWEEN %lld AND %lld", id, (long long)r->selection.first,
 		              (long long)r->selection.last);
 	if (r->selection.since)
-		pl_buf_printf(sql, " AND %s >= $2::timestamptz", time);
+		pl_buf_printf(sql, " AND %s", since);
 	else
 		pl_buf_adds(sql, " AND $2::text IS NULL");
 	if (!r->selection.ids)
 		pl_buf_adds(sql, " AND $1::bigint[] IS NULL");
+}
+
+// A record was written when its latest sibling was; its row shows the time of the one
+// that the policy has chosen.
+static void add_records(struct pl_buf *sql, const struct pl_republish *r)
+{
+	char since[320];
+
+	snprintf(since, sizeof(since),
+	         "(updated_at >= $2::timestamptz OR has_siblings AND EXISTS (SELECT FROM "
+	         "plist.record_siblings AS s WHERE s.resource = '%s' AND s.record_id = p.id AND "
+	         "s.updated_at >= $2::timestamptz))",
+	         r->resource->name);
+	add_selected(sql, r, "id", since);
 }
 
 static void add_table(struct pl_buf *sql, const struct pl_resource *resource)
@@ -147,7 +163,7 @@ static void records_sql(struct pl_buf *sql, const struct pl_resource *resource, 
 static void add_request_value(struct pl_buf *sql, const struct pl_resource *resource)
 {
 	pl_buf_adds(sql, "CASE WHEN NOT d.another AND r.vector -> d.key = d.value AND r.status <> 204 AND "
-	                 "r.response_body ->> 'region_origin' = p.region_origin "
+	                 "r.response_body ->> 'region_origin' = split_part(p.region_origin, '.', 1) "
 	                 "AND r.response_body -> 'id' = to_jsonb(p.id) AND r.response_body ? 'version' "
 	                 "AND r.response_body ? 'updated_at'");
 	for (int i = 0; i < resource->nfields; i++)
@@ -171,7 +187,7 @@ static void requests_sql(struct pl_buf *sql, const struct pl_republish *republis
 	              "principal) > "
 	              "($3, $4) AND resource = '%s' AND expires_at > now() AND ",
 	              resource->name);
-	add_selected(sql, republish, "record_id", "created_at");
+	add_selected(sql, republish, "record_id", "created_at >= $2::timestamptz");
 	pl_buf_printf(sql,
 	              " ORDER BY request_id, principal LIMIT %d), a AS (" COLUMNS
 	              "SELECT '%s', p.id, p.region_origin, ",
@@ -235,8 +251,8 @@ static int next_ids(struct pl_republish *r, int64_t *ids_r, struct pl_error *err
 	params[2] = after;
 	pl_buf_adds(&sql, "SELECT id FROM ");
 	add_table(&sql, r->resource);
-	pl_buf_adds(&sql, " WHERE id > $3::bigint AND ");
-	add_selected(&sql, r, "id", "updated_at");
+	pl_buf_adds(&sql, " AS p WHERE id > $3::bigint AND ");
+	add_records(&sql, r);
 	pl_buf_printf(&sql, " ORDER BY id LIMIT %d", PL_REPUBLISH_BATCH);
 	PGresult *result = pl_session_exec(r->session, sql.data, 3, params, err);
 	pl_buf_fini(&sql);
@@ -255,8 +271,8 @@ static int count_records(struct pl_republish *r, struct pl_error *err)
 		return 0;
 	pl_buf_adds(&sql, "SELECT count(*) FROM ");
 	add_table(&sql, r->resource);
-	pl_buf_adds(&sql, " WHERE ");
-	add_selected(&sql, r, "id", "updated_at");
+	pl_buf_adds(&sql, " AS p WHERE ");
+	add_records(&sql, r);
 	PGresult *result = pl_session_exec(r->session, sql.data, 2, params, err);
 	pl_buf_fini(&sql);
 	if (!result)

@@ -29,6 +29,7 @@ static const struct rule rules[] = {
 	{ "08", PL_EUNAVAIL, true },     // connection
 	{ "53", PL_EUNAVAIL, true },     // disk full, out of memory, too many connections
 	{ "58", PL_EUNAVAIL, true },     // I/O
+	{ "3F000", PL_EUNAVAIL, true },  // no such schema: a new database
 	{ "22", PL_EINVAL, false },      // the value is wrong
 	{ "23", PL_EINVAL, false },      // a constraint
 	{ "44", PL_EINVAL, false },      // WITH CHECK OPTION of a view

@@ -12,8 +12,10 @@
 //
 // A region asks about a gap if the origin no longer has what is missing: its first mark
 // is beyond what was received here, so its relay cannot go back to it
-// (relay/relay_marks.c). It asks for the records written since the last message before
-// the gap, and for an hour more, since clocks may differ. Threads: the healing thread.
+// (relay/relay_marks.c). It asks for all records, not for those written since the last
+// message before the gap: that would be a time of one clock compared with times of
+// others, and a clock that was wrong meanwhile would leave records out, for good and
+// without a word. Threads: the healing thread.
 #include "heal/heal_private.h"
 
 #include <stdio.h>
@@ -188,14 +190,11 @@ int pl_heal_serve(struct pl_heal *heal, bool *busy_r, struct pl_error *err)
 
 // Finds partitions whose origin no longer keeps the events that are missing here.
 static const char gaps_sql[] =
-	"SELECT s.origin, CASE WHEN min(s.seq) > 0 THEN min(s.applied_at) - interval '1 hour' "
-	"END FROM plist.applied_sequences AS s JOIN "
-	"plist.region_heartbeats AS h ON h.region = s.origin WHERE h.heard_at > now() - "
-	"interval '1 minute' AND "
+	"SELECT DISTINCT s.origin FROM plist.applied_sequences AS s JOIN plist.region_heartbeats AS h ON "
+	"h.region = s.origin WHERE h.heard_at > now() - interval '1 minute' AND "
 	"s.seq < coalesce(substring(split_part(h.word -> 'base' ->> s.topic, ',', s.partition + 1) FROM "
-	"'^[0-9]{1,18}')::bigint, 0) AND (s.chain_to > 0 OR s.level) AND NOT EXISTS (SELECT "
-	"FROM plist.asks AS "
-	"a WHERE a.of_region = s.origin AND a.done_at IS NULL) GROUP BY s.origin";
+	"'^[0-9]{1,18}')::bigint, 0) AND (s.chain_to > 0 OR s.level) AND NOT EXISTS (SELECT FROM plist.asks "
+	"AS a WHERE a.of_region = s.origin AND a.done_at IS NULL)";
 
 static int ask_for_gaps(struct pl_heal *heal, struct pl_error *err)
 {
@@ -205,17 +204,12 @@ static int ask_for_gaps(struct pl_heal *heal, struct pl_error *err)
 	if (!result)
 		return err->code;
 	for (int i = 0; i < PQntuples(result) && code == 0; i++) {
-		const char *params[2] = { PQgetvalue(result, i, 0),
-			                  PQgetisnull(result, i, 1) ? NULL : PQgetvalue(result, i, 1) };
+		const char *params[1] = { PQgetvalue(result, i, 0) };
 
 		pl_warning("heal: region %s no longer keeps events that are missing here; asking it to "
-		           "publish again %s%s",
-		           params[0], params[1] ? "what was written since " : "all that it holds",
-		           params[1] ? params[1] : "");
-		code = run(heal,
-		           "SELECT plist.plist_ask(ARRAY[$1::text], 'gap', "
-		           "$2::timestamptz)",
-		           2, params, err);
+		           "publish again all that it holds",
+		           params[0]);
+		code = run(heal, "SELECT plist.plist_ask(ARRAY[$1::text], 'gap', NULL)", 1, params, err);
 		pthread_mutex_lock(&heal->lock);
 		heal->stats.asked++;
 		pthread_mutex_unlock(&heal->lock);

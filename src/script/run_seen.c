@@ -237,19 +237,40 @@ static void note_read(struct pl_run *run, const struct pl_read *read)
 {
 	const struct pl_seen_record *record = named(run, read->resource, read->id);
 
-	if (read->code != 0) {
-		run->seen.uncovered |= read->code == PL_ENOTFOUND;
-	} else if (!record || !pl_seen_equal(record, &read->record->vector)) {
+	if (read->code == PL_ENOTFOUND) {
+		pl_seen_forget(run->seen.seen, read->resource->name, read->id);
+		run->seen.uncovered = true;
+	} else if (read->code == 0 && (!record || !pl_seen_equal(record, &read->record->vector))) {
 		pl_seen_add_record(run->seen.seen, read->resource->name, read->record->id,
 		                   &read->record->vector, false);
 		run->seen.uncovered = true;
 	}
 }
 
+// What the answer to a write that was not done says of records.
+static void note_refusal(struct pl_run *run, const struct pl_write *write)
+{
+	struct pl_seen *seen = run->seen.seen;
+
+	if (!run->seen.given || write->outcome == PL_OUTCOME_FAILED)
+		return;
+	run->seen.uncovered = true;
+	switch (write->outcome) {
+	case PL_OUTCOME_NOT_FOUND: pl_seen_forget(seen, write->resource->name, write->id); break;
+	case PL_OUTCOME_TAKEN: // by another record
+	case PL_OUTCOME_DANGLING:
+	case PL_OUTCOME_REFERENCED: pl_seen_forget_all(seen); break;
+	default:
+		if (write->record)
+			pl_seen_add_record(seen, write->resource->name, write->record->id,
+			                   &write->record->vector, write->record->deleted);
+	}
+}
+
 static void note_write(struct pl_run *run, const struct pl_write *write)
 {
 	if (write->outcome != PL_OUTCOME_DONE) {
-		run->seen.uncovered |= run->seen.given && write->outcome != PL_OUTCOME_FAILED;
+		note_refusal(run, write);
 		return;
 	}
 	if (!run->seen.seen)
@@ -258,6 +279,14 @@ static void note_write(struct pl_run *run, const struct pl_write *write)
 	                   write->record->deleted);
 	pl_seen_add_position(run->seen.seen, run->request->region, write->generation, write->outbox_id);
 	run->seen.uncovered |= write->outbox_id == 0;
+}
+
+static void note_query(struct pl_run *run, const struct pl_query *query)
+{
+	if (query->code != 0)
+		return;
+	pl_seen_forget_all(run->seen.seen);
+	run->seen.uncovered = true;
 }
 
 void pl_run_seen_note(struct pl_run *run, const struct pl_op *op)
@@ -269,7 +298,7 @@ void pl_run_seen_note(struct pl_run *run, const struct pl_op *op)
 	else if (op->kind == PL_OP_READ && run->seen.given)
 		note_read(run, &op->read);
 	else if (op->kind == PL_OP_QUERY && run->seen.given)
-		run->seen.uncovered |= op->query.code == 0;
+		note_query(run, &op->query);
 }
 
 void pl_run_seen_replay(struct pl_run *run)
@@ -278,6 +307,7 @@ void pl_run_seen_replay(struct pl_run *run)
 		return;
 	if (!run->seen.seen)
 		run->seen.seen = pl_arena_alloc(run->request->arena, sizeof(*run->seen.seen));
+	pl_seen_forget_all(run->seen.seen);
 	run->seen.uncovered = true;
 	run->maybe_executed = true; // before, not now: no other region may be asked
 }

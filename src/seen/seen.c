@@ -9,7 +9,9 @@
 //              is covered by them.
 //   records    the last few that were written or read, each with its vector. For these
 //              a region need not wait for a position: it has what the token names if its
-//              own row's vector covers the named one.
+//              own row's vector covers the named one. So a name must be the latest that
+//              was seen of its record. A list, a query, a stored answer and a 404 show
+//              records without their vectors: what they may have shown is named no more.
 //
 // script/run_seen.c waits for what a token names, and notes what a request has seen.
 //
@@ -52,12 +54,13 @@
 // --------------
 // Ids begin again in a region's new database, under a later generation of the key under
 // which it counts its writes (heal/). A position of an earlier generation counts as
-// reached as soon as the region publishes under a later one. It does this only when it
-// has everything back that any other region had; the rest is lost, and no wait would
-// bring it back. In the region itself every position counts as reached while its
-// database is settled; a database that has lost something is not settled until it has
-// been rebuilt. A region that is no longer configured is not waited for: `plist-admin
-// region remove` refuses while another one lacks something of it.
+// reached as soon as the region publishes under a later one, and all is here that the
+// others have published (plist_reach). It publishes only when it has everything back
+// that any other region had, which they have published for it; the rest is lost, and no
+// wait would bring it back. In the region itself every position counts as reached while
+// its database is settled; a database that has lost something is not settled until it
+// has been rebuilt. A region that is no longer configured is not waited for:
+// `plist-admin region remove` refuses while another one lacks something of it.
 //
 // Forged and damaged tokens
 // -------------------------
@@ -205,6 +208,19 @@ void pl_seen_add_record(struct pl_seen *seen, const char *resource, int64_t id,
 
 	if (hashed(&record, vector))
 		add_record(seen, &record);
+}
+
+void pl_seen_forget(struct pl_seen *seen, const char *resource, int64_t id)
+{
+	struct pl_seen_record *known = find(seen, pl_seen_hash(resource, strlen(resource)), id);
+
+	if (known)
+		remove_record(seen, known);
+}
+
+void pl_seen_forget_all(struct pl_seen *seen)
+{
+	seen->nrecords = 0;
 }
 
 void pl_seen_merge(struct pl_seen *seen, const struct pl_seen *other)

@@ -57,6 +57,10 @@ void pl_seen_add_position(struct pl_seen *seen, const char *region, int64_t gene
 // last write.
 void pl_seen_add_record(struct pl_seen *seen, const char *resource, int64_t id,
                         const struct pl_vector *vector, bool deleted);
+// The record, or any record, was seen in a state whose vector is not known, and which a
+// position covers: what the token names may be older.
+void pl_seen_forget(struct pl_seen *seen, const char *resource, int64_t id);
+void pl_seen_forget_all(struct pl_seen *seen);
 // Takes over all that another token names.
 void pl_seen_merge(struct pl_seen *seen, const struct pl_seen *other);
 

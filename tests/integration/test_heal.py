@@ -210,13 +210,16 @@ def test_a_database_restored_from_a_backup_gets_back_what_was_written_since(stac
     assert stack.database("eu").property(records[1])["price"] == Decimal("4.00")
 
 
-def test_a_gap_that_nobody_keeps_is_closed_without_operator_action(stack):
-    """The region was down for longer than the outbox and Kafka keep events."""
+@pytest.mark.parametrize("clock", ["a right", "a wrong"])
+def test_a_gap_that_nobody_keeps_is_closed_without_operator_action(stack, clock):
+    """The region was down for longer than the outbox and Kafka keep events, and had a right or a wrong clock until then."""
     us, eu = stack.database("us"), stack.database("eu")
     records = [stack.new_record("us") for _ in range(4)]
     stack.settle()
     wait_until("the outbox is empty", lambda: us.value("SELECT count(*) FROM outbox") == 0)
     stack.plistd["eu"].stop()
+    if clock == "a wrong":
+        assert eu.execute("UPDATE applied_sequences SET applied_at = applied_at + interval '1 day' WHERE origin = 'us'")
     requests = [write(stack, "us", record)[0] for record in records]
     wait_until("Kafka has everything", lambda: us.outbox() == 0)
     eight_days_ago = "UPDATE region_heartbeats SET heard_at = now() - interval '8 days' WHERE region = 'eu'"

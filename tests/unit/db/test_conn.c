@@ -134,6 +134,18 @@ static void a_failed_commit_of_several_is_the_error_of_the_last(void **state)
 	other_session("DROP TABLE together");
 }
 
+static void a_database_without_the_schema_is_unavailable(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = { 0 };
+
+	await_until(f->loop, is_up, f);
+	send_sql(f, "SELECT not_migrated.f()", &a);
+	await_until(f->loop, is_answered, &a);
+	assert_string_equal(a.sqlstate, "3F000");
+	assert_int_equal(a.code, PL_EUNAVAIL);
+}
+
 static void prepares_again_when_a_missing_table_exists(void **state)
 {
 	struct fixture *f = *state;
@@ -323,6 +335,7 @@ int main(void)
 		t(commands_between_begin_and_commit_are_one_transaction),
 		t(a_failed_command_undoes_all_and_only_it_is_told_its_own_error),
 		t(a_failed_commit_of_several_is_the_error_of_the_last),
+		t(a_database_without_the_schema_is_unavailable),
 		t(prepares_again_when_a_missing_table_exists),
 		t(reports_a_loss_to_all_and_reconnects),
 		t(a_loss_that_is_noticed_while_sending_is_a_loss),

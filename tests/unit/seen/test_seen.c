@@ -131,6 +131,25 @@ static void a_record_is_covered_by_a_later_vector(void **state)
 	assert_null(pl_seen_find(&seen, "properties", 8));
 }
 
+static void names_no_record_that_was_seen_later_without_its_vector(void **state)
+{
+	struct pl_seen seen = { 0 };
+
+	(void)state;
+	pl_seen_add_position(&seen, "us", 1, 3);
+	for (int64_t id = 7; id <= 9; id++)
+		add(&seen, id, "{\"us\":2}", false);
+	pl_seen_forget(&seen, "rooms", 8);
+	pl_seen_forget(&seen, "properties", 5);
+	assert_int_equal(seen.nrecords, 3);
+	pl_seen_forget(&seen, "properties", 8);
+	assert_null(pl_seen_find(&seen, "properties", 8));
+	assert_true(covered(&seen, 7, "{\"us\":2}") && covered(&seen, 9, "{\"us\":2}"));
+	pl_seen_forget_all(&seen);
+	assert_int_equal(seen.nrecords, 0);
+	assert_int_equal(position(&seen, "us")->id, 3);
+}
+
 static void a_deleted_record_may_be_missing(void **state)
 {
 	struct pl_seen seen = { 0 };
@@ -353,6 +372,7 @@ int main(void)
 		cmocka_unit_test_setup(returns_as_it_was, set_up),
 		cmocka_unit_test_setup(keeps_the_larger_position, set_up),
 		cmocka_unit_test_setup(a_record_is_covered_by_a_later_vector, set_up),
+		cmocka_unit_test_setup(names_no_record_that_was_seen_later_without_its_vector, set_up),
 		cmocka_unit_test_setup(a_deleted_record_may_be_missing, set_up),
 		cmocka_unit_test_setup(joins_the_vectors_that_two_tokens_have_for_a_record, set_up),
 		cmocka_unit_test_setup(leaves_out_the_oldest_records_and_no_position, set_up),
