@@ -83,9 +83,9 @@ CREATE OR REPLACE FUNCTION plist.plist_word(own TEXT, here TEXT DEFAULT '') RETU
         'heard', coalesce((SELECT jsonb_object_agg(asking.region, served.by) FROM (SELECT DISTINCT region FROM plist.heard_databases
             WHERE region <> own AND question IS NOT NULL AND heard_at > clock_timestamp() - interval '10 seconds') AS asking,
             LATERAL (SELECT jsonb_agg(jsonb_build_object('place', d.place, 'run', d.run, 'address', d.address, 'drained', d.drained,
-                'incarnation', d.incarnation, 'ago', greatest(floor(extract(epoch FROM clock_timestamp() - d.served_at))::bigint, 0))) AS by
+                'incarnation', d.incarnation, 'generation', d.generation, 'ago', greatest(floor(extract(epoch FROM clock_timestamp() - d.served_at))::bigint, 0))) AS by
                 FROM (SELECT * FROM plist.heard_databases AS a WHERE a.region = asking.region AND a.served_at IS NOT NULL
-                      ORDER BY a.served_at DESC LIMIT 4) AS d) AS served WHERE served.by IS NOT NULL), '{}'),
+                      ORDER BY a.generation DESC, a.served_at DESC LIMIT 4) AS d) AS served WHERE served.by IS NOT NULL), '{}'),
         'asks', coalesce((SELECT jsonb_agg(jsonb_build_object('id', id, 'of', of_region, 'since', written_since) ORDER BY asked_at)
             FROM plist.asks WHERE done_at IS NULL), '[]'),
         'served', coalesce((SELECT jsonb_agg(jsonb_build_object('id', id, 'from', published_from, 'to', published_to, 'records', records,
@@ -95,21 +95,22 @@ $$;
 
 -- The databases that served the region `own`, as this one and the other regions have
 -- heard them, and for how many seconds each has been silent.
-CREATE OR REPLACE FUNCTION plist.plist_served(own TEXT) RETURNS TABLE (place TEXT, run TEXT, address TEXT, drained BOOLEAN, incarnation UUID,
+CREATE OR REPLACE FUNCTION plist.plist_served(own TEXT) RETURNS TABLE (place TEXT, run TEXT, address TEXT, drained BOOLEAN, incarnation UUID, generation BIGINT,
                                                                        heard_by TEXT, ago DOUBLE PRECISION) LANGUAGE sql STABLE AS $$
-    SELECT d ->> 'place', d ->> 'run', d ->> 'address', (d ->> 'drained')::boolean, (d ->> 'incarnation')::uuid, h.region,
+    SELECT d ->> 'place', d ->> 'run', d ->> 'address', (d ->> 'drained')::boolean, (d ->> 'incarnation')::uuid, (d ->> 'generation')::bigint, h.region,
            (d ->> 'ago')::bigint + greatest(extract(epoch FROM clock_timestamp() - h.heard_at), 0)
     FROM plist.region_heartbeats AS h, jsonb_array_elements(h.word -> 'heard' -> own) AS d WHERE h.region <> own
     UNION ALL
-    SELECT h.place, h.run, h.address, h.drained, h.incarnation, own, greatest(extract(epoch FROM clock_timestamp() - h.served_at), 0)
+    SELECT h.place, h.run, h.address, h.drained, h.incarnation, h.generation, own, greatest(extract(epoch FROM clock_timestamp() - h.served_at), 0)
     FROM plist.heard_databases AS h WHERE h.region = own AND h.served_at IS NOT NULL;
 $$;
 
--- The predecessor that this database has to wait for; NULL: none. It is the one that
--- served the region last, unless that was this one, was at the address that this one has
--- now, or was drained, which says that it may go. here: the address.
+-- The predecessor that this database has to wait for; NULL: none. It is the one with the
+-- latest key, unless that is this one, was at the address that this one has now, or was
+-- drained, which says that it may go. The one that was heard last may be one that was
+-- left behind: it says that it serves until it has asked the others. here: the address.
 CREATE OR REPLACE FUNCTION plist.plist_predecessor(own TEXT, here TEXT, OUT incarnation UUID, OUT heard_by TEXT, OUT ago DOUBLE PRECISION) LANGUAGE sql STABLE AS $$
-    SELECT s.incarnation, s.heard_by, s.ago FROM (SELECT * FROM plist.plist_served(own) AS d ORDER BY d.ago LIMIT 1) AS s
+    SELECT s.incarnation, s.heard_by, s.ago FROM (SELECT * FROM plist.plist_served(own) AS d ORDER BY d.generation DESC, d.ago LIMIT 1) AS s
     WHERE s.place <> md5(plist.plist_place()) AND (s.address <> here OR here = '') AND NOT s.drained;
 $$;
 

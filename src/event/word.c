@@ -106,13 +106,14 @@ static bool is_short_or_absent(const cJSON *json)
 // Which databases the sender has heard as those that serve a region that asks.
 static bool is_heard(const cJSON *one)
 {
-	int64_t ago;
+	int64_t n;
 
 	return cJSON_IsObject(one) && is_text(pl_json_get(one, "place"), PL_WORD_ID_MAX) &&
 	       is_text(pl_json_get(one, "run"), PL_WORD_ID_MAX) &&
 	       is_text(pl_json_get(one, "address"), PL_WORD_ID_MAX) &&
 	       cJSON_IsBool(pl_json_get(one, "drained")) && is_uuid(pl_json_get(one, "incarnation")) &&
-	       pl_json_int64(pl_json_get(one, "ago"), &ago) == 0 && ago >= 0;
+	       pl_json_int64(pl_json_get(one, "ago"), &n) == 0 && n >= 0 &&
+	       pl_json_int64(pl_json_get(one, "generation"), &n) == 0 && n >= 0;
 }
 
 static int check_heard(const struct check *check, const cJSON *heard)

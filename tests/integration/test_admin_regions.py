@@ -135,8 +135,8 @@ def test_rows_of_any_size_are_read_in_bounded_memory(empty):
     eu = empty.database("eu")
     eu.execute(f"INSERT INTO dead_letters (topic, partition, kafka_offset, key, value, error) SELECT 'property-updates', 3, n, '7', "
                f"convert_to({LARGE}, 'UTF8'), 'no JSON' FROM generate_series(1, 60) AS n")
-    eu.execute(f"INSERT INTO parked_events (resource, record_id, origin, counter, topic, partition, kafka_offset, key, value, reason) SELECT "
-               f"'properties', n, 'us', 1, 'property-updates', 3, n, '7', convert_to({LARGE}, 'UTF8'), 'refused' FROM generate_series(1, 60) AS n")
+    eu.execute(f"INSERT INTO parked_events (resource, record_id, origin, counter, topic, partition, kafka_offset, key, value, reason, "
+               f"retry_at) SELECT 'properties', n, 'us', 1, 'property-updates', 3, n, '7', convert_to({LARGE}, 'UTF8'), 'refused', now() FROM generate_series(1, 60) AS n")
     eu.execute(f"INSERT INTO conflicts (resource, record_id, type, policy_name, policy_sha256, siblings, verdict, visible, vector) SELECT "
                f"'properties', n, 'update_origin_differs', 'last_writer_wins', '', jsonb_build_array(%s::jsonb || jsonb_build_object("
                f"'request_id', {LARGE}), %s::jsonb), '{{\"take\": 2}}', %s, '{{}}' FROM generate_series(1, 60) AS n",

@@ -86,7 +86,7 @@ static void heartbeats_that_a_region_sends_are_accepted(void **state)
 		HEAD ",\"word\":{\"identity\":{" IDENTITY
 		     ",\"generation\":1,\"high\":0,\"run\":\"1 17.5\",\"address\":\"\"},\"heard\":{\"us\":["
 		     "{\"place\":\"p\",\"run\":\"\",\"address\":\"a\",\"drained\":false," UUID
-		     ",\"ago\":0}]}}}",
+		     ",\"generation\":1,\"ago\":0}]}}}",
 		NULL });
 }
 
@@ -136,11 +136,11 @@ static void values_that_the_database_would_choke_on_are_refused(void **state)
 		HEAD ",\"word\":{\"heard\":{\"us\":{}}}}",
 		HEAD ",\"word\":{\"heard\":{\"us\":[7]}}}",
 		HEAD ",\"word\":{\"heard\":{\"us\":[{\"place\":\"p\",\"run\":\"\",\"address\":\"a\","
-		     "\"drained\":\"maybe\"," UUID ",\"ago\":0}]}}}",
+		     "\"drained\":\"maybe\"," UUID ",\"generation\":1,\"ago\":0}]}}}",
 		HEAD ",\"word\":{\"heard\":{\"us\":[{\"place\":\"p\",\"run\":\"\",\"address\":\"a\","
-		     "\"drained\":false,\"incarnation\":\"one\",\"ago\":0}]}}}",
+		     "\"drained\":false,\"incarnation\":\"one\",\"generation\":1,\"ago\":0}]}}}",
 		HEAD ",\"word\":{\"heard\":{\"us\":[{\"place\":\"p\",\"run\":\"\",\"address\":\"a\","
-		     "\"drained\":false," UUID ",\"ago\":1.5}]}}}",
+		     "\"drained\":false," UUID ",\"generation\":1,\"ago\":1.5}]}}}",
 		HEAD ",\"word\":{\"asks\":{}}}",
 		HEAD ",\"word\":{\"asks\":[7]}}",
 		HEAD ",\"word\":{\"asks\":[{\"id\":\"a\",\"of\":\"us\",\"since\":\"yesterday\"}]}}",

@@ -211,6 +211,8 @@ static void a_database_that_was_left_behind_waits_for_the_one_that_followed_it(v
 	lab_ask(&lab, EU, "UPDATE plist.identity SET generation = 2");
 	hear_each_other();
 	assert_string_equal("settled", settles(EU));
+	time_passes("10 seconds");
+	hears(US, EU, word_of(COPY)); // it does not know of that yet, and says that it serves
 	hears(COPY, US, word_of(US)); // others know a later key
 	assert_string_equal("waiting", copy_looks(false));
 	for (int i = 0; i < 2; i++)
