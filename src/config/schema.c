@@ -242,7 +242,7 @@ static const struct pl_key rows[] = {
 	  .doc = "How long a statement may run on the server." },
 	{ "database.lock_timeout", PL_KEY_DURATION, PL_KEY_RESTART, CONFIG(database.lock_timeout_us), "2s",
 	  .min = MS, .max = H, .doc = "How long a statement may wait for a lock." },
-	{ "database.replace_after", PL_KEY_DURATION, 0, CONFIG(database.replace_after_us), "5m", .max = 7 * D,
+	{ "database.replace_after", PL_KEY_DURATION, 0, CONFIG(database.replace_after_us), "1m", .max = 7 * D,
 	  .doc = "How long nobody may have heard the region's database, before one at another address, which "
 	         "may be a copy, takes its place by itself; see A DATABASE IS LOST in plist-workflows(7)." },
 	{ "database.query_role", PL_KEY_STRING, PL_KEY_RESTART, CONFIG(database.query_role), "plist_query",

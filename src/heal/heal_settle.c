@@ -48,7 +48,9 @@
 //
 // The wait costs little: other regions answer the requests meanwhile, and a database is
 // rarely restored within minutes of its loss. A copy that is taken too soon costs much:
-// the right database is refused from then on, with all that it has not published yet.
+// the right database is refused from then on, with all that it has not published yet. A
+// minute is longer than a daemon or PostgreSQL takes to start; where a machine that is
+// started anew takes longer, the key should be, too.
 // What remains is a base backup that is started while its server is silent for as long
 // as it listens. It has all that a restarted server has, and waiting there would delay
 // each failover. Once both live, they find each other by their runs, and one is refused:
