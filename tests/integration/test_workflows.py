@@ -171,8 +171,7 @@ class add_region(Workflow):
         finally:
             self.daemon.stop()
             self.postgres.stop()
-            # As `region remove` would: the next test's ap would wait for this one's database.
-            for database in self.stack.databases.values():
+            for database in self.stack.databases.values():  # another test's ap would wait for this one
                 database.execute("DELETE FROM plist.heard_databases WHERE region = 'ap'")
 
     def add_ap_to_the_configuration(self):
