@@ -141,7 +141,7 @@ def test_rows_of_any_size_are_read_in_bounded_memory(empty):
                f"'properties', n, 'update_origin_differs', 'last_writer_wins', '', jsonb_build_array(%s::jsonb || jsonb_build_object("
                f"'request_id', {LARGE}), %s::jsonb), '{{\"take\": 2}}', %s, '{{}}' FROM generate_series(1, 60) AS n",
                json.dumps(sibling("us", 1, 100, 3)), json.dumps(sibling("eu", 2, 200, 4)), json.dumps(visible(200, 4)))
-    for noun, table, detail in (("dead-letters", "dead_letters", "value"), ("parked", "parked", "value"), ("conflicts", "conflicts", "siblings")):
+    for noun, table, detail in (("dead-letters", "dead_letters", "value_base64"), ("parked", "parked", "value"), ("conflicts", "conflicts", "siblings")):
         assert len(within(empty, 40, noun, "list", "--limit", "500").stdout.splitlines()) == 61
         listed = within(empty, 160, noun, "list", "--limit", "500", "-o", "json")
         rows = json.loads(listed.stdout)[table]
