@@ -61,7 +61,7 @@ static bool has_room(struct pl_table *table, int column, const char *text)
 {
 	size_t len = text ? strlen(text) : 0;
 
-	if (len <= LONG_TEXT || !(table->columns[column].flags & PL_COLUMN_DETAIL))
+	if (len <= LONG_TEXT || !(table->columns[column].flags & (PL_COLUMN_DETAIL | PL_COLUMN_DATA)))
 		return true;
 	if ((int64_t)len <= table->room) {
 		table->room -= (int64_t)len;

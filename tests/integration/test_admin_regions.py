@@ -142,15 +142,15 @@ def test_rows_of_any_size_are_read_in_bounded_memory(empty):
                f"'request_id', {LARGE}), %s::jsonb), '{{\"take\": 2}}', %s, '{{}}' FROM generate_series(1, 60) AS n",
                json.dumps(sibling("us", 1, 100, 3)), json.dumps(sibling("eu", 2, 200, 4)), json.dumps(visible(200, 4)))
     for noun, table, detail in (("dead-letters", "dead_letters", "value_base64"), ("parked", "parked", "value"), ("conflicts", "conflicts", "siblings")):
-        assert len(within(empty, 40, noun, "list", "--limit", "500").stdout.splitlines()) == 61
+        assert len(within(empty, 64, noun, "list", "--limit", "500").stdout.splitlines()) == 61
         listed = within(empty, 160, noun, "list", "--limit", "500", "-o", "json")
         rows = json.loads(listed.stdout)[table]
         whole = [row for row in rows if row[detail] is not None]
         assert len(rows) == 60 and 5 <= len(whole) <= 18 and whole == rows[:len(whole)], (len(rows), len(whole))
         assert f"the long texts of {60 - len(whole)} rows are left out" in listed.stderr
         number = rows[-1]["id"]
-        assert json.loads(within(empty, 40, noun, "show", f"eu/{number}", "-o", "json").stdout)[table][0][detail]
-    replayed = within(empty, 40, "policy", "replay", "policies/last_writer_wins.lua", "--since", "1d", "-o", "json")
+        assert json.loads(within(empty, 64, noun, "show", f"eu/{number}", "-o", "json").stdout)[table][0][detail]
+    replayed = within(empty, 64, "policy", "replay", "policies/last_writer_wins.lua", "--since", "1d", "-o", "json")
     assert sum(region["conflicts"] for region in json.loads(replayed.stdout)["regions"]) == 60
 
 
