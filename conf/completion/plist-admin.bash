@@ -72,6 +72,7 @@ _plist_admin() {
     'region resume') words='--dry-run --config --timeout --help' ;;
     'region remove') words='--dry-run --leave-behind --config --timeout --help' ;;
     'region rebuild') words='--from --dry-run --wait --config --timeout --help' ;;
+    'region accept') words='--dry-run --config --timeout --help' ;;
     'broker') words='--listen --config --help' ;;
     'version') words='--output --help' ;;
     'config'|'help config') words='check show schema' ;;
@@ -84,7 +85,7 @@ _plist_admin() {
     'outbox'|'help outbox') words='list retry' ;;
     'parked'|'help parked') words='list show retry drop' ;;
     'record'|'help record') words='reset' ;;
-    'region'|'help region') words='list add drain resume remove rebuild' ;;
+    'region'|'help region') words='list add drain resume remove rebuild accept' ;;
     'help') words='config nginx kafka keys migrate schema routes seed status lag policy conflicts dead-letters outbox parked compare audit republish repair record region broker version help' ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$cur"))

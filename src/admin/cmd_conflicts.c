@@ -13,6 +13,8 @@
 
 #include "admin/cell.h"
 #include "admin/messages.h"
+#include "admin/numbered.h"
+#include "admin/pages.h"
 #include "admin/parse.h"
 #include "admin/region_sessions.h"
 #include "admin/table.h"
@@ -163,14 +165,24 @@ static const char *value_text(struct pl_arena *arena, const cJSON *value)
 
 // ---- the list
 
+static void set_violated(struct pl_buf *text, const char *fields, const struct writes *writes)
+{
+	const cJSON *counted = pl_json_get(writes->verdict, "records");
+	int64_t records = 0;
+	pl_buf_printf(text, "%s violated%s", fields,
+	              pl_json_get(writes->verdict, "written") ? ", changed here" : "");
+	if (counted && pl_json_int64(counted, &records) == 0 &&
+	    records > cJSON_GetArraySize(writes->siblings))
+		pl_buf_printf(text, " (by %" PRId64 " records)", records);
+}
+
 static void set_verdict(struct pl_table *table, const struct writes *writes)
 {
 	struct pl_buf text = { 0 };
 	int take = taken(writes);
 	const char *fields = writes->verdict ? pl_json_string(writes->verdict, "fields") : NULL;
 	if (fields) // a violation
-		pl_buf_printf(&text, "%s violated%s", fields,
-		              pl_json_get(writes->verdict, "written") ? ", changed here" : "");
+		set_violated(&text, fields, writes);
 	else if (take >= 0)
 		dot_of(cJSON_GetArrayItem(writes->siblings, take), &text);
 	else
@@ -225,6 +237,29 @@ static void add_row(struct pl_table *table, const struct pl_region_session *regi
 	" AND ($7::boolean IS NULL OR (closed_at IS NULL) = $7) "                             \
 	"ORDER BY detected_at DESC, id DESC LIMIT $8"
 
+#define BYTES                                                                                              \
+	"octet_length(siblings::text) + coalesce(octet_length(verdict::text), 0) + coalesce(octet_length(" \
+	"visible::text), 0)"
+
+struct listing {
+	struct pl_table *table;
+	const struct pl_region_session *session;
+};
+
+static void add_page(void *arg, const PGresult *page)
+{
+	struct listing *listing = arg;
+	for (int row = 0; row < PQntuples(page); row++)
+		add_row(listing->table, listing->session, page, row);
+}
+
+static void add_region(struct pl_table *table, struct pl_region_session *session, const char *const *params)
+{
+	struct listing listing = { table, session };
+	pl_pages_read(session, &(struct pl_pages){ "SELECT id, " BYTES " FROM plist.conflicts" FILTER, 8,
+	                                           params, SELECT PL_PAGES_IN_ORDER, add_page, &listing });
+}
+
 static const char *time_param(struct pl_invocation *invocation, const char *option)
 {
 	char text[PL_TIME_TEXT_MAX];
@@ -261,12 +296,9 @@ static int list(struct pl_invocation *invocation)
 	};
 	struct pl_table *table = pl_table_new("conflicts", columns);
 	pl_region_sessions_open(invocation, &sessions, pl_invocation_timeout_us(invocation));
-	for (int i = 0; i < sessions.n; i++) {
-		PGresult *result = pl_region_sessions_query(&sessions.each[i], SELECT FILTER, 8, params);
-		for (int row = 0; result && row < PQntuples(result); row++)
-			add_row(table, &sessions.each[i], result, row);
-		PQclear(result);
-	}
+	pl_numbered_hold(invocation, table);
+	for (int i = 0; i < sessions.n; i++)
+		add_region(table, &sessions.each[i], params);
 	rc = pl_region_sessions_exit(&sessions, PL_EXIT_YES);
 	const char *named = pl_invocation_text(invocation, "resource", NULL);
 	// A name that the configuration no longer has may have left conflicts.
@@ -275,6 +307,7 @@ static int list(struct pl_invocation *invocation)
 		rc = pl_invocation_unknown_resource(invocation, named);
 	if (rc != PL_EXIT_USAGE)
 		pl_table_print(invocation, table, rc == PL_EXIT_YES ? "no conflicts" : NULL);
+	pl_numbered_say_left_out(invocation, table, "conflicts show");
 	pl_table_free(&table);
 	pl_region_sessions_close(&sessions);
 	return rc;

@@ -8,6 +8,7 @@
 #include "admin/cell.h"
 #include "admin/messages.h"
 #include "admin/numbered.h"
+#include "admin/pages.h"
 #include "base/buf.h"
 #include "base/hex.h"
 
@@ -77,11 +78,17 @@ static const struct pl_numbered dead_letters = {
 	.add_rows = add_rows,
 	.none = "no dead letters",
 	.missing = "there is no such dead letter",
+	.show = "dead-letters show",
 };
 
 static int list(struct pl_invocation *invocation)
 {
-	return pl_numbered_list(invocation, &dead_letters, SELECT " ORDER BY id DESC LIMIT $1");
+	return pl_numbered_list(
+		invocation, &dead_letters,
+		"SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0) + "
+		"coalesce(octet_length(headers::text), 0) FROM plist.dead_letters ORDER BY id "
+		"DESC LIMIT $1",
+		SELECT PL_PAGES_IN_ORDER);
 }
 
 static int show(struct pl_invocation *invocation)

@@ -7,6 +7,7 @@
 #include "admin/cell.h"
 #include "admin/messages.h"
 #include "admin/numbered.h"
+#include "admin/pages.h"
 
 enum { REGION, ID, RESOURCE, RECORD, WRITTEN, REFUSALS, RETRY, REASON, REQUEST };
 
@@ -28,7 +29,7 @@ static const struct pl_table_column columns[] = {
 #define SELECT                                                                             \
 	"SELECT id, resource, record_id, " PL_EPOCH("created_at") ", refusals, " PL_EPOCH( \
 		"retry_at") ", refused_because, request_id"                                \
-			    " FROM plist.outbox WHERE refused_at IS NOT NULL ORDER BY id LIMIT $1"
+			    " FROM plist.outbox"
 
 static void add_rows(struct pl_table *table, const struct pl_region_session *region_session,
                      const PGresult *result)
@@ -56,7 +57,11 @@ static const struct pl_numbered refused = {
 
 static int list(struct pl_invocation *invocation)
 {
-	return pl_numbered_list(invocation, &refused, SELECT);
+	return pl_numbered_list(
+		invocation, &refused,
+		"SELECT id, coalesce(octet_length(refused_because), 0) FROM plist.outbox WHERE "
+		"refused_at IS NOT NULL ORDER BY id LIMIT $1",
+		SELECT PL_PAGES_IN_ORDER);
 }
 
 // Retries the event with this number now, or all of the region (id 0).

@@ -7,6 +7,7 @@
 #include "admin/cell.h"
 #include "admin/messages.h"
 #include "admin/numbered.h"
+#include "admin/pages.h"
 
 enum {
 	REGION,
@@ -101,11 +102,15 @@ static const struct pl_numbered parked = {
 	.add_rows = add_rows,
 	.none = "no parked events",
 	.missing = "there is no such parked event",
+	.show = "parked show",
 };
 
 static int list(struct pl_invocation *invocation)
 {
-	return pl_numbered_list(invocation, &parked, SELECT " ORDER BY id LIMIT $1");
+	return pl_numbered_list(invocation, &parked,
+	                        "SELECT id, coalesce(octet_length(value), 0) + coalesce(octet_length("
+	                        "headers::text), 0) FROM plist.parked_events ORDER BY id LIMIT $1",
+	                        SELECT PL_PAGES_IN_ORDER);
 }
 
 static int show(struct pl_invocation *invocation)

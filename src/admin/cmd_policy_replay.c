@@ -7,6 +7,8 @@
 
 #include "admin/cell.h"
 #include "admin/messages.h"
+#include "admin/numbered.h"
+#include "admin/pages.h"
 #include "admin/region_sessions.h"
 #include "admin/table.h"
 #include "apply/conflict_read.h"
@@ -128,31 +130,47 @@ static void replay_one(struct replay *r, const char *region, const PGresult *res
 	add_sample(r, region, result, row, &recorded, words(r, values, deleted));
 }
 
+struct replayed {
+	struct replay *replay;
+	const char *region;
+	struct totals *totals;
+};
+
+static void replay_page(void *arg, const PGresult *page)
+{
+	struct replayed *replayed = arg;
+	for (int row = 0; row < PQntuples(page); row++)
+		replay_one(replayed->replay, replayed->region, page, row, replayed->totals);
+}
+
 // All conflicts of a region since the given time, in pages, oldest first.
 static void replay_region(struct replay *r, struct pl_region_session *region_session, const char *since,
                           struct totals *totals)
 {
-	const char *after = "0";
-	for (;;) {
-		const char *params[] = { r->resource->name, since, after };
-		PGresult *result = pl_region_sessions_query(
+	struct replayed replayed = { r, region_session->region->name, totals };
+	int64_t after = 0;
+	do {
+		char text[24];
+		const char *params[] = { r->resource->name, since, pl_numbered_text(text, after) };
+		after = pl_pages_read(
 			region_session,
-			"SELECT id, " PL_EPOCH(
-				"detected_at") ", record_id, siblings, visible FROM plist.conflicts WHERE "
-					       "resource = $1 AND type NOT IN ('created_twice', "
-					       "'multiple_unique_conflicts', 'reference_missing') "
-					       "AND ($2::timestamptz IS NULL OR detected_at >= $2) AND id > "
-					       "$3 ORDER BY id LIMIT " PAGE,
-			3, params);
-		int n = result ? PQntuples(result) : 0;
-		for (int row = 0; row < n; row++)
-			replay_one(r, region_session->region->name, result, row, totals);
-		if (n > 0)
-			after = pl_arena_strdup(r->invocation->arena, pl_cell(result, n - 1, 0));
-		PQclear(result);
-		if (n == 0)
-			return;
-	}
+			&(struct pl_pages){
+				.order =
+					"SELECT id, octet_length(siblings::text) + "
+					"coalesce(octet_length(visible::text), 0) FROM plist.conflicts WHERE "
+					"resource = $1 AND type NOT IN ('created_twice', "
+					"'multiple_unique_conflicts', 'reference_missing') AND "
+					"($2::timestamptz IS NULL OR detected_at >= $2) AND id > $3 ORDER BY "
+					"id LIMIT " PAGE,
+				.nparams = 3,
+				.params = params,
+				.rows = "SELECT id, " PL_EPOCH(
+					"detected_at") ", record_id, siblings, visible "
+						       "FROM plist.conflicts" PL_PAGES_IN_ORDER,
+				.add = replay_page,
+				.arg = &replayed,
+			});
+	} while (after > 0);
 }
 
 static void add_totals(struct pl_table *table, const char *region, const char *resource,

@@ -286,7 +286,7 @@ static void look_at_migrations(struct status *status, struct pl_region_session *
 		look_at_inventory(status, region_session);
 }
 
-// Columns 8 to 10 of the query below.
+// Columns 8 to 13 of the query below.
 static void warn_of_place(struct status *status, const char *name, const PGresult *result)
 {
 	const char *refused = pl_cell(result, 0, 8), *elsewhere = pl_cell(result, 0, 9);
@@ -294,8 +294,14 @@ static void warn_of_place(struct status *status, const char *name, const PGresul
 	if (refused && refused[0] == 't')
 		warning(status,
 		        "%s: this database is refused, because another one serves the region; correct "
-		        "regions.%s.database, or stop the other one and start this one's daemon again",
-		        name, name);
+		        "regions.%s.database, or stop the other one and give 'plist-admin region accept %s'",
+		        name, name, name);
+	else if (elsewhere && elsewhere[0] == 't' && pl_cell(result, 0, 11))
+		warning(status,
+		        "%s: another database (incarnation %s) at another address served the region, and %s "
+		        "heard it %s s ago; this one waits until nobody has for database.replace_after; if "
+		        "it is gone for good, 'plist-admin region accept %s' ends the wait",
+		        name, pl_cell(result, 0, 11), pl_cell(result, 0, 12), pl_cell(result, 0, 13), name);
 	else if (elsewhere && elsewhere[0] == 't')
 		warning(status,
 		        "%s: the database was restored or moved, or is a copy, and no daemon has accepted it "
@@ -312,18 +318,25 @@ static void warn_of_place(struct status *status, const char *name, const PGresul
 static void look_at_identity(struct status *status, struct pl_region_session *region_session)
 {
 	const char *name = region_session->region->name;
+	char here[PL_OWNER_ADDRESS_MAX + 1], replaced[32];
+	const char *params[] = { name, here, replaced };
+
+	if (!region_session->up)
+		return;
+	pl_owner_address(region_session->session, here);
+	snprintf(replaced, sizeof(replaced), "%.3f",
+	         (double)status->invocation->config->database.replace_after_us / 1e6);
 	PGresult *result = pl_region_sessions_query(
 		region_session,
 		"SELECT i.state, i.drained, i.region, a.n, a.of, a.purpose, a.records, a.total, "
 		"i.place = '" PL_OWNER_PLACE_REFUSED "', i.place <> plist.plist_place(), (SELECT "
-		"string_agg(d.incarnation::text, ', ') FROM plist.heard_databases AS d WHERE d.region = "
-		"i.region AND d.place <> md5(plist.plist_place()) AND d.heard_at > now() - interval '10 "
-		"seconds') FROM "
+		"string_agg(b::text, ', ') FROM plist.plist_beside(i.region) AS b), p.incarnation, "
+		"p.heard_by, round(p.ago) FROM "
 		"plist.identity AS i, LATERAL (SELECT count(*) AS n, string_agg(of_region, ', ') AS of, "
 		"max(purpose) AS purpose, coalesce(sum(records), 0) AS records, coalesce(sum(total), 0) AS "
 		"total FROM plist.asks WHERE done_at IS NULL OR purpose = 'rebuild' AND i.state = "
-		"'rebuilding') AS a",
-		0, NULL);
+		"'rebuilding') AS a LEFT JOIN plist.plist_predecessor($1, $2) AS p ON p.ago < $3",
+		3, params);
 	if (!result || PQntuples(result) == 0) {
 		PQclear(result);
 		return;

@@ -47,6 +47,7 @@ const struct pl_command *const pl_commands[] = {
 	&pl_cmd_region_resume,
 	&pl_cmd_region_remove,
 	&pl_cmd_region_rebuild,
+	&pl_cmd_region_accept,
 	&pl_cmd_broker,
 	&pl_cmd_version,
 	&pl_cmd_completion,

@@ -8,9 +8,11 @@
 
 #include "admin/cell.h"
 #include "admin/messages.h"
+#include "admin/pages.h"
 #include "base/clock.h"
 
-#define LOOK_US INT64_C(200000) // between two looks at what became of a retry
+#define LOOK_US       INT64_C(200000) // between two looks at what became of a retry
+#define DETAILS_BYTES INT64_C(16777216)
 
 const char *pl_numbered_text(char text[24], int64_t number)
 {
@@ -34,17 +36,56 @@ static struct pl_table *find(struct pl_invocation *invocation, struct pl_region_
 	return table;
 }
 
-int pl_numbered_list(struct pl_invocation *invocation, const struct pl_numbered *kind, const char *sql)
+void pl_numbered_hold(const struct pl_invocation *invocation, struct pl_table *table)
+{
+	pl_table_hold(table, invocation->json ? DETAILS_BYTES : 0);
+}
+
+void pl_numbered_say_left_out(const struct pl_invocation *invocation, const struct pl_table *table,
+                              const char *show)
+{
+	int n = pl_table_left_out(table);
+
+	if (n > 0 && invocation->json)
+		pl_fail("the long texts of %d rows are left out (null), since all of them need more than 16 "
+		        "MiB; see 'plist-admin %s'",
+		        n, show);
+}
+
+struct listing {
+	const struct pl_numbered *kind;
+	struct pl_table *table;
+	const struct pl_region_session *session;
+};
+
+static void add_page(void *arg, const PGresult *page)
+{
+	struct listing *listing = arg;
+
+	listing->kind->add_rows(listing->table, listing->session, page);
+}
+
+int pl_numbered_list(struct pl_invocation *invocation, const struct pl_numbered *kind, const char *order,
+                     const char *rows)
 {
 	struct pl_region_sessions sessions;
 	int rc = pl_invocation_regions(invocation);
 
 	if (rc)
 		return rc;
-	struct pl_table *table =
-		find(invocation, &sessions, kind, sql, pl_invocation_number(invocation, "limit", 50));
+	struct pl_table *table = pl_table_new(kind->table, kind->columns);
+	char limit[24];
+	const char *params[] = { pl_numbered_text(limit, pl_invocation_number(invocation, "limit", 50)) };
+	pl_numbered_hold(invocation, table);
+	pl_region_sessions_open(invocation, &sessions, pl_invocation_timeout_us(invocation));
+	for (int i = 0; i < sessions.n; i++) {
+		struct listing listing = { kind, table, &sessions.each[i] };
+		pl_pages_read(&sessions.each[i],
+		              &(struct pl_pages){ order, 1, params, rows, add_page, &listing });
+	}
 	rc = pl_region_sessions_exit(&sessions, PL_EXIT_YES);
 	pl_table_print(invocation, table, rc == PL_EXIT_YES ? kind->none : NULL);
+	pl_numbered_say_left_out(invocation, table, kind->show);
 	pl_table_free(&table);
 	pl_region_sessions_close(&sessions);
 	return rc;

@@ -18,6 +18,7 @@ struct pl_numbered {
 	                 const PGresult *result);
 	const char *none;    // the message of `list` if there are no rows
 	const char *missing; // the message of `show` for an unknown number
+	const char *show;    // the command that prints one; NULL: there is none
 };
 
 // The rows given as arguments: ids[i] of regions[i].
@@ -28,9 +29,16 @@ struct pl_numbered_names {
 	int64_t *ids;
 };
 
-// Prints the rows of all selected regions. `sql` has one parameter: --limit, 50 by
-// default. Returns an exit status.
-int pl_numbered_list(struct pl_invocation *invocation, const struct pl_numbered *kind, const char *sql);
+// Prints the rows of all selected regions. `order` selects their numbers and bytes, with
+// one parameter: --limit, 50 by default; `rows` those of a page, see struct pl_pages.
+// Returns an exit status.
+int pl_numbered_list(struct pl_invocation *invocation, const struct pl_numbered *kind, const char *order,
+                     const char *rows);
+// For a list's table, before and after it is filled: people do not see the details, and
+// in JSON those of the last rows are left out, with a message, beyond 16 MiB.
+void pl_numbered_hold(const struct pl_invocation *invocation, struct pl_table *table);
+void pl_numbered_say_left_out(const struct pl_invocation *invocation, const struct pl_table *table,
+                              const char *show);
 // Prints in full the row given by the first argument. `sql` has one parameter, its
 // number. Returns an exit status.
 int pl_numbered_show(struct pl_invocation *invocation, const struct pl_numbered *kind, const char *sql);

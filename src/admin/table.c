@@ -29,7 +29,11 @@ struct pl_table {
 	const struct pl_table_column *columns;
 	int ncolumns, nrows;
 	struct cell *cells; // nrows * ncolumns
+	int64_t room;       // for long details
+	int nleft_out, left_out_row;
 };
+
+#define LONG_TEXT 1024 // shorter ones are always kept
 
 struct pl_table *pl_table_new(const char *name, const struct pl_table_column *columns)
 {
@@ -38,7 +42,35 @@ struct pl_table *pl_table_new(const char *name, const struct pl_table_column *co
 	table->columns = columns;
 	while (columns[table->ncolumns].name)
 		table->ncolumns++;
+	table->room = INT64_MAX;
 	return table;
+}
+
+void pl_table_hold(struct pl_table *table, int64_t bytes)
+{
+	table->room = bytes;
+}
+
+int pl_table_left_out(const struct pl_table *table)
+{
+	return table->nleft_out;
+}
+
+// Whether a text still has room. Once one has not, no later one has.
+static bool has_room(struct pl_table *table, int column, const char *text)
+{
+	size_t len = text ? strlen(text) : 0;
+
+	if (len <= LONG_TEXT || !(table->columns[column].flags & (PL_COLUMN_DETAIL | PL_COLUMN_DATA)))
+		return true;
+	if ((int64_t)len <= table->room) {
+		table->room -= (int64_t)len;
+		return true;
+	}
+	table->room = 0;
+	table->nleft_out += table->left_out_row != table->nrows;
+	table->left_out_row = table->nrows;
+	return false;
 }
 
 void pl_table_free(struct pl_table **table_p)
@@ -82,6 +114,8 @@ static void set(struct pl_table *table, int column, char *text)
 void pl_table_text(struct pl_table *table, int column, const char *text)
 {
 	struct pl_buf clean = { 0 };
+	if (!has_room(table, column, text))
+		return;
 	for (const char *s = text, *end = text ? text + strlen(text) : NULL; s && s < end;) {
 		int n = pl_utf8_char(s, (size_t)(end - s));
 		if (n)
@@ -132,7 +166,8 @@ void pl_table_time(struct pl_table *table, int column, int64_t at_us)
 
 void pl_table_json(struct pl_table *table, int column, const char *json)
 {
-	set(table, column, json ? pl_strdup(json) : NULL);
+	if (has_room(table, column, json))
+		set(table, column, json ? pl_strdup(json) : NULL);
 }
 
 void pl_table_tone(struct pl_table *table, int column, enum pl_tone tone)

@@ -40,6 +40,12 @@ struct pl_table *pl_table_new(const char *name, const struct pl_table_column *co
 void pl_table_free(struct pl_table **table_p);
 int pl_table_rows(const struct pl_table *table);
 
+// Keeps at most `bytes` of long texts in columns that a table does not show: those of
+// later rows stay null, and pl_table_left_out returns the number of these rows. No limit
+// by default.
+void pl_table_hold(struct pl_table *table, int64_t bytes);
+int pl_table_left_out(const struct pl_table *table);
+
 void pl_table_row(struct pl_table *table); // begins a row, all of it null
 // Cells of the current row. Invalid UTF-8 is replaced by U+FFFD.
 void pl_table_text(struct pl_table *table, int column, const char *text); // NULL: null

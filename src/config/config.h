@@ -222,7 +222,7 @@ struct pl_config {
 	} admin;
 
 	struct {
-		int64_t connect_timeout_us, statement_timeout_us, lock_timeout_us;
+		int64_t connect_timeout_us, statement_timeout_us, lock_timeout_us, replace_after_us;
 		int batch; // writes in one transaction, at most
 		int write_connections,
 			read_connections_per_worker; // connections: of all workers together; per worker

@@ -49,16 +49,14 @@ static const struct pl_key rows[] = {
 	{ "lua.path", PL_KEY_STRING, 0, CONFIG(lua_root),
 	  .derived = "\"../lua\", or the installed directory if that does not exist", .min = 1, .max = 1024,
 	  .doc = "The Lua root: the directory that contains handlers, policies and plist, relative to the "
-	         "directory of the YAML file. The policies that come with plist are always found; a file of "
-	         "the "
+	         "directory of the YAML file. Policies that come with plist are always found; a file of the "
 	         "same name in the Lua root replaces one." },
 	{ "lua.stuck_after", PL_KEY_DURATION, 0, CONFIG(stuck_after_us), "2s", .min = 10 * MS, .max = H,
 	  .doc = "How long a call into Lua may take before the daemon logs the script and reports that it is "
 	         "not ready; never less than five times the time limit of the call." },
 	{ "lua.abort_after", PL_KEY_DURATION, 0, CONFIG(abort_after_us), "10s", .min = 0, .max = H,
-	  .doc = "How long a call into Lua may take before the daemon aborts, so that its supervisor "
-	         "restarts it; never less than ten times the time limit of the call. Set it to 0s to disable "
-	         "this." },
+	  .doc = "How long a call into Lua may take before the daemon aborts, and its supervisor restarts "
+	         "it; never less than ten times the time limit of the call. Set it to 0s to disable this." },
 	{ "lua.handlers", PL_KEY_MAP, .doc = "Limits of the virtual machine that runs handlers." },
 	{ "lua.handlers.instructions", PL_KEY_INTEGER, 0, CONFIG(handler_limits.instructions), "10000000",
 	  .min = 10000, .max = INT64_C(100000000000),
@@ -97,8 +95,7 @@ static const struct pl_key rows[] = {
 	  .doc = "Maximum size of a response body of a handler. A larger one is logged and answered 500." },
 	{ "http.request_timeout", PL_KEY_DURATION, 0, CONFIG(http.request_timeout_us), "10s", .min = 10 * MS,
 	  .max = H,
-	  .doc = "Deadline of a request whose route sets none. After it, the request is answered 503 or "
-	         "504." },
+	  .doc = "Deadline of a request whose route sets none. After it, the answer is 503 or 504." },
 	{ "http.session_wait", PL_KEY_DURATION, 0, CONFIG(http.session_wait_us), "1s", .min = 0,
 	  .max = 30 * S,
 	  .doc = "How long a request with the header Plist-Session waits until this region has applied what "
@@ -245,6 +242,9 @@ static const struct pl_key rows[] = {
 	  .doc = "How long a statement may run on the server." },
 	{ "database.lock_timeout", PL_KEY_DURATION, PL_KEY_RESTART, CONFIG(database.lock_timeout_us), "2s",
 	  .min = MS, .max = H, .doc = "How long a statement may wait for a lock." },
+	{ "database.replace_after", PL_KEY_DURATION, 0, CONFIG(database.replace_after_us), "1m", .max = 7 * D,
+	  .doc = "How long nobody may have heard the region's database, before one at another address, which "
+	         "may be a copy, takes its place by itself; see A DATABASE IS LOST in plist-workflows(7)." },
 	{ "database.query_role", PL_KEY_STRING, PL_KEY_RESTART, CONFIG(database.query_role), "plist_query",
 	  .pattern = "^[a-z_][a-z0-9_]{0,62}$",
 	  .form = "a lower-case letter or '_', then letters, digits and '_', 63 characters at most",
@@ -267,8 +267,7 @@ static const struct pl_key rows[] = {
 	{ "kafka.brokers", PL_KEY_STRING, PL_KEY_REQUIRED | PL_KEY_RESTART, CONFIG(kafka.brokers),
 	  .env = "KAFKA_BROKER", .pattern = "^[A-Za-z0-9._-]+:[0-9]{1,5}(, *[A-Za-z0-9._-]+:[0-9]{1,5})*$",
 	  .form = "a list \"host:port,host:port\"", .min = 1, .max = 4096,
-	  .doc = "Addresses of one or more brokers. The client learns the addresses of the others from "
-	         "them." },
+	  .doc = "Addresses of one or more brokers. The client learns those of the others from them." },
 	{ "kafka.group", PL_KEY_STRING, PL_KEY_RESTART, CONFIG(kafka.group), "plist",
 	  .pattern = "^[A-Za-z0-9._-]{1,200}$", .form = "letters, digits, '.', '_' and '-', 200 at most",
 	  .doc = "First part of the name of the consumer group; the region is the second." },

@@ -98,6 +98,38 @@ static int check_answers(const struct check *check, const cJSON *answers)
 	return 0;
 }
 
+static bool is_short_or_absent(const cJSON *json)
+{
+	return is_absent(json) || is_text(json, PL_WORD_ID_MAX);
+}
+
+// Which databases the sender has heard as those that serve a region that asks.
+static bool is_heard(const cJSON *one)
+{
+	int64_t n;
+
+	return cJSON_IsObject(one) && is_text(pl_json_get(one, "place"), PL_WORD_ID_MAX) &&
+	       is_text(pl_json_get(one, "run"), PL_WORD_ID_MAX) &&
+	       is_text(pl_json_get(one, "address"), PL_WORD_ID_MAX) &&
+	       cJSON_IsBool(pl_json_get(one, "drained")) && is_uuid(pl_json_get(one, "incarnation")) &&
+	       pl_json_int64(pl_json_get(one, "ago"), &n) == 0 && n >= 0 &&
+	       pl_json_int64(pl_json_get(one, "generation"), &n) == 0 && n >= 0;
+}
+
+static int check_heard(const struct check *check, const cJSON *heard)
+{
+	if (!is_absent(heard) && !cJSON_IsObject(heard))
+		return fault(check, "heard", "an object");
+	for (const cJSON *region = heard ? heard->child : NULL; region; region = region->next) {
+		if (!cJSON_IsArray(region) || cJSON_GetArraySize(region) > LIST_MAX)
+			return fault(check, "heard", "lists of databases");
+		for (const cJSON *one = region->child; one; one = one->next)
+			if (!is_heard(one))
+				return fault(check, "heard", "lists of databases");
+	}
+	return 0;
+}
+
 static int check_identity(const struct check *check, const cJSON *identity)
 {
 	const cJSON *drained = pl_json_get(identity, "drained"), *place = pl_json_get(identity, "place");
@@ -108,6 +140,8 @@ static int check_identity(const struct check *check, const cJSON *identity)
 	if (!cJSON_IsObject(identity) || !is_uuid(pl_json_get(identity, "incarnation")) ||
 	    !(is_absent(place) || is_text(place, PL_WORD_ID_MAX)) ||
 	    !(is_absent(question) || is_uuid(question)) ||
+	    !is_short_or_absent(pl_json_get(identity, "run")) ||
+	    !is_short_or_absent(pl_json_get(identity, "address")) ||
 	    !is_text(pl_json_get(identity, "state"), PL_WORD_ID_MAX) ||
 	    !(is_absent(drained) || cJSON_IsBool(drained)) || is_absent(pl_json_get(identity, "high")) ||
 	    !is_place(check, identity, "high"))
@@ -180,9 +214,11 @@ static void copy(char *text_r, size_t size, const char *text)
 void pl_word_read_sender(const cJSON *word, struct pl_word_sender *sender_r)
 {
 	const cJSON *identity = pl_json_get(word, "identity");
-	const char *state = pl_json_string(identity, "state");
+	const char *state = pl_json_string(identity, "state"), *run = pl_json_string(identity, "run"),
+		   *place = pl_json_string(identity, "place");
 
-	copy(sender_r->place, sizeof(sender_r->place), pl_json_string(identity, "place"));
+	snprintf(sender_r->place, sizeof(sender_r->place), "%s%s%s", place ? place : "", run ? " " : "",
+	         run ? run : "");
 	copy(sender_r->question, sizeof(sender_r->question), pl_json_string(identity, "question"));
 	sender_r->answers = cJSON_GetArraySize(pl_json_get(word, "answers")) > 0;
 	sender_r->accepted = !state || strcmp(state, "new") != 0;
@@ -197,6 +233,7 @@ int pl_word_check(const cJSON *word, int64_t now_us, struct pl_error *err)
 	if ((code = check_identity(&check, pl_json_get(word, "identity"))) < 0 ||
 	    (code = check_known(&check, pl_json_get(word, "known"))) < 0 ||
 	    (code = check_answers(&check, pl_json_get(word, "answers"))) < 0 ||
+	    (code = check_heard(&check, pl_json_get(word, "heard"))) < 0 ||
 	    (code = check_lists(&check, pl_json_get(word, "asks"), pl_json_get(word, "served"))) < 0)
 		return code;
 	return is_absent(base) || are_numbers(&check, base) ? 0 : fault(&check, "base", "numbers of topics");

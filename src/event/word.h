@@ -17,10 +17,10 @@
 
 // Which database has sent it.
 struct pl_word_sender {
-	char place[PL_WORD_ID_MAX + 1];    // "": it does not say; two databases have different ones
-	char question[PL_WORD_ID_MAX + 1]; // "": it asks nothing
-	bool accepted;                     // as the one that serves its region
-	bool answers;                      // it quotes questions of others
+	char place[2 * PL_WORD_ID_MAX + 2]; // and run; "": it does not say; two databases have different ones
+	char question[PL_WORD_ID_MAX + 1];  // "": it asks nothing
+	bool accepted;                      // as the one that serves its region
+	bool answers;                       // it quotes questions of others
 };
 // Of a word that was checked, or of none.
 void pl_word_read_sender(const cJSON *word, struct pl_word_sender *sender_r);

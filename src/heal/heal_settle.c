@@ -8,7 +8,7 @@
 // something may have been lost.
 //
 // Three things tell whether something may have been lost; plist_settle checks them
-// (sql/022_questions.sql):
+// (sql/027_copies.sql):
 //
 //   the place    of the database changes when it is restored, copied or created again:
 //                the server's identifier, the database's number and that of a table.
@@ -28,12 +28,40 @@
 // since older ones do not say what happened meanwhile. The question also finds another
 // database that serves the region. A database that may be a copy of it listens until the
 // other one would have answered, and is refused then; a key that it took would win.
+//
+// A copy and a legitimate successor cannot be told apart while the right database is
+// silent: it may be gone, or only restarting. What is known is which database served the
+// region last, and when; the others keep that and say it (plist_served). So a database
+// is compared with that predecessor:
+//
+//   the same place     it is the predecessor itself, restarted, or a standby of it that
+//                      was promoted: it goes on under its key. A daemon that served the
+//                      region until now goes on at once. One that was just started
+//                      listens first, in case that this is a base backup and the right
+//                      server lives.
+//   the same address   two servers cannot be at one address, so the predecessor is not
+//                      there any more: it was replaced, and a new key begins.
+//   another address    a restored or moved database, or a copy. It waits until nobody
+//                      has heard the predecessor for database.replace_after, or until
+//                      the operator says that it is gone (plist-admin region accept, or
+//                      draining it before).
+//
+// The wait costs little: other regions answer the requests meanwhile, and a database is
+// rarely restored within minutes of its loss. A copy that is taken too soon costs much:
+// the right database is refused from then on, with all that it has not published yet. A
+// minute is longer than a daemon or PostgreSQL takes to start; where a machine that is
+// started anew takes longer, the key should be, too.
+// What remains is a base backup that is started while its server is silent for as long
+// as it listens. It has all that a restarted server has, and waiting there would delay
+// each failover. Once both live, they find each other by their runs, and one is refused:
+// the one on the older timeline, or the one that was started later.
 // Threads: the healing thread.
 #include "heal/heal_private.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "db/owner.h"
 #include "store/statement.h"
 
 // A database that may be a copy listens for as many heartbeats of the right one. Each of
@@ -70,16 +98,15 @@ const char *pl_heal_others(const struct pl_heal *heal, struct pl_buf *list)
 }
 
 static const char settle_sql[] =
-	"SELECT state, detail FROM plist.plist_settle($1, $2, $3, $4, $5, $6, $7, $8) WHERE state IS NOT "
-	"NULL";
+	"SELECT state, detail FROM plist.plist_settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) WHERE state "
+	"IS NOT NULL";
 
 // The life: when this part of the identity changes, what sessions have read before is no
 // longer true.
 static const char identity_sql[] =
 	"SELECT plist.plist_key(region, generation), drained, plist.plist_outbox_high(), concat_ws(' ', "
-	"incarnation, generation, place), incarnation, (SELECT count(*) FROM plist.heard_databases WHERE "
-	"region = $1 AND place <> md5(plist.plist_place()) AND heard_at > clock_timestamp() - interval '10 "
-	"seconds') FROM plist.identity";
+	"incarnation, generation, place), incarnation, (SELECT count(*) FROM plist.plist_beside($1)) FROM "
+	"plist.identity";
 enum { I_KEY, I_DRAINED, I_HIGH, I_LIFE, I_INCARNATION, I_OTHERS };
 
 static const char end_sql[] = "SELECT count(pg_terminate_backend(pid, 5000)) FROM " PL_HEAL_SESSIONS;
@@ -220,12 +247,14 @@ static void take(struct pl_heal *heal, const PGresult *result, const PGresult *i
 int pl_heal_settle(struct pl_heal *heal, struct pl_error *err)
 {
 	struct pl_buf list = { 0 };
-	char waited[32], listen[32], silence[32], sure[24];
+	char waited[32], listen[32], silence[32], sure[24], here[PL_OWNER_ADDRESS_MAX + 1], replaced[32];
 	int64_t sent = heal->options.sent(heal->options.arg);
 	int64_t beat_us =
 		heal->config->kafka.heartbeat_us > SECOND ? heal->config->kafka.heartbeat_us : SECOND;
 	const char *alone = heal->options.alone ? "t" : "f", *again = heal->asked ? "t" : "f";
-	const char *params[8] = { heal->region->name, NULL, waited, listen, silence, NULL, alone, again };
+	const char *params[10] = {
+		heal->region->name, NULL, waited, listen, silence, NULL, alone, again, here, replaced
+	};
 	PGresult *result, *identity = NULL;
 	int code = 0;
 
@@ -243,7 +272,9 @@ int pl_heal_settle(struct pl_heal *heal, struct pl_error *err)
 	print_seconds(waited, sizeof(waited), heal->waited_us);
 	print_seconds(listen, sizeof(listen), LISTEN_BEATS * beat_us);
 	print_seconds(silence, sizeof(silence), SILENT_BEATS * beat_us);
-	result = pl_session_exec(heal->session, settle_sql, 8, params, err);
+	print_seconds(replaced, sizeof(replaced), heal->config->database.replace_after_us);
+	pl_owner_address(heal->session, here);
+	result = pl_session_exec(heal->session, settle_sql, 10, params, err);
 	pl_buf_fini(&list);
 	if (!result)
 		return err->code;

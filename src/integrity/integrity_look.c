@@ -56,9 +56,12 @@ static const char open_sql[] =
 	"), old AS (SELECT records, conflict FROM plist.violations WHERE resource = $2 AND type = $3 AND "
 	"fields = $4 AND subject = $5 AND gone_at IS NULL), c AS (INSERT INTO plist.conflicts (resource, "
 	"record_id, type, policy_name, policy_sha256, siblings, verdict, visible, vector) SELECT $2, first, "
-	"$3, $6, '', records, jsonb_build_object('fields', $4::text, 'subject', $5::text), '{}', '{}' FROM "
-	"found WHERE NOT EXISTS (SELECT FROM old) RETURNING id), u AS (UPDATE plist.conflicts AS k SET "
-	"siblings = f.records FROM found AS f, old WHERE k.id = old.conflict AND old.records <> f.vectors) "
+	"$3, $6, '', records, jsonb_build_object('fields', $4::text, 'subject', $5::text, 'records', n), "
+	"'{}', '{}' FROM found WHERE NOT EXISTS (SELECT FROM old) RETURNING id), u AS (UPDATE "
+	"plist.conflicts AS k SET "
+	"siblings = f.records, verdict = k.verdict || jsonb_build_object('records', f.n) FROM found AS f, "
+	"old WHERE k.id = old.conflict AND (old.records <> f.vectors OR (k.verdict ->> 'records')::bigint IS "
+	"DISTINCT FROM f.n)) "
 	"INSERT INTO plist.violations AS v (resource, type, fields, subject, records, conflict, tries) "
 	"SELECT $2, $3, $4, $5, f.vectors, coalesce((SELECT id FROM c), (SELECT conflict FROM old)), "
 	"coalesce((SELECT max(tries) FROM plist.violations AS o WHERE o.resource = $2 AND o.written && "
@@ -87,13 +90,13 @@ static int open_one(struct pl_integrity *integrity, const struct pl_integrity_ch
 
 	add_quoted(&subjects, subject);
 	pl_buf_addc(&subjects, '}');
-	pl_buf_adds(&sql, "WITH found (subject, records, vectors, first) AS (");
+	pl_buf_adds(&sql, "WITH found (subject, records, vectors, first, n) AS (");
 	pl_buf_adds(&sql, ids ? "SELECT f.* FROM (" : "");
 	if (ids)
 		pl_integrity_sql_of_ids(&sql, check);
 	else
 		pl_integrity_sql_of_subjects(&sql, check);
-	pl_buf_adds(&sql, ids ? ") AS f (subject, records, vectors, first) WHERE f.subject = $5" : "");
+	pl_buf_adds(&sql, ids ? ") AS f (subject, records, vectors, first, n) WHERE f.subject = $5" : "");
 	pl_buf_adds(&sql, open_sql);
 	result = pl_session_exec(
 		integrity->session, sql.data, 6,
@@ -131,7 +134,7 @@ static int open_all(struct pl_integrity *integrity, const struct pl_integrity_ch
 
 	pl_buf_adds(&sql, "SELECT subject FROM (");
 	pl_integrity_sql_of_ids(&sql, check);
-	pl_buf_adds(&sql, ") AS found (subject, records, vectors, first)");
+	pl_buf_adds(&sql, ") AS found (subject, records, vectors, first, n)");
 	rows = pl_session_exec(integrity->session, sql.data, 1, &ids, err);
 	pl_buf_fini(&sql);
 	code = rows ? 0 : err->code;
@@ -326,11 +329,31 @@ static bool finds(const struct pl_config *config, const char *const key[4],
 	return false;
 }
 
+// Whether more records were counted than the violation names: with a subject that has
+// only the hash of the values, these cannot be found once no named one has them.
+static int has_more(struct pl_integrity *integrity, const char *const key[4], struct pl_error *err)
+{
+	PGresult *rows = pl_session_exec(
+		integrity->session,
+		"SELECT FROM plist.violations AS v JOIN plist.conflicts AS c ON c.id = v.conflict WHERE "
+		"v.resource = $1 AND v.type = $2 AND v.fields = $3 AND v.subject = $4 AND (c.verdict ->> "
+		"'records')::bigint > (SELECT count(*) FROM jsonb_object_keys(v.records))",
+		4, key, err);
+	int code = rows ? PQntuples(rows) > 0 : err->code;
+
+	PQclear(rows);
+	return code;
+}
+
 static int look_again(struct pl_integrity *integrity, const char *const key[4], struct pl_error *err)
 {
 	struct pl_integrity_check check;
 	int code = finds(integrity->config, key, &check) ? open_one(integrity, &check, key[3], NULL, err) : 0;
 
+	if (code == 0 && key[3][0] == '{' && (code = has_more(integrity, key, err)) > 0) {
+		integrity->looked = false; // the others may share the values still
+		code = 0;
+	}
 	return code > 0 ? 0 : code < 0 ? code : close_one(integrity, key, err);
 }
 

@@ -113,7 +113,7 @@ static int load(struct due *due, struct pl_error *err)
 	              "SELECT vectors, CASE WHEN octet_length(records::text) <= %d THEN records END FROM (",
 	              RECORDS_BYTES);
 	pl_integrity_sql_of_subjects(&sql, &due->check);
-	pl_buf_adds(&sql, ") AS found (subject, records, vectors, first)");
+	pl_buf_adds(&sql, ") AS found (subject, records, vectors, first, n)");
 	rows = pl_session_exec(due->integrity->session, sql.data, 1, (const char *const[]){ array.data },
 	                       err);
 	pl_buf_fini(&sql);

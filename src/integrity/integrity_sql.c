@@ -7,7 +7,10 @@
 #include "store/quote.h"
 #include "store/statement.h"
 
-#define SUBJECT_MAX "1000" // bytes
+#define SUBJECT_MAX   "1000"    // bytes
+#define RECORDS_MAX   "1000"    // of a violation, and
+#define RECORDS_BYTES "4194304" // of them, but at least two
+#define COLUMNS       "SELECT g.subject, m.records, m.vectors, m.first, c.n FROM "
 
 static void quoted(struct pl_buf *sql, const char *alias, const struct pl_resource *resource, int field)
 {
@@ -44,39 +47,67 @@ static const char *cast_of(const struct pl_field *field)
 	return casts[field->type];
 }
 
-static void sharing_begin(struct pl_buf *sql, const struct pl_integrity_check *check)
+// Roughly, of a record with the alias l, without fetching its long values.
+static void record_bytes(struct pl_buf *sql, const struct pl_resource *resource)
 {
-	pl_buf_adds(sql, ", LATERAL (SELECT count(*) AS n, jsonb_agg(");
-	record_json(sql, check->resource);
-	pl_buf_adds(sql, " ORDER BY q.id) AS records, jsonb_object_agg(q.id, q.vector) AS vectors, "
-	                 "min(q.id) AS first FROM ");
-	pl_statement_table(sql, check->resource);
-	pl_buf_adds(sql, " AS q WHERE q.deleted_at IS NULL");
+	pl_buf_adds(sql, "300 + pg_column_size(l.vector)");
+	for (int i = 0; i < resource->nfields; i++)
+		if (resource->fields[i].type == PL_FIELD_STRING) {
+			pl_buf_adds(sql, " + coalesce(octet_length(");
+			quoted(sql, "l", resource, i);
+			pl_buf_adds(sql, "), 0)");
+		}
 }
 
-static void sharing_end(struct pl_buf *sql)
+static void from_sharing(struct pl_buf *sql, const struct pl_integrity_check *check, const char *condition)
 {
-	pl_buf_adds(sql, ") AS m WHERE m.n > 1");
+	pl_buf_adds(sql, " FROM ");
+	pl_statement_table(sql, check->resource);
+	pl_buf_printf(sql, " AS q WHERE q.deleted_at IS NULL%s", condition);
+}
+
+// The records that meet `condition`: the first of them (m), and how many there are (c).
+// Any number of records may share a value, and an aggregate of all of them would be as
+// large. A rule may be asked about the first ones, and they about the next ones when
+// these have changed: see plist-policies(7). OFFSET 0: the records are found by the index
+// for the values, not by reading all in the order of their ids.
+static void first_sharing(struct pl_buf *sql, const struct pl_integrity_check *check, const char *condition)
+{
+	pl_buf_adds(sql, ", LATERAL (SELECT count(*) AS fetched, jsonb_agg(");
+	record_json(sql, check->resource);
+	pl_buf_adds(sql, " ORDER BY q.id) FILTER (WHERE q.plist_fits) AS records, jsonb_object_agg(q.id, "
+	                 "q.vector) FILTER (WHERE q.plist_fits) AS vectors, min(q.id) AS first FROM (SELECT "
+	                 "l.*, row_number() OVER w <= 2 OR sum(");
+	record_bytes(sql, check->resource);
+	pl_buf_adds(sql, ") OVER w <= " RECORDS_BYTES " AS plist_fits FROM (SELECT s.* FROM (SELECT q.*");
+	from_sharing(sql, check, condition);
+	pl_buf_adds(sql,
+	            " OFFSET 0) AS s ORDER BY s.id LIMIT " RECORDS_MAX ") AS l WINDOW w AS (ORDER BY l.id "
+	            "ROWS UNBOUNDED PRECEDING)) AS q) AS m, LATERAL (SELECT CASE WHEN m.fetched "
+	            "< " RECORDS_MAX " THEN m.fetched ELSE (SELECT count(*)");
+	from_sharing(sql, check, condition);
+	pl_buf_adds(sql, ") END AS n) AS c WHERE m.fetched > 1");
 }
 
 // The records that have the values k0, k1, … of g, or those of g.subject.
 static void sharing(struct pl_buf *sql, const struct pl_integrity_check *check, bool of_subject)
 {
 	const struct pl_resource *resource = check->resource;
+	struct pl_buf condition = { 0 };
 
-	sharing_begin(sql, check);
 	for (int i = 0; i < check->unique->n; i++) {
 		int field = check->unique->fields[i];
 
-		pl_buf_adds(sql, " AND ");
-		quoted(sql, "q", resource, field);
+		pl_buf_adds(&condition, " AND ");
+		quoted(&condition, "q", resource, field);
 		if (of_subject)
-			pl_buf_printf(sql, " = (g.subject::jsonb ->> %d)%s", i,
+			pl_buf_printf(&condition, " = (g.subject::jsonb ->> %d)%s", i,
 			              cast_of(&resource->fields[field]));
 		else
-			pl_buf_printf(sql, " = g.k%d", i);
+			pl_buf_printf(&condition, " = g.k%d", i);
 	}
-	sharing_end(sql);
+	first_sharing(sql, check, condition.data);
+	pl_buf_fini(&condition);
 }
 
 // The values of a row as a text, which is the same for equal values: an array; or, if
@@ -100,21 +131,35 @@ static void subject(struct pl_buf *sql, const struct pl_integrity_check *check, 
 	pl_buf_adds(sql, ")::text AS j) AS s)");
 }
 
-// As `sharing` of a subject that has only the hash of the values: the records are among
-// those that the violation was noted with, since a further one would be noted as well.
+static void values_as_k(struct pl_buf *sql, const struct pl_integrity_check *check)
+{
+	for (int i = 0; i < check->unique->n; i++) {
+		pl_buf_adds(sql, ", ");
+		quoted(sql, "p", check->resource, check->unique->fields[i]);
+		pl_buf_printf(sql, " AS k%d", i);
+	}
+}
+
+// As `sharing` of a subject that has only the hash of the values: one of the records that
+// the violation was noted with has the values.
 static void sharing_hash(struct pl_buf *sql, const struct pl_integrity_check *check)
 {
-	sharing_begin(sql, check);
-	pl_buf_adds(sql, " AND q.id IN (SELECT key::bigint FROM plist.violations AS v, "
-	                 "jsonb_object_keys(v.records) AS key WHERE v.resource = ");
+	pl_buf_adds(sql, COLUMNS "(SELECT DISTINCT ON (u.subject) u.subject");
+	values_as_k(sql, check);
+	pl_buf_adds(sql, " FROM unnest($1::text[]) AS u(subject), plist.violations AS v, "
+	                 "jsonb_object_keys(v.records) AS key, ");
+	pl_statement_table(sql, check->resource);
+	pl_buf_adds(sql, " AS p WHERE u.subject LIKE '{%' AND v.resource = ");
 	pl_quote_literal(sql, check->resource->name);
 	pl_buf_adds(sql, " AND v.type = ");
 	pl_quote_literal(sql, check->type);
 	pl_buf_adds(sql, " AND v.fields = ");
 	pl_quote_literal(sql, check->fields);
-	pl_buf_adds(sql, " AND v.subject = g.subject) AND g.subject = ");
-	subject(sql, check, "q");
-	sharing_end(sql);
+	pl_buf_adds(sql, " AND v.subject = u.subject AND p.id = key::bigint AND p.deleted_at IS NULL AND "
+	                 "u.subject = ");
+	subject(sql, check, "p");
+	pl_buf_adds(sql, ") AS g");
+	sharing(sql, check, false);
 }
 
 static void not_null(struct pl_buf *sql, const struct pl_integrity_check *check)
@@ -128,14 +173,10 @@ static void not_null(struct pl_buf *sql, const struct pl_integrity_check *check)
 
 static void unique_of_ids(struct pl_buf *sql, const struct pl_integrity_check *check)
 {
-	pl_buf_adds(sql, "SELECT g.subject, m.records, m.vectors, m.first FROM (SELECT DISTINCT ");
+	pl_buf_adds(sql, COLUMNS "(SELECT DISTINCT ");
 	subject(sql, check, "p");
 	pl_buf_adds(sql, " AS subject");
-	for (int i = 0; i < check->unique->n; i++) {
-		pl_buf_adds(sql, ", ");
-		quoted(sql, "p", check->resource, check->unique->fields[i]);
-		pl_buf_printf(sql, " AS k%d", i);
-	}
+	values_as_k(sql, check);
 	pl_buf_adds(sql, " FROM ");
 	pl_statement_table(sql, check->resource);
 	pl_buf_adds(sql, " AS p WHERE p.id = ANY ($1::bigint[]) AND p.deleted_at IS NULL");
@@ -180,7 +221,7 @@ static void references_of(struct pl_buf *sql, const struct pl_integrity_check *c
 {
 	pl_buf_adds(sql, "SELECT q.id::text, jsonb_build_array(");
 	record_json(sql, check->resource);
-	pl_buf_adds(sql, "), jsonb_build_object(q.id, q.vector), q.id FROM ");
+	pl_buf_adds(sql, "), jsonb_build_object(q.id, q.vector), q.id, 1::bigint FROM ");
 	pl_statement_table(sql, check->resource);
 	pl_buf_printf(sql, " AS q WHERE q.id = ANY (%s) AND ", ids);
 	missing(sql, check, "q");
@@ -238,11 +279,11 @@ void pl_integrity_sql_of_subjects(struct pl_buf *sql, const struct pl_integrity_
 		references_of(sql, check, "$1::text[]::bigint[]");
 		return;
 	}
-	pl_buf_adds(sql, "SELECT g.subject, m.records, m.vectors, m.first FROM (SELECT u.subject FROM "
-	                 "unnest($1::text[]) AS u(subject) WHERE u.subject LIKE '[%') AS g");
+	pl_buf_adds(sql,
+	            COLUMNS "(SELECT u.subject FROM unnest($1::text[]) AS u(subject) WHERE u.subject LIKE "
+	                    "'[%') AS g");
 	sharing(sql, check, true);
-	pl_buf_adds(sql, " UNION ALL SELECT g.subject, m.records, m.vectors, m.first FROM (SELECT u.subject "
-	                 "FROM unnest($1::text[]) AS u(subject) WHERE u.subject LIKE '{%') AS g");
+	pl_buf_adds(sql, " UNION ALL ");
 	sharing_hash(sql, check);
 }
 

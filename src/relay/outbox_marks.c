@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "db/owner.h"
 
 static int64_t number(const PGresult *result, int row, int column)
 {
@@ -157,13 +158,16 @@ int pl_outbox_marks_generation(struct pl_session *session, int64_t *generation_r
 int pl_outbox_marks_word(struct pl_session *session, const char *own, bool whole, struct pl_buf *json,
                          int64_t *generation_r, struct pl_error *err)
 {
-	PGresult *result = pl_session_exec(
-		session,
-		whole ? "SELECT plist.plist_word($1), (SELECT generation FROM plist.identity)"
-		      : "SELECT plist.plist_word($1) - '{base,asks,served}'::text[], (SELECT generation FROM "
-			"plist.identity)",
-		1, (const char *[]){ own }, err);
+	char here[PL_OWNER_ADDRESS_MAX + 1];
+	PGresult *result;
 
+	pl_owner_address(session, here);
+	result = pl_session_exec(
+		session,
+		whole ? "SELECT plist.plist_word($1, $2), (SELECT generation FROM plist.identity)"
+		      : "SELECT plist.plist_word($1, $2) - '{base,asks,served}'::text[], (SELECT "
+			"generation FROM plist.identity)",
+		2, (const char *[]){ own, here }, err);
 	if (!result)
 		return err->code;
 	if (PQntuples(result) == 1 && !PQgetisnull(result, 0, 1)) {

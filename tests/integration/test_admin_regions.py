@@ -116,6 +116,44 @@ def test_of_a_merge_each_value_that_went_into_it_is_marked(decided):
     assert re.search(r"^bedrooms +3 \* +4 +3", shown, re.M)
 
 
+# ---- memory
+
+MIB = 1 << 20
+LARGE = "repeat('a', 900000)"
+
+
+def within(stack, mib, *arguments, status=YES):
+    """Runs plist-admin with a limit for its memory."""
+    argv = ["prlimit", f"--data={mib * MIB}", places.program("plist-admin"), "--config", stack.config, *arguments]
+    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == status, f"exit {done.returncode}, not {status}\n{done.stdout[-1000:]}{done.stderr[-1000:]}"
+    return done
+
+
+def test_rows_of_any_size_are_read_in_bounded_memory(empty):
+    """60 of 900 kB each, which would be several times 54 MB in memory."""
+    eu = empty.database("eu")
+    eu.execute(f"INSERT INTO dead_letters (topic, partition, kafka_offset, key, value, error) SELECT 'property-updates', 3, n, '7', "
+               f"convert_to({LARGE}, 'UTF8'), 'no JSON' FROM generate_series(1, 60) AS n")
+    eu.execute(f"INSERT INTO parked_events (resource, record_id, origin, counter, topic, partition, kafka_offset, key, value, reason, "
+               f"retry_at) SELECT 'properties', n, 'us', 1, 'property-updates', 3, n, '7', convert_to({LARGE}, 'UTF8'), 'refused', now() FROM generate_series(1, 60) AS n")
+    eu.execute(f"INSERT INTO conflicts (resource, record_id, type, policy_name, policy_sha256, siblings, verdict, visible, vector) SELECT "
+               f"'properties', n, 'update_origin_differs', 'last_writer_wins', '', jsonb_build_array(%s::jsonb || jsonb_build_object("
+               f"'request_id', {LARGE}), %s::jsonb), '{{\"take\": 2}}', %s, '{{}}' FROM generate_series(1, 60) AS n",
+               json.dumps(sibling("us", 1, 100, 3)), json.dumps(sibling("eu", 2, 200, 4)), json.dumps(visible(200, 4)))
+    for noun, table, detail in (("dead-letters", "dead_letters", "value_base64"), ("parked", "parked", "value"), ("conflicts", "conflicts", "siblings")):
+        assert len(within(empty, 64, noun, "list", "--limit", "500").stdout.splitlines()) == 61
+        listed = within(empty, 160, noun, "list", "--limit", "500", "-o", "json")
+        rows = json.loads(listed.stdout)[table]
+        whole = [row for row in rows if row[detail] is not None]
+        assert len(rows) == 60 and 5 <= len(whole) <= 18 and whole == rows[:len(whole)], (len(rows), len(whole))
+        assert f"the long texts of {60 - len(whole)} rows are left out" in listed.stderr
+        number = rows[-1]["id"]
+        assert json.loads(within(empty, 64, noun, "show", f"eu/{number}", "-o", "json").stdout)[table][0][detail]
+    replayed = within(empty, 64, "policy", "replay", "policies/last_writer_wins.lua", "--since", "1d", "-o", "json")
+    assert sum(region["conflicts"] for region in json.loads(replayed.stdout)["regions"]) == 60
+
+
 def test_a_conflict_that_does_not_exist_is_status_1(decided):
     ask(decided, "conflicts", "show", "999999", status=NO)
     ask(decided, "conflicts", "show", "ap/1", status=USAGE)

@@ -1,5 +1,6 @@
 """A region whose database is new, emptied, restored or copied: no dot is given twice, and nothing is served before the region is whole."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -335,9 +336,20 @@ class Copy:
         superuser(self.server, "DROP DATABASE copy WITH (FORCE)")
 
     def launch(self):
-        self.stack.write_config(lambda c: c["regions"]["eu"].update(database=self.url))
+        self.stack.write_config(self.is_named_by)
         self.daemon.launch()
         self.daemon.wait_up()
+
+    def is_named_by(self, config):
+        config["regions"]["eu"].update(database=self.url)
+
+    @contextlib.contextmanager
+    def configured(self):
+        self.stack.write_config(self.is_named_by)
+        try:
+            yield
+        finally:
+            self.stack.write_config()
 
     def rows(self, sql, *arguments):
         connection = psycopg2.connect(self.url)
@@ -442,3 +454,35 @@ def test_a_refused_copy_does_not_take_over_while_the_right_daemon_is_restarted(s
         assert copy.rows("SELECT generation FROM plist.identity") == [(identity(stack, "eu")[1],)]
         stack.plistd["eu"].start()
         wait_until("the region serves again", lambda: stack.client("eu").get("/ready").status == 200)
+
+
+def test_a_copy_that_is_started_while_the_right_database_is_silent_waits_until_the_operator_decides(stack):
+    """The right daemon is just being restarted, or its PostgreSQL is: nobody answers the copy, but us remembers."""
+    stack.settle()
+    generation = identity(stack, "eu")[1]
+    with Copy(stack) as copy:
+        stack.plistd["eu"].stop()
+        copy.launch()
+        wait_until("it says what it waits for", lambda: "plist-admin region accept eu" in copy.daemon.operators.get("/ready").text)
+        silent = copy.rows("SELECT now()")[0][0]
+        wait_until("it would have listened for long enough", lambda: copy.rows("SELECT now() > %s + interval '8 seconds'", silent)[0][0])
+        assert copy.daemon.client.post(price=Decimal("1.00")).headers["x-plist-executed"] == "no"
+        assert copy.rows("SELECT generation FROM plist.identity") == [(generation,)]
+        assert "plist-admin region accept eu" in stack.admin("status", check=False).stderr
+        stack.write_config()
+        stack.plistd["eu"].start()
+        stack.plistd["eu"].wait_ready()  # as if there were no copy
+        wait_until("it is refused", copy.refused)
+        incarnation = stack.database("eu").value("SELECT incarnation FROM plist.identity")
+        with copy.configured():
+            assert incarnation in stack.admin("region", "accept", "eu", check=False).stderr  # it lives
+            stack.plistd["eu"].stop()
+            wait_until("the operator decides for the copy", lambda: stack.admin("region", "accept", "eu", check=False).returncode == 0)
+        wait_until("it has taken over", lambda: copy.rows("SELECT generation, state FROM plist.identity") == [(generation + 1, "settled")])
+        copy.daemon.stop()
+        stack.write_config()
+        stack.plistd["eu"].start()  # at another address than the copy, which is gone for good
+        wait_until("it waits", lambda: "plist-admin region accept eu" in stack.plistd["eu"].operators.get("/ready").text)
+        wait_until("the operator decides", lambda: stack.admin("region", "accept", "eu", check=False).returncode == 0)
+        stack.plistd["eu"].wait_ready()
+    check_whole(stack, [write(stack, "eu", stack.new_record("us"))[0]])

@@ -193,6 +193,32 @@ def test_however_long_a_value_is_that_two_regions_have_given_twice_it_is_found_u
     wait_until("no violation is left", lambda: set(hotel.violations().values()) == {0})
 
 
+@pytest.mark.parametrize("kind", ["short", "long"])
+def test_however_many_records_share_a_value_a_conflict_names_the_first_ones_and_counts_them(hotel, kind):
+    """An aggregate of all would not fit into PostgreSQL's memory. The others follow when the first ones have changed."""
+    us = hotel.database("us")
+    chance = random.Random(2)
+    text = "shared" if kind == "short" else "".join(chr(chance.randrange(0x4e00, 0x9fff)) for _ in range(400))
+    first = {"short": 700_000_000, "long": 800_000_000}[kind]
+    us.execute("INSERT INTO notes (id, text, region_origin, vector) SELECT %s + n, %s, 'us', jsonb_build_object('us', 1) "
+               "FROM generate_series(1, 2500) AS n", first, text)
+    us.execute("INSERT INTO integrity_checks (resource, record_id) VALUES ('notes', %s)", first + 7)
+    named = ("SELECT (verdict ->> 'records')::int, jsonb_array_length(siblings), (siblings -> 0 ->> 'id')::int FROM conflicts "
+             "WHERE closed_at IS NULL AND record_id BETWEEN %s AND %s ORDER BY id DESC LIMIT 1")
+
+    def found(*what):
+        return lambda: us.rows(named, first, first + 2500) == [what]
+    try:
+        wait_until("the first are named", found(2500, 1000, first + 1))
+        assert any(c["record_id"] == first + 1 and c["verdict"]["records"] == 2500 for c in hotel.conflicts("multiple_unique_conflicts"))
+        assert "(by 2500 records)" in hotel.admin("conflicts", "list", "--region", "us").stdout
+        us.execute("UPDATE notes SET text = id::text WHERE id BETWEEN %s AND %s", first, first + 1000)
+        wait_until("the next are named", found(1500, 1000, first + 1001))
+    finally:
+        us.execute("DELETE FROM notes WHERE id BETWEEN %s AND %s", first, first + 2500)
+    wait_until("no violation is left", lambda: hotel.violations()["us"] == 0)
+
+
 def test_a_reference_that_two_regions_broke_together_is_shown_until_it_is_gone(hotel):
     room = hotel.room()
     hotel.broker.pause()

@@ -84,6 +84,34 @@ static void the_table_has_headings_and_hides_details(void **state)
 	pl_table_free(&table);
 }
 
+static void long_details_are_left_out_once_the_table_holds_enough_of_them(void **state)
+{
+	struct pl_table *table = pl_table_new("things", columns);
+	char text[3000];
+	cJSON *json;
+
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "\"", 1);
+	memcpy(text + sizeof(text) - 2, "\"", 2);
+	pl_table_hold(table, 7000);
+	for (int i = 0; i < 4; i++) {
+		pl_table_row(table);
+		pl_table_text(table, NAME, text); // no detail
+		pl_table_json(table, MORE, text);
+	}
+	pl_table_row(table);
+	pl_table_json(table, MORE, "{\"short\":1}");
+	assert_int_equal(2, pl_table_left_out(table));
+	json = as_json(1, &table);
+	for (int i = 0; i < 4; i++) {
+		assert_true(cJSON_IsString(pl_json_get(row_of(json, "things", i), "name")));
+		assert_int_equal(i < 2, cJSON_IsString(pl_json_get(row_of(json, "things", i), "more")));
+	}
+	assert_true(cJSON_IsObject(pl_json_get(row_of(json, "things", 4), "more")));
+	cJSON_Delete(json);
+	pl_table_free(&table);
+}
+
 static void several_tables_are_one_document(void **state)
 {
 	struct pl_table *tables[] = { example(), pl_table_new("nothing", columns), example() };
@@ -153,6 +181,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(json_has_types_and_nulls),
 		cmocka_unit_test(the_table_has_headings_and_hides_details),
+		cmocka_unit_test(long_details_are_left_out_once_the_table_holds_enough_of_them),
 		cmocka_unit_test(several_tables_are_one_document),
 		cmocka_unit_test(no_text_acts_on_the_terminal),
 		cmocka_unit_test(hostile_text_breaks_neither_format),

@@ -360,8 +360,8 @@ static void say(const char *sql)
 static void nothing_is_done_in_a_database_until_it_is_accepted_and_that_is_not_a_failure(void **state)
 {
 	say("CREATE SCHEMA plist; CREATE TABLE plist.identity AS SELECT 'us' AS region, 'settled' AS state, "
-	    "'there' AS place; CREATE FUNCTION plist.plist_place() RETURNS text RETURN 'here'; CREATE TABLE "
-	    "done (n int)");
+	    "'there' AS place, 'now' AS run; CREATE FUNCTION plist.plist_place() RETURNS text RETURN 'here'; "
+	    "CREATE FUNCTION plist.plist_run() RETURNS text RETURN 'now'; CREATE TABLE done (n int)");
 	it.owned = true;
 	it.sql = "INSERT INTO done VALUES (1)";
 	start();
@@ -369,7 +369,11 @@ static void nothing_is_done_in_a_database_until_it_is_accepted_and_that_is_not_a
 	assert_int_equal(it.connects, 0);
 	assert_int_equal(it.failures, 0);
 	say("DO 'BEGIN ASSERT (SELECT count(*) FROM done) = 0; END'");
-	say("UPDATE plist.identity SET place = 'here'");
+	say("UPDATE plist.identity SET place = 'here', run = 'before'"); // a server with the same files
+	await_count(&it.turns, 6);
+	assert_int_equal(it.connects, 0);
+	say("DO 'BEGIN ASSERT (SELECT count(*) FROM done) = 0; END'");
+	say("UPDATE plist.identity SET run = 'now'");
 	await_count(&it.connects, 1); // and begins as in a new session
 	say("UPDATE plist.identity SET region = 'eu'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
 	    "WHERE application_name = 'plistd us test'");

@@ -83,6 +83,10 @@ static void heartbeats_that_a_region_sends_are_accepted(void **state)
 		     "\"total\":null},"
 		     "{\"id\":\"d\",\"from\":{},\"to\":{\"p\":\"5\"},\"records\":1,\"total\":1}],"
 		     "\"of_a_later_version\":[1,{}]}}",
+		HEAD ",\"word\":{\"identity\":{" IDENTITY
+		     ",\"generation\":1,\"high\":0,\"run\":\"1 17.5\",\"address\":\"\"},\"heard\":{\"us\":["
+		     "{\"place\":\"p\",\"run\":\"\",\"address\":\"a\",\"drained\":false," UUID
+		     ",\"generation\":1,\"ago\":0}]}}}",
 		NULL });
 }
 
@@ -126,6 +130,17 @@ static void values_that_the_database_would_choke_on_are_refused(void **state)
 		HEAD ",\"word\":{\"known\":{\"us\":{\"generation\":1,\"outbox_id\":1,\"id_base\":\"x\"}}}}",
 		HEAD ",\"word\":{\"known\":{\"us\":{\"generation\":1,\"outbox_id\":1,"
 		     "\"incarnation\":\"one\"}}}}",
+		HEAD ",\"word\":{\"identity\":{" IDENTITY ",\"generation\":1,\"high\":1,\"run\":7}}}",
+		HEAD ",\"word\":{\"identity\":{" IDENTITY ",\"generation\":1,\"high\":1,\"address\":{}}}}",
+		HEAD ",\"word\":{\"heard\":[]}}",
+		HEAD ",\"word\":{\"heard\":{\"us\":{}}}}",
+		HEAD ",\"word\":{\"heard\":{\"us\":[7]}}}",
+		HEAD ",\"word\":{\"heard\":{\"us\":[{\"place\":\"p\",\"run\":\"\",\"address\":\"a\","
+		     "\"drained\":\"maybe\"," UUID ",\"generation\":1,\"ago\":0}]}}}",
+		HEAD ",\"word\":{\"heard\":{\"us\":[{\"place\":\"p\",\"run\":\"\",\"address\":\"a\","
+		     "\"drained\":false,\"incarnation\":\"one\",\"generation\":1,\"ago\":0}]}}}",
+		HEAD ",\"word\":{\"heard\":{\"us\":[{\"place\":\"p\",\"run\":\"\",\"address\":\"a\","
+		     "\"drained\":false," UUID ",\"generation\":1,\"ago\":1.5}]}}}",
 		HEAD ",\"word\":{\"asks\":{}}}",
 		HEAD ",\"word\":{\"asks\":[7]}}",
 		HEAD ",\"word\":{\"asks\":[{\"id\":\"a\",\"of\":\"us\",\"since\":\"yesterday\"}]}}",
