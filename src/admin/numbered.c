@@ -52,7 +52,7 @@ void pl_numbered_say_left_out(const struct pl_invocation *invocation, const stru
 		        n, show);
 }
 
-struct listing {
+struct numbered_listing {
 	const struct pl_numbered *kind;
 	struct pl_table *table;
 	const struct pl_region_session *session;
@@ -60,7 +60,7 @@ struct listing {
 
 static void add_page(void *arg, const PGresult *page)
 {
-	struct listing *listing = arg;
+	struct numbered_listing *listing = arg;
 
 	listing->kind->add_rows(listing->table, listing->session, page);
 }
@@ -79,7 +79,7 @@ int pl_numbered_list(struct pl_invocation *invocation, const struct pl_numbered 
 	pl_numbered_hold(invocation, table);
 	pl_region_sessions_open(invocation, &sessions, pl_invocation_timeout_us(invocation));
 	for (int i = 0; i < sessions.n; i++) {
-		struct listing listing = { kind, table, &sessions.each[i] };
+		struct numbered_listing listing = { kind, table, &sessions.each[i] };
 		pl_pages_read(&sessions.each[i],
 		              &(struct pl_pages){ order, 1, params, rows, add_page, &listing });
 	}
