@@ -16,6 +16,7 @@
 
 // How long a request is remembered if its event names no expiry.
 #define EXPIRY_UNKNOWN_US (INT64_C(86400) * 1000000)
+#define LONG_EXPIRED_US   (7 * EXPIRY_UNKNOWN_US)
 
 struct pl_known_key {
 	const char *key;
@@ -155,9 +156,10 @@ static void collect(struct pl_apply_decision *d, const struct pl_decision_event 
 		return;
 	if (event->expires_at_us == 0)
 		event->expires_at_us = now_us + EXPIRY_UNKNOWN_US;
-	// Every region has forgotten an expired request, so it is not remembered again
-	// here.
-	if (event->expires_at_us <= now_us)
+	// Every region has forgotten such a request, so it is not remembered again here.
+	// One that has expired by this clock may not have by the others', and
+	// housekeeping, which compares them, deletes it in time.
+	if (event->expires_at_us <= now_us - LONG_EXPIRED_US)
 		return;
 	key = request_key(d->arena, write->request_id, write->principal);
 	HASH_FIND_STR(d->known_by_key, key, known);

@@ -21,14 +21,17 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "db/background.h"
 #include "ops/fold.h"
+#include "ops/steady.h"
 
 #define SECOND             INT64_C(1000000)
 #define CONFLICTS_EVERY_US (3600 * SECOND)
 #define MONTHS_AHEAD       1
 #define LEFT_AGAIN_US      (10 * SECOND) // at the latest, when values are not in their columns
 #define LEFT_LOG_EVERY     (60 * SECOND)
+#define BEATS              3 // intervals of heartbeats in which every region is heard
 
 struct pl_housekeep {
 	struct pl_background *background;
@@ -39,7 +42,8 @@ struct pl_housekeep {
 	const struct pl_config *config;
 	struct pl_session *session;
 	int64_t conflicts_due_us;
-	uint64_t left; // rows whose values could not be moved, in this round
+	struct pl_steady steady; // the database's clock
+	uint64_t left;           // rows whose values could not be moved, in this round
 	struct pl_log_limit left_limit;
 };
 
@@ -64,29 +68,57 @@ static int64_t change(struct pl_housekeep *housekeep, const char *sql, int npara
 
 // ---- remembered requests
 
+// The time by the clock that is slowest, of those of the regions that are heard: what one
+// region forgets too early, a retry there would execute again. NULL: not to be trusted,
+// since the database's clock was just set, or this daemon started. The caller frees it.
+static int slowest_clock(struct pl_housekeep *housekeep, char **time_r, struct pl_error *err)
+{
+	PGresult *result = pl_session_exec(
+		housekeep->session,
+		"SELECT (extract(epoch FROM now()) * 1000000)::bigint, least(now(), min(h.sent_at + "
+		"(now() - h.heard_at))) FROM plist.region_heartbeats AS h WHERE h.heard_at > now() - "
+		"interval '1 minute'",
+		0, NULL, err);
+	if (!result)
+		return pl_error_prefix(err, "comparing the regions' clocks");
+	bool steady = pl_steady_look(&housekeep->steady, strtoll(PQgetvalue(result, 0, 0), NULL, 10),
+	                             pl_mono_us(), BEATS * housekeep->config->kafka.heartbeat_us);
+	*time_r = steady ? pl_strdup(PQgetvalue(result, 0, 1)) : NULL;
+	PQclear(result);
+	return 0;
+}
+
 // Request ids of a record with siblings are kept as long as the siblings: they show which
 // of these are twins, and a region that had deleted them would show a different row from
 // one that has not. The next write of the record replaces the siblings.
-static int expire_requests(struct pl_housekeep *housekeep, struct pl_error *err)
+static int64_t expire_batch(struct pl_housekeep *housekeep, const char *time, struct pl_error *err)
 {
 	char batch[16];
+	const char *params[] = { batch, time };
+
 	snprintf(batch, sizeof(batch), "%d", housekeep->config->housekeeping.expire_batch);
-	const char *params[] = { batch };
-	for (;;) {
-		int64_t n = change(
-			housekeep,
-			"DELETE FROM plist.processed_requests WHERE ctid = ANY (ARRAY("
-			"SELECT p.ctid FROM plist.processed_requests p WHERE p.expires_at < now() AND NOT "
-			"EXISTS (SELECT FROM plist.record_siblings s "
-			"WHERE s.resource = p.resource AND s.record_id = p.record_id) LIMIT $1::int FOR "
-			"UPDATE OF p SKIP LOCKED))",
-			1, params, err);
-		if (n < 0)
-			return pl_error_prefix(err, "deleting expired request ids");
-		count(housekeep, &housekeep->stats.requests_expired, (uint64_t)n);
-		if (n < housekeep->config->housekeeping.expire_batch)
-			return 0;
-	}
+	int64_t n = change(housekeep,
+	                   "DELETE FROM plist.processed_requests WHERE ctid = ANY (ARRAY(SELECT p.ctid FROM "
+	                   "plist.processed_requests p WHERE p.expires_at < $2::timestamptz AND NOT EXISTS "
+	                   "(SELECT FROM plist.record_siblings s WHERE s.resource = p.resource AND "
+	                   "s.record_id = p.record_id) LIMIT $1::int FOR UPDATE OF p SKIP LOCKED))",
+	                   2, params, err);
+	if (n < 0)
+		return pl_error_prefix(err, "deleting expired request ids");
+	count(housekeep, &housekeep->stats.requests_expired, (uint64_t)n);
+	return n;
+}
+
+static int expire_requests(struct pl_housekeep *housekeep, struct pl_error *err)
+{
+	char *time = NULL;
+	int64_t n = slowest_clock(housekeep, &time, err);
+
+	while (time &&
+	       (n = expire_batch(housekeep, time, err)) == housekeep->config->housekeeping.expire_batch)
+		;
+	free(time);
+	return n < 0 ? (int)n : 0;
 }
 
 // ---- partitions of conflicts

@@ -42,6 +42,21 @@ def test_expired_requests_are_forgotten_and_others_are_not(database):
     assert database.remembered(f"{tag}-new")
 
 
+def test_a_request_is_forgotten_when_it_has_expired_by_the_clock_of_every_region_that_is_heard(database):
+    """What a region with a wrong clock forgot too early, a retry there would execute again."""
+    tag = new_id()
+    database.execute("INSERT INTO region_heartbeats (region, sent_at, heard_at, outbox_events) "
+                     "VALUES ('late', now() - interval '1 day', now() + interval '20 seconds', 0)")
+    try:
+        remember(database, f"{tag}-hour", "-1 hour")
+        remember(database, f"{tag}-days", "-2 days")
+        wait_until("that of two days ago is forgotten", lambda: database.remembered(f"{tag}-days") is None)
+        assert database.remembered(f"{tag}-hour")
+    finally:
+        database.execute("DELETE FROM region_heartbeats WHERE region = 'late'")
+    wait_until("the other is forgotten, too", lambda: database.remembered(f"{tag}-hour") is None)
+
+
 def test_requests_of_concurrent_writes_are_remembered_while_their_siblings_exist(database):
     """They identify twins; without them a later read would show another row."""
     tag = new_id()

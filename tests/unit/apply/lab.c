@@ -451,7 +451,7 @@ struct pl_message lab_message(struct lab *lab, const struct lab_write *w)
 		w->fingerprint ? w->fingerprint
 			       : "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
 	row.status = w->deleted ? "204" : w->create ? "201" : "200";
-	row.expires_at = pl_arena_printf(lab->arena, "%d-01-01 00:00:00+00", 2090);
+	row.expires_at = w->expires ? w->expires : "2090-01-01 00:00:00+00";
 	row.field_times = w->field_times;
 	row.republished = w->republished;
 	row.answer = w->answer;

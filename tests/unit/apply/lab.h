@@ -74,6 +74,7 @@ struct lab_write {
 	const char *fingerprint; // 64 digits
 	const char *field_times;
 	const char *republished; // "us", "us; request"
+	const char *expires;     // when the request is forgotten, as PostgreSQL prints it
 	const char *answer;      // JSON, as event/event_answer.h describes it
 	bool cabin;              // of the second resource
 };

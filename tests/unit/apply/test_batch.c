@@ -47,6 +47,20 @@ static void requests_are_remembered_as_they_were_answered(void **state)
 	lab_is(&lab, "100.00 us 2 {\"us\": 2} t f", 1, ROW);
 }
 
+// The clock of this region may be a day ahead, and a retry would be executed again here.
+static void a_request_is_remembered_until_it_has_expired_by_every_clock(void **state)
+{
+	char yesterday[64], long_ago[64];
+
+	snprintf(yesterday, sizeof(yesterday), "%s",
+	         lab_ask(&lab, 1, "SELECT date_trunc('second', now() - interval '1 day')"));
+	snprintf(long_ago, sizeof(long_ago), "%s",
+	         lab_ask(&lab, 1, "SELECT date_trunc('second', now() - interval '8 days')"));
+	APPLY({ .origin = "us", .vector = "{\"us\":1}", .request = "old", .expires = long_ago },
+	      { .origin = "us", .vector = "{\"us\":2}", .request = "new", .expires = yesterday });
+	lab_is(&lab, "new", 1, "SELECT string_agg(request_id, ' ') FROM processed_requests");
+}
+
 static void an_event_that_was_applied_before_is_stale(void **state)
 {
 	struct pl_message messages[2] = {
@@ -514,6 +528,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_new_record_and_its_next_writes_become_the_row),
 		TEST(requests_are_remembered_as_they_were_answered),
+		TEST(a_request_is_remembered_until_it_has_expired_by_every_clock),
 		TEST(an_event_that_was_applied_before_is_stale),
 		TEST(positions_follow),
 		TEST(concurrent_writes_become_siblings_and_the_policy_shows_one),
