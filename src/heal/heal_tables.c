@@ -121,11 +121,32 @@ static struct intolerable look(const struct pl_resource *resource, const PGresul
 	return found;
 }
 
+// What was there may have changed rows of other regions, without any trace: so the audit
+// compares them now, not only in its next round.
+static void want_audit(struct pl_heal *heal)
+{
+	struct pl_buf list = { 0 };
+	struct pl_error err = { 0 };
+	PGresult *result = pl_session_exec(
+		heal->session,
+		"INSERT INTO plist.audits AS a (region, wished_at) SELECT r, clock_timestamp() FROM "
+		"unnest($1::text[]) AS r ON CONFLICT (region) DO UPDATE SET wished_at = clock_timestamp()",
+		1, (const char *const[]){ pl_heal_others(heal, &list) }, &err);
+
+	if (!result)
+		pl_warning("heal: asking for an audit, since tables had constraints or triggers: %s; run "
+		           "plist-admin audit --now",
+		           err.text);
+	PQclear(result);
+	pl_buf_fini(&list);
+}
+
 int pl_heal_look_at_tables(struct pl_heal *heal, struct pl_error *err)
 {
 	const struct pl_config *config = heal->config;
 	struct pl_buf tables = { 0 }, columns = { 0 };
 	PGresult *result, *lacks = NULL;
+	bool opened = false;
 
 	pl_table_guards_tables(&tables, config->resources, config->nresources);
 	pl_table_lacks_columns(&columns, config->resources, config->nresources);
@@ -149,10 +170,14 @@ int pl_heal_look_at_tables(struct pl_heal *heal, struct pl_error *err)
 			continue;
 		if (found.n > 0)
 			close_gate(heal, resource, result, &found);
-		else if (pl_table_gate_set(heal->options.tables, resource->name, NULL))
+		else if (pl_table_gate_set(heal->options.tables, resource->name, NULL)) {
 			pl_notice("heal: writes to %s are accepted again", resource->name);
+			opened = true;
+		}
 	}
 	PQclear(result);
 	PQclear(lacks);
+	if (opened)
+		want_audit(heal);
 	return 0;
 }

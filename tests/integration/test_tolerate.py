@@ -138,6 +138,25 @@ def test_what_may_refuse_events_stops_writes_while_it_is_there_and_loses_none(st
     stack.check_consistent()
 
 
+def test_rows_that_a_trigger_has_changed_are_found_as_soon_as_it_is_gone(stack, us):
+    stack.wait_green()
+    record, price = stack.new_record(), Decimal(987900)
+    make, undo = trigger("halve", "NEW.price := NEW.price / 2; RETURN NEW;")
+    eu = stack.database("eu")
+    eu.execute(make.replace("{price}", str(price)))
+    try:
+        wait_refusing(stack, "eu")
+        assert us.put(record, price=price, version=1).status == 200
+        wait_until("eu has half", lambda: eu.value("SELECT price FROM properties WHERE id = %s", record) == price / 2)
+    finally:
+        eu.execute(undo)
+    wait_refusing(stack, "eu", refusing=False)
+    wait_until("eu knows that it differs", lambda: f"properties/{record} (content-differs)" in status(stack).stderr)
+    stack.admin("repair", "properties", "--execute", "--take", "us", "--reason", "test")
+    stack.wait_green()
+    stack.check_consistent()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_schema_diff_says_to_run_takes_it_away(stack, kind):
     if kind == "foreign key of another table":

@@ -32,6 +32,7 @@ static int setup(void **state)
 	memset(&heal, 0, sizeof(heal));
 	heal.options.tables = pl_table_gate_new();
 	heal.config = lab_config(&lab, &(struct lab_options){ 0 });
+	heal.region = &heal.config->regions[0];
 	heal.session = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[0],
 	                                                            .application_name = "test heal",
 	                                                            .connect_timeout_us = 2000000,
@@ -101,6 +102,31 @@ static void each_guard_closes_the_gate_until_it_is_gone(void **state)
 		lab_ask(&lab, 0, "%s", guards[i].undo);
 		assert_null(look());
 	}
+}
+
+static const char *wished(void)
+{
+	return lab_ask(&lab, 0,
+	               "SELECT coalesce(string_agg(region, ' '), 'none') FROM plist.audits WHERE "
+	               "wished_at IS NOT NULL");
+}
+
+// A trigger that changed rows has left no other trace.
+static void records_are_compared_as_soon_as_a_gate_opens(void **state)
+{
+	assert_null(look());
+	assert_string_equal("none", wished());
+	lab_ask(&lab, 0, "%s", TRIGGER);
+	for (int i = 0; i < 2; i++) {
+		is_closed_by("the trigger skip");
+		assert_string_equal("none", wished());
+	}
+	lab_ask(&lab, 0, "DROP FUNCTION skip CASCADE");
+	assert_null(look());
+	assert_string_equal("eu", wished());
+	lab_ask(&lab, 0, "UPDATE plist.audits SET wished_at = NULL");
+	assert_null(look());
+	assert_string_equal("none", wished());
 }
 
 static void objects_that_cannot_refuse_or_change_a_row_leave_it_open(void **state)
@@ -202,6 +228,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(each_guard_closes_the_gate_until_it_is_gone),
+		T(records_are_compared_as_soon_as_a_gate_opens),
 		T(objects_that_cannot_refuse_or_change_a_row_leave_it_open),
 		T(a_locked_table_is_looked_at_and_holds_up_no_other),
 		T(tolerate_opens_it_for_the_names_that_it_lists_and_no_others),
