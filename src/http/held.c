@@ -2,12 +2,13 @@
 //
 // Each answer and each body is limited, but a thousand clients that take large answers
 // slowly, or send large bodies slowly, would hold a thousand of them. So the sum over all
-// workers is limited, too: to one answer of the largest size and HELD_BASE. Beyond it, a
-// worker closes the connection of its own that has held most for longest, and the next,
-// but only as long as its slow clients hold more than its share of the limit. Otherwise
-// the memory is another worker's, and this one would close all of its connections in
-// vain, even those of honest clients that are being answered. The other one looks at its
-// next request, or at its next sweep; until then there may be twice the limit.
+// workers is limited, too: to one answer or body of the largest size and HELD_BASE.
+// Beyond it, a worker closes the connection of its own that has held most for longest,
+// and the next, but only as long as its slow clients hold more than its share of the
+// limit. Otherwise the memory is another worker's, and this one would close all of its
+// connections in vain, even those of honest clients that are being answered. The other
+// one looks at its next request, or at its next sweep; until then there may be twice the
+// limit.
 //
 // Invariant: all_held is the sum of `held` over all requests that are not being closed.
 // Threads: the worker's; only the sum and the number of workers are shared.
@@ -44,7 +45,10 @@ static size_t bytes_of(const struct pl_http_request *h)
 
 static size_t most(const struct pl_listener *listener)
 {
-	return listener->generation->config->http.max_response + HELD_BASE;
+	size_t response = listener->generation->config->http.max_response;
+	size_t body = listener->generation->config->http.max_body;
+
+	return (response > body ? response : body) + HELD_BASE;
 }
 
 static size_t share(const struct pl_listener *listener)

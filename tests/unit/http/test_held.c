@@ -106,6 +106,21 @@ static void what_has_been_held_most_for_longest_is_closed_until_it_fits(void **s
 	assert_int_equal(workers[0].stats.reclaimed, 1);
 }
 
+static void where_larger_bodies_are_allowed_there_is_room_for_one(void **state)
+{
+	struct pl_http_request *slow, *slower;
+
+	(void)state;
+	config.http.max_body = 16 * MIB;
+	slow = client(0, 12 * MIB, 1000000);
+	slower = client(0, 12 * MIB, 2000000);
+	assert_false(is_closed(slow) || is_closed(slower));
+	client(0, 1 * MIB, 0);
+	assert_true(is_closed(slower));
+	assert_false(is_closed(slow));
+	config.http.max_body = 64 * KIB;
+}
+
 // The memory is the other worker's: closing its own would change nothing.
 static void a_worker_that_holds_little_closes_nobody_and_refuses_nothing(void **state)
 {
@@ -151,6 +166,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_has_been_held_most_for_longest_is_closed_until_it_fits),
+		TEST(where_larger_bodies_are_allowed_there_is_room_for_one),
 		TEST(a_worker_that_holds_little_closes_nobody_and_refuses_nothing),
 		TEST(when_handlers_hold_too_much_large_bodies_are_refused_and_no_connection_is_closed),
 	};
