@@ -112,10 +112,10 @@ static void where_larger_bodies_are_allowed_there_is_room_for_one(void **state)
 
 	(void)state;
 	config.http.max_body = 16 * MIB;
-	slow = client(0, 12 * MIB, 1000000);
-	slower = client(0, 12 * MIB, 2000000);
+	slow = client(0, 11 * MIB, 1000000);
+	slower = client(0, 11 * MIB, 2000000);
 	assert_false(is_closed(slow) || is_closed(slower));
-	client(0, 1 * MIB, 0);
+	client(0, 3 * MIB, 0);
 	assert_true(is_closed(slower));
 	assert_false(is_closed(slow));
 	config.http.max_body = 64 * KIB;
