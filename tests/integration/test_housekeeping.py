@@ -213,6 +213,7 @@ def records(database, stack):
 def test_a_row_whose_value_cannot_be_moved_to_its_column_holds_up_no_other_and_is_shown(database, stack, us, records, hindrance):
     before, record, after = records
     daemon = stack.plistd["us"]
+    stack.forget_losses()  # asking for status would start it again below, and it would not have counted yet
     mark = daemon.log_mark()
     with hindrance(database, record) as reason:
         put_aside(database, "3", records if hindrance != unfit else [before, after])

@@ -119,8 +119,11 @@ class add_region(Workflow):
         finally:
             self.daemon.stop()
             self.postgres.stop()
-            for database in self.stack.databases.values():  # another test's ap would wait for this one
-                database.execute("DELETE FROM plist.heard_databases WHERE region = 'ap'")
+            # Another test's ap would wait for this one, and for a minute its policies would
+            # have to agree with those of the others.
+            for database in self.stack.databases.values():
+                database.execute("DELETE FROM plist.heard_databases WHERE region = 'ap'; "
+                                 "DELETE FROM plist.region_heartbeats WHERE region = 'ap'")
 
     def add_ap_to_the_configuration(self):
         self.edit(lambda config: config["regions"].update(

@@ -37,6 +37,15 @@ class Timeout(AssertionError):
 PATIENCE_S = 120.0
 
 
+def is_stopped(pid):
+    """Whether no thread of the process runs: a signal to stop reaches the others only when one of them has run again."""
+    try:
+        states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return not pathlib.Path(f"/proc/{pid}").exists()
+    return set(states) <= set("TtZX")
+
+
 def wait_until(what, predicate, timeout=PATIENCE_S, pause=0.02, growth=1.3):
     """Waits until predicate() is true and returns its value, polling less often over time. An exception counts as "not yet"
     and is reported on timeout."""
@@ -385,8 +394,10 @@ class Server:
         return self.start(timeout)
 
     def pause(self):
-        """Stops the process: connections stay open, but nothing is answered."""
+        """Stops the process: connections stay open, but nothing is answered. Returns when no thread of it runs any more."""
         self._each(signal.SIGSTOP)
+        pid = self.pid
+        wait_until(f"{self.name} has stopped", lambda: all(map(is_stopped, family(pid) if pid else ())), pause=0.001)
         return self
 
     def resume(self):
