@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -129,6 +130,14 @@ def secretive(stack, tmp_path):
         daemon.stop()
 
 
+COMMANDS = (["config", "show"], ["config", "show", "--defaults"], ["config", "check", "--online"], ["status"], ["lag"], ["routes"], ["nginx"],
+            ["keys", "list"], ["kafka", "acls"], ["schema", "diff"], ["parked", "list"], ["dead-letters", "list"])
+
+
+def told_by_admin(daemon, words, output):
+    return admin(*words, *(["-o", output] if words[0] != "nginx" and words[1:] != ["acls"] else []), config=daemon.config, check=False)
+
+
 def told_by(daemon, statuses=(0, 1)):
     """{where: text} of everything that the programs say of themselves."""
     told = {}
@@ -139,10 +148,9 @@ def told_by(daemon, statuses=(0, 1)):
     wait_until("the state is logged", lambda: daemon.log_contains("state: {"))
     daemon.reload()
     told |= {"/metrics": daemon.operators.get("/metrics").text, "/ready": daemon.operators.get("/ready").text}
-    for words in (["config", "show"], ["config", "show", "--defaults"], ["config", "check", "--online"], ["status"], ["lag"], ["routes"], ["nginx"],
-                  ["keys", "list"], ["kafka", "acls"], ["schema", "diff"], ["parked", "list"], ["dead-letters", "list"]):
-        for output in ("table", "json"):
-            done = admin(*words, *(["-o", output] if words[0] != "nginx" and words[1:] != ["acls"] else []), config=daemon.config, check=False)
+    runs = [(words, output) for words in COMMANDS for output in ("table", "json")]
+    with ThreadPoolExecutor(6) as pool:  # most of them wait for a server
+        for (words, output), done in zip(runs, pool.map(lambda run: told_by_admin(daemon, *run), runs)):
             assert done.returncode in statuses, (words, done)
             told[" ".join([*words, output])] = done.stdout + done.stderr
     status = json.dumps(daemon.status())
