@@ -18,8 +18,12 @@ from support.front import BEGUN, RACING, SENT, UNSENT, WRITES, Front, is_problem
 from support.process import wait_until
 
 
-@pytest.fixture(scope="module", params=[{"regions": 2}, {"regions": 3}, {"regions": 2, "beside": True}],
-                ids=["two_regions", "three_regions", "two_regions_by_socket"])
+PLACES = {"three_regions": {"regions": 3}, "two_regions_by_socket": {"regions": 2, "beside": True}}
+if "PLIST_ALL_PLACES" in os.environ:  # ./run campaign nginx-faults
+    PLACES["two_regions"] = {"regions": 2}
+
+
+@pytest.fixture(scope="module", params=PLACES.values(), ids=PLACES)
 def regions(request):
     return request.param
 
