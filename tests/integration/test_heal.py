@@ -433,8 +433,7 @@ def test_of_two_databases_of_a_region_that_were_both_accepted_one_is_refused(sta
         ghost = 900_000_000 + next(stack._ids)
         copy.rows("UPDATE plist.identity SET place = plist.plist_place(), generation = 0, run = plist.plist_run()")
         copy.launch()
-        wait_until("it publishes", lambda: copy.daemon.log_contains("publishing events of region eu"))
-        wait_until("it is refused", copy.refused)
+        wait_until("it is refused", copy.refused)  # perhaps before it has published anything
         wait_until("its sessions have asked again", lambda: copy.daemon.metrics()["plist_relay_leader"] == 0)
         copy.rows(UNPUBLISHED, ghost, ghost)
         check_harmless(stack, copy, ghost)
