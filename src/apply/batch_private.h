@@ -47,14 +47,16 @@ struct reading {
 	int nevents, nerrors, nown;
 };
 
-#define STUCK_MAX 32
-#define STUCK_US  (60 * INT64_C(1000000))
+#define MARKS_MAX 32
 
-// Records that another session held locked a moment ago. A batch that contains one of
-// them does not wait for locks.
-struct stuck {
-	struct pl_touched_row_key key;
-	int64_t until_us;
+// Records that are remembered for a while, since something was wrong with them. Zeroed:
+// none.
+struct marks {
+	struct mark {
+		struct pl_touched_row_key key;
+		int64_t until_us;
+	} each[MARKS_MAX];
+	int n;
 };
 
 #define NULLS_MAX 16
@@ -90,16 +92,14 @@ struct pl_apply_batch {
 	int nnumbers;
 	struct pl_apply_counts counts;
 
-	bool skip_locked;  // this attempt does not wait for locked rows
-	bool retrying;     // this attempt is of parked events
-	bool no_positions; // this attempt does not move positions
-	bool silent;       // this attempt only looks ahead, and logs nothing
-	bool any_parked;   // there may be parked events that this batch makes stale
-	struct stuck stuck[STUCK_MAX];
-	int nstuck;
-	int64_t crowded_until_us;     // there were more of them
-	struct stuck slow[STUCK_MAX]; // records whose events took too long
-	int nslow;
+	bool skip_locked;                    // this attempt does not wait for locked rows
+	bool retrying;                       // this attempt is of parked events
+	bool no_positions;                   // this attempt does not move positions
+	bool silent;                         // this attempt only looks ahead, and logs nothing
+	bool any_parked;                     // there may be parked events that this batch makes stale
+	struct marks stuck;                  // records that another session held locked
+	int64_t crowded_until_us;            // there were more of them
+	struct marks slow;                   // records whose events took too long
 	int64_t wary_until_us;               // a statement took too long a moment ago
 	bool limited;                        // this retry's statements get less time
 	char limit[64];                      // the statement that says how long others may take
@@ -174,7 +174,15 @@ const struct refusal *pl_apply_batch_refusal(struct pl_arena *arena, int code, c
 // Parks the refused events at once, in the transaction of the others.
 int pl_apply_batch_park(struct pl_apply_batch *b, const struct pl_apply_tools *tools,
                         const struct item *items, int n, struct pass *pass, struct pl_error *err);
+// Whether the batch contains a record that was held locked a moment ago. It does not wait
+// for locks then.
 bool pl_apply_batch_has_stuck(struct pl_apply_batch *b);
+// batch_marks.c: marks a record for so long from now on; false: there are too many.
+bool pl_apply_batch_marks_add(struct marks *marks, struct pl_touched_row_key key, int64_t for_us);
+// Forgets those whose time is over.
+void pl_apply_batch_marks_expire(struct marks *marks);
+void pl_apply_batch_marks_drop(struct marks *marks, int i);
+bool pl_apply_batch_mark_is(const struct mark *mark, const struct item *item);
 // batch_slow.c: whether the database has ended a statement that took too long; from then
 // on, others get less time. As SQL, "" if they do not. And for what follows, the usual
 // time again.

@@ -35,6 +35,7 @@
 #include "kafka/message_headers.h"
 
 #define TRIES_ALONE   3
+#define STUCK_US      (60 * INT64_C(1000000)) // how long a record counts as locked
 
 #define AFTER_SUCCESS "RELEASE event; " PL_SAVEPOINT_PASS
 
@@ -54,8 +55,6 @@ static void say(const struct item *item, const struct refusal *r)
 	               m->topic, m->partition, (long long)m->offset, r->reason, named ? " (" : "",
 	               named ? named : "", named ? ")" : "");
 }
-
-static void note_stuck(struct pl_apply_batch *b, const struct pl_touched_row *touched);
 
 void pl_apply_batch_add_parked(struct pl_apply_batch *b, const struct item *item,
                                const struct refusal *refusal)
@@ -87,43 +86,23 @@ void pl_apply_batch_add_parked(struct pl_apply_batch *b, const struct item *item
 	say(item, refusal);
 	if (item->too_slow && item->event)
 		pl_apply_batch_note_slow(b, item);
-	if (refusal->lock && item->touched)
-		note_stuck(b, item->touched);
+	// If there are too many, a transaction locks many: any record may be one of them.
+	if (refusal->lock && item->touched &&
+	    !pl_apply_batch_marks_add(&b->stuck, item->touched->key, STUCK_US))
+		b->crowded_until_us = pl_mono_us() + STUCK_US;
 	b->any_parked = true;
 }
 
 // ---- locked rows
 
-static void note_stuck(struct pl_apply_batch *b, const struct pl_touched_row *touched)
-{
-	int i = 0;
-
-	while (i < b->nstuck && memcmp(&b->stuck[i].key, &touched->key, sizeof(touched->key)) != 0)
-		i++;
-	if (i == STUCK_MAX) { // a transaction that locks many: any record may be one of them
-		b->crowded_until_us = pl_mono_us() + STUCK_US;
-		return;
-	}
-	b->nstuck += i == b->nstuck;
-	b->stuck[i].key = touched->key;
-	b->stuck[i].until_us = pl_mono_us() + STUCK_US;
-}
-
 bool pl_apply_batch_has_stuck(struct pl_apply_batch *b)
 {
-	int64_t now_us = b->nstuck > 0 || b->crowded_until_us > 0 ? pl_mono_us() : 0;
-	bool found = b->crowded_until_us > now_us;
+	bool found = b->crowded_until_us > 0 && b->crowded_until_us > pl_mono_us();
 
-	for (int i = 0; i < b->nstuck; i++) {
-		if (b->stuck[i].until_us < now_us) {
-			b->stuck[i--] = b->stuck[--b->nstuck];
-			continue;
-		}
+	pl_apply_batch_marks_expire(&b->stuck);
+	for (int i = 0; i < b->stuck.n; i++)
 		for (int j = 0; j < b->now.nitems && !found; j++)
-			found = b->now.items[j].event &&
-			        b->now.items[j].event->resource->index == b->stuck[i].key.resource &&
-			        b->now.items[j].event->id == b->stuck[i].key.id;
-	}
+			found = pl_apply_batch_mark_is(&b->stuck.each[i], &b->now.items[j]);
 	return found;
 }
 

@@ -100,49 +100,32 @@ int pl_apply_batch_limit_retry(struct pl_apply_batch *b, const struct pl_apply_t
 
 // ---- records
 
-static bool same(const struct stuck *slow, const struct item *item)
-{
-	return item->event && slow->key.resource == item->event->resource->index &&
-	       slow->key.id == item->event->id;
-}
-
 void pl_apply_batch_note_slow(struct pl_apply_batch *b, const struct item *item)
 {
-	int i = 0;
-
 	pl_apply_batch_be_wary(b);
-	while (i < b->nslow && !same(&b->slow[i], item))
-		i++;
-	if (i == STUCK_MAX) // what it takes is limited, too
-		return;
-	b->nslow += i == b->nslow;
-	b->slow[i] = (struct stuck){ .key = { item->event->resource->index, item->event->id },
-		                     .until_us = b->wary_until_us };
+	// If there are too many, what each takes is limited, too.
+	pl_apply_batch_marks_add(&b->slow,
+	                         (struct pl_touched_row_key){ item->event->resource->index, item->event->id },
+	                         WARY_US);
 }
 
 void pl_apply_batch_forget_slow(struct pl_apply_batch *b, const struct item *items, int n)
 {
-	for (int i = 0; i < b->nslow; i++)
+	for (int i = b->slow.n - 1; i >= 0; i--)
 		for (int j = 0; j < n; j++)
-			if (!items[j].put_off && same(&b->slow[i], &items[j])) {
-				b->slow[i--] = b->slow[--b->nslow];
+			if (!items[j].put_off && pl_apply_batch_mark_is(&b->slow.each[i], &items[j])) {
+				pl_apply_batch_marks_drop(&b->slow, i);
 				break;
 			}
 }
 
 void pl_apply_batch_spare_slow(struct pl_apply_batch *b, struct item *items, int n)
 {
-	int64_t now_us = b->nslow > 0 ? pl_mono_us() : 0;
-
-	for (int i = 0; i < b->nslow; i++) {
-		if (b->slow[i].until_us < now_us) {
-			b->slow[i--] = b->slow[--b->nslow];
-			continue;
-		}
+	pl_apply_batch_marks_expire(&b->slow);
+	for (int i = 0; i < b->slow.n; i++)
 		for (int j = 0; j < n; j++)
-			if (!items[j].refusal && same(&b->slow[i], &items[j]))
+			if (!items[j].refusal && pl_apply_batch_mark_is(&b->slow.each[i], &items[j]))
 				items[j].refusal = &slow_before;
-	}
 }
 
 // items: the one that took too long, and those after it.
