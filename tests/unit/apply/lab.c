@@ -65,6 +65,21 @@ static void dsn_for(char *dsn, size_t size, const char *region)
 	snprintf(dsn, size, "postgresql:///lab_%s%s", region, rest);
 }
 
+struct pl_session *lab_session(struct lab *lab, int region, struct pl_session_options options)
+{
+	struct pl_error err = { 0 };
+	struct pl_session *session;
+
+	options.dsn = lab->dsn[region];
+	options.connect_timeout_us = 2000000;
+	options.statement_timeout_us = 5000000;
+	options.stop_fd = -1;
+	session = pl_session_new(&options);
+	if (pl_session_connect(session, &err) < 0)
+		fail_msg("%s", err.text);
+	return session;
+}
+
 PGconn *lab_connect(struct lab *lab, int region)
 {
 	PGconn *sql = PQconnectdb(lab->dsn[region]);

@@ -12,6 +12,7 @@
 #include <libpq-fe.h>
 
 #include "apply/batch.h"
+#include "db/session.h"
 #include "event/event.h"
 
 #define LAB_REGIONS_MAX 3
@@ -54,6 +55,9 @@ void lab_is(struct lab *lab, const char *expected, int region, const char *fmt, 
 void lab_until(struct lab *lab, const char *expected, int region, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 PGconn *lab_connect(struct lab *lab, int region);
+// A connected session to a region's database. Where, and how long to wait for it, are the
+// lab's; the other options are those given.
+struct pl_session *lab_session(struct lab *lab, int region, struct pl_session_options options);
 void lab_server(const char *verb); // start, stop, kill, restart
 void lab_reconnect(struct lab *lab);
 // Fails unless all regions have the same rows, correct versions, the same siblings, and

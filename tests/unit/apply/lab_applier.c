@@ -12,7 +12,6 @@ void lab_applier_open(struct lab_applier *a, int region)
 {
 	struct pl_diagnostics diagnostics = { 0 };
 	const struct pl_resource *resource = lab_properties(&lab);
-	struct pl_error err = { 0 };
 
 	memset(a, 0, sizeof(*a));
 	a->vm = pl_vm_new(lab.config, PL_CONTEXT_POLICY, &diagnostics);
@@ -28,15 +27,10 @@ void lab_applier_open(struct lab_applier *a, int region)
 		                            .policies = a->policies,
 		                            .shadows = a->shadows };
 	a->tools.session =
-		pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[region],
-	                                                     .application_name = "test apply",
-	                                                     .connect_timeout_us = 2000000,
-	                                                     .statement_timeout_us = 5000000,
-	                                                     .lock_timeout_us = 3000000,
-	                                                     .stop_fd = -1,
-	                                                     .setup = pl_apply_rows_setup(a->tools.sql) });
-	if (pl_session_connect(a->tools.session, &err) < 0)
-		fail_msg("%s", err.text);
+		lab_session(&lab, region,
+	                    (struct pl_session_options){ .application_name = "test apply",
+	                                                 .lock_timeout_us = 3000000,
+	                                                 .setup = pl_apply_rows_setup(a->tools.sql) });
 	a->batch = pl_apply_batch_new();
 }
 

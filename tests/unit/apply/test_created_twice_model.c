@@ -329,18 +329,10 @@ static int start(void **state)
 {
 	lab_start(&lab, &(struct lab_options){ .regions = N });
 	for (int i = 0; i < N; i++) {
-		struct pl_error err = { 0 };
-
 		lab_applier_open(&regions[i].applier, i);
-		regions[i].outbox =
-			pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[i],
-		                                                     .application_name = "test relay",
-		                                                     .connect_timeout_us = 2000000,
-		                                                     .statement_timeout_us = 5000000,
-		                                                     .stop_fd = -1,
-		                                                     .setup = pl_outbox_setup });
-		if (pl_session_connect(regions[i].outbox, &err) < 0)
-			fail_msg("%s", err.text);
+		regions[i].outbox = lab_session(&lab, i,
+		                                (struct pl_session_options){ .application_name = "test relay",
+		                                                             .setup = pl_outbox_setup });
 	}
 	return 0;
 }

@@ -8,16 +8,8 @@ static struct pl_session *session;
 
 static int start(void **state)
 {
-	struct pl_error err;
-
 	lab_start(&lab, &(struct lab_options){ .regions = 2 });
-	session = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[0],
-	                                                       .application_name = "test republish",
-	                                                       .connect_timeout_us = 2000000,
-	                                                       .statement_timeout_us = 5000000,
-	                                                       .stop_fd = -1 });
-	if (pl_session_connect(session, &err) < 0)
-		fail_msg("%s", err.text);
+	session = lab_session(&lab, 0, (struct pl_session_options){ .application_name = "test republish" });
 	return 0;
 }
 

@@ -27,22 +27,15 @@ static int stop(void **state)
 
 static int setup(void **state)
 {
-	struct pl_error err = { 0 };
-
 	lab_empty(&lab);
 	lab_ask(&lab, 0, "TRUNCATE republications");
 	lab_ask(&lab, 0,
 	        "INSERT INTO properties (id, price, region_origin, version, vector) SELECT n, 5, 'us', 1, "
 	        "'{\"us\":1}' FROM generate_series(1, %d) AS n",
 	        RECORDS);
-	session = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[0],
-	                                                       .application_name = "test republish",
-	                                                       .connect_timeout_us = 2000000,
-	                                                       .statement_timeout_us = 5000000,
-	                                                       .lock_timeout_us = 2000000,
-	                                                       .stop_fd = -1 });
-	if (pl_session_connect(session, &err) < 0)
-		fail_msg("%s", err.text);
+	session = lab_session(&lab, 0,
+	                      (struct pl_session_options){ .application_name = "test republish",
+	                                                   .lock_timeout_us = 2000000 });
 	return 0;
 }
 

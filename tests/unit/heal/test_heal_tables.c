@@ -28,19 +28,11 @@ static int stop(void **state)
 
 static int setup(void **state)
 {
-	struct pl_error err = { 0 };
-
 	memset(&heal, 0, sizeof(heal));
 	heal.options.tables = pl_table_gate_new();
 	heal.config = lab_config(&lab, &(struct lab_options){ 0 });
 	heal.region = &eu;
-	heal.session = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[0],
-	                                                            .application_name = "test heal",
-	                                                            .connect_timeout_us = 2000000,
-	                                                            .statement_timeout_us = 5000000,
-	                                                            .stop_fd = -1 });
-	if (pl_session_connect(heal.session, &err) < 0)
-		fail_msg("%s", err.text);
+	heal.session = lab_session(&lab, 0, (struct pl_session_options){ .application_name = "test heal" });
 	return 0;
 }
 

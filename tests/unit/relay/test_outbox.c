@@ -31,18 +31,11 @@ static int stop(void **state)
 
 static int setup(void **state)
 {
-	struct pl_error err = { 0 };
-
 	lab_empty(&lab);
 	pl_outbox_begin(&cursor, 0);
-	session = pl_session_new(&(struct pl_session_options){ .dsn = lab.dsn[0],
-	                                                       .application_name = "test outbox",
-	                                                       .connect_timeout_us = 2000000,
-	                                                       .statement_timeout_us = 5000000,
-	                                                       .stop_fd = -1,
-	                                                       .setup = pl_outbox_setup });
-	if (pl_session_connect(session, &err) < 0)
-		fail_msg("%s", err.text);
+	session = lab_session(
+		&lab, 0,
+		(struct pl_session_options){ .application_name = "test outbox", .setup = pl_outbox_setup });
 	return 0;
 }
 
