@@ -59,13 +59,7 @@ static bool wish(struct audits *a, int i)
 {
 	struct pl_region_session *session = &a->sessions.each[i];
 	const char *params[] = { a->others[i] };
-	PGresult *result = pl_region_sessions_query(
-		session,
-		"WITH w AS (INSERT INTO plist.audits AS a (region, wished_at) SELECT "
-		"r, clock_timestamp() FROM "
-		"unnest($1::text[]) AS r ON CONFLICT (region) DO UPDATE SET wished_at = clock_timestamp()) "
-		"SELECT statement_timestamp()",
-		1, params);
+	PGresult *result = pl_region_sessions_query(session, "SELECT plist.plist_want_audit($1)", 1, params);
 
 	if (!result)
 		return false;

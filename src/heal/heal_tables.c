@@ -127,11 +127,8 @@ static void want_audit(struct pl_heal *heal)
 {
 	struct pl_buf list = { 0 };
 	struct pl_error err = { 0 };
-	PGresult *result = pl_session_exec(
-		heal->session,
-		"INSERT INTO plist.audits AS a (region, wished_at) SELECT r, clock_timestamp() FROM "
-		"unnest($1::text[]) AS r ON CONFLICT (region) DO UPDATE SET wished_at = clock_timestamp()",
-		1, (const char *const[]){ pl_heal_others(heal, &list) }, &err);
+	PGresult *result = pl_session_exec(heal->session, "SELECT plist.plist_want_audit($1)", 1,
+	                                   (const char *const[]){ pl_heal_others(heal, &list) }, &err);
 
 	if (!result)
 		pl_warning("heal: asking for an audit, since tables had constraints or triggers: %s; run "
