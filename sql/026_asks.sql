@@ -1,30 +1,5 @@
 -- Asks that are answered although the region that asked was away when it was served.
 
--- As in 022; what was served is named for as long as somebody asks for it, since a
--- region may have been away for longer than the ten minutes, and it is not served twice.
-CREATE OR REPLACE FUNCTION plist.plist_word(own TEXT) RETURNS JSONB LANGUAGE sql STABLE AS $$
-    SELECT jsonb_build_object(
-        'identity', jsonb_build_object('incarnation', i.incarnation, 'generation', i.generation, 'place', md5(plist.plist_place()),
-            'state', CASE WHEN i.region = own AND i.place = plist.plist_place() THEN i.state ELSE 'new' END, 'question', i.question,
-            'drained', i.drained, 'high', (SELECT coalesce(max(floor_id), 0) FROM plist.outbox_marks), 'id_base', (SELECT id_base FROM plist.id_ranges WHERE region = own)),
-        'base', coalesce((SELECT published FROM plist.outbox_marks WHERE deleted ORDER BY id DESC LIMIT 1), '{}'),
-        'known', coalesce((SELECT jsonb_object_agg(region, jsonb_strip_nulls(jsonb_build_object('generation', k.generation,
-            'outbox_id', k.outbox_id, 'id_base', r.id_base, 'incarnation', CASE WHEN r.generation = k.generation THEN r.incarnation END)))
-            FROM (SELECT DISTINCT ON (region) region, generation, outbox_id FROM (SELECT region, generation, outbox_id FROM plist.known_regions
-                  UNION ALL SELECT origin, generation, outbox_id FROM plist.applied_sequences WHERE origin <> own AND generation > 0) AS a
-                  ORDER BY region, generation DESC, outbox_id DESC) AS k LEFT JOIN plist.known_regions AS r USING (region)), '{}'),
-        'answers', coalesce((SELECT jsonb_object_agg(region, questions) FROM (SELECT region, jsonb_agg(question) AS questions FROM plist.heard_databases
-            WHERE question IS NOT NULL AND heard_at > clock_timestamp() - interval '10 seconds'
-            AND NOT (region = own AND place = md5(plist.plist_place())) GROUP BY region) AS q), '{}'),
-        'asks', coalesce((SELECT jsonb_agg(jsonb_build_object('id', id, 'of', of_region, 'since', written_since) ORDER BY asked_at)
-            FROM plist.asks WHERE done_at IS NULL), '[]'),
-        'served', coalesce((SELECT jsonb_agg(jsonb_build_object('id', id, 'from', published_from, 'to', published_to, 'records', records,
-            'total', total) ORDER BY begun_at) FROM plist.served_asks AS s WHERE done_at IS NULL OR done_at > now() - interval '10 minutes'
-            OR EXISTS (SELECT FROM plist.region_heartbeats AS h WHERE h.region = s.for_region
-                       AND h.word -> 'asks' @> jsonb_build_array(jsonb_build_object('id', s.id)))), '[]'))
-    FROM plist.identity AS i;
-$$;
-
 -- As in 014; a partition of which nothing was received yet lacks its events, too.
 CREATE OR REPLACE FUNCTION plist.plist_has_received(of_origin TEXT, from_numbers JSONB, to_numbers JSONB) RETURNS BOOLEAN LANGUAGE sql STABLE AS $$
     SELECT coalesce(bool_and(coalesce(s.seq >= e.upto OR s.chain_to >= e.upto AND s.chain_from <= e.behind, false)), true)

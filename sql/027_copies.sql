@@ -63,7 +63,9 @@ END $$;
 
 -- As in 022, with the run and the address (`here`), and for a region that asks, which of
 -- its databases served it when. In a run in which it was not accepted yet, a database
--- does not say that it serves.
+-- does not say that it serves. And what was served is named for as long as somebody asks
+-- for it, since a region may have been away for longer than the ten minutes, and it is
+-- not served twice.
 DROP FUNCTION IF EXISTS plist.plist_word(TEXT);
 CREATE OR REPLACE FUNCTION plist.plist_word(own TEXT, here TEXT DEFAULT '') RETURNS JSONB LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object(
