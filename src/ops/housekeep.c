@@ -81,8 +81,13 @@ static int slowest_clock(struct pl_housekeep *housekeep, char **time_r, struct p
 		0, NULL, err);
 	if (!result)
 		return pl_error_prefix(err, "comparing the regions' clocks");
+	int64_t since_us = housekeep->steady.since_us;
 	bool steady = pl_steady_look(&housekeep->steady, strtoll(PQgetvalue(result, 0, 0), NULL, 10),
 	                             pl_mono_us(), BEATS * housekeep->config->kafka.heartbeat_us);
+	if (since_us > 0 && housekeep->steady.since_us != since_us)
+		pl_notice(
+			"housekeeping: the database's clock was set; request ids are forgotten again when it "
+			"has been compared with those of the other regions");
 	*time_r = steady ? pl_strdup(PQgetvalue(result, 0, 1)) : NULL;
 	PQclear(result);
 	return 0;

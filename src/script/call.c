@@ -24,10 +24,10 @@
 // that a C function calls (a comparison of table.sort); that handler ends by its time
 // limit. See script/lane.
 //
-// Memory. The allocator refuses a request that goes over the limit. Lua then collects
-// garbage and asks once more; refused again, it raises. Memory that C holds for a script
-// outside of the state (copies of its texts in an arena, text that is being printed)
-// counts, too: pl_call_charge_memory.
+// Memory. The allocator counts what malloc takes, and refuses a request that goes over
+// the limit. Lua then collects garbage and asks once more; refused again, it raises.
+// Memory that C holds for a script outside of the state (copies of its texts in an arena,
+// text that is being printed) counts, too: pl_call_charge_memory.
 //
 // Memory comes from malloc. A free list per VM was measured, in turns, with a handler
 // over a store in memory: 2.3 instead of 2.5 µs for a GET, 4.3 instead of 4.7 for a PUT.
