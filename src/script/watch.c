@@ -5,10 +5,12 @@
 // slow; then only the processor time of its thread counts, as in its budget.
 //
 // The line. A thread that did not check its budget between two of our looks, a tenth of a
-// second, is inside one C function or one Lua instruction. Neither changes the call stack
-// below it, so we can read that stack from here. We read nothing of a call that checks
-// its budget. If the call returns in that very microsecond, its frames still exist: Lua
-// keeps them for later calls until it collects garbage.
+// second, although it worked for half of that time or waits in a system call, is inside
+// one C function or one Lua instruction. Neither changes the call stack below it, so we
+// can read that stack from here. We read nothing of a call that checks its budget, nor of
+// a thread that was not given a processor: it may be anywhere, and go on while we read.
+// If the call returns in that very microsecond, its frames still exist: Lua keeps them
+// for later calls until it collects garbage.
 //
 // Invariant: a VM in the list is complete: it is removed before any part of it is freed.
 #include "script/watch.h"
@@ -90,6 +92,23 @@ static int64_t worked_us(int64_t thread)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
+// Whether a thread of this process waits in a system call; not for a page, since that may
+// happen anywhere.
+static bool is_waiting(int64_t thread)
+{
+	char path[64], text[128] = "";
+	const char *after;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%lld/stat", (long long)thread);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	after = fgets(text, sizeof(text), file) ? strrchr(text, ')') : NULL; // of the thread's name
+	fclose(file);
+	return after && strncmp(after, ") S", 3) == 0;
+}
+
 static void find_line(const struct pl_script_watch *watch, struct pl_sighting *sighting)
 {
 	lua_State *L = atomic_load_explicit(&watch->running, memory_order_relaxed);
@@ -119,11 +138,12 @@ static bool look_at(struct pl_vm *vm, int64_t passed_us, struct pl_sighting *sig
 	     was_stuck = watch->stuck;
 	int64_t worked =
 		calls % 2 == 1 ? worked_us(atomic_load_explicit(&watch->thread, memory_order_relaxed)) : 0;
+	int64_t did_us = at_least(0, worked - watch->worked_us);
 	const struct pl_config *config = vm->config;
 
 	*sighting = (struct pl_sighting){ .limit_us = vm->limits.wall_us, .lasted_us = watch->lasted_us };
 	if (same)
-		watch->lasted_us += quiet ? passed_us : at_least(0, worked - watch->worked_us);
+		watch->lasted_us += quiet ? passed_us : did_us;
 	else
 		watch->lasted_us = 0;
 	watch->seen_calls = calls;
@@ -141,7 +161,8 @@ static bool look_at(struct pl_vm *vm, int64_t passed_us, struct pl_sighting *sig
 	sighting->fatal =
 		config->abort_after_us > 0 &&
 		watch->lasted_us >= at_least(config->abort_after_us, FATAL_TIMES * vm->limits.wall_us);
-	if (quiet)
+	if (quiet && (did_us >= passed_us / 2 ||
+	              is_waiting(atomic_load_explicit(&watch->thread, memory_order_relaxed))))
 		find_line(watch, sighting);
 	return true;
 }

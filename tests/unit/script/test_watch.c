@@ -2,12 +2,20 @@
 // line.
 #include <lauxlib.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -24,6 +32,8 @@ struct stage {
 	struct pl_vm *vm;
 	pthread_t thread;
 	sem_t inside, leave;
+	bool spins;
+	_Atomic long spinning; // the thread that does, as the kernel numbers it
 	enum pl_call_end end;
 	// reported by the watch
 	int began, sightings, fatal, returned;
@@ -42,6 +52,16 @@ static int block(lua_State *L)
 	return 0;
 }
 
+static int spin(lua_State *L)
+{
+	struct stage *stage = lua_touserdata(L, lua_upvalueindex(1));
+
+	atomic_store(&stage->spinning, syscall(SYS_gettid));
+	while (atomic_load(&stage->spinning))
+		;
+	return 0;
+}
+
 static int body(lua_State *L)
 {
 	static const char text[] = "local block = ...\n\nblock()\n";
@@ -50,7 +70,7 @@ static int body(lua_State *L)
 	if (luaL_loadbufferx(L, text, strlen(text), "@handlers/hangs.lua", "t") != LUA_OK)
 		return lua_error(L);
 	lua_pushlightuserdata(L, stage);
-	lua_pushcclosure(L, block, 1);
+	lua_pushcclosure(L, stage->spins ? spin : block, 1);
 	lua_call(L, 1, 0);
 	return 0;
 }
@@ -168,12 +188,69 @@ static void process_that_was_stopped_blames_no_script(void **state)
 	close_stage(&stage);
 }
 
+// Stops a thread of this process as if it were not given a processor. Returns the process
+// that does, which lets it go when its standard input ends.
+static pid_t stop_thread(long thread, int *input_r)
+{
+	int input[2], ready[2];
+	char byte;
+	pid_t child;
+
+	assert_int_equal(pipe(input) | pipe(ready), 0);
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+	child = fork();
+	if (child == 0) {
+		close(input[1]);
+		if (ptrace(PTRACE_SEIZE, thread, NULL, NULL) == 0 &&
+		    ptrace(PTRACE_INTERRUPT, thread, NULL, NULL) == 0 &&
+		    waitpid((pid_t)thread, NULL, __WALL) == thread && write(ready[1], "s", 1) == 1 &&
+		    read(input[0], &byte, 1) == 0)
+			ptrace(PTRACE_DETACH, thread, NULL, NULL);
+		_exit(0);
+	}
+	close(input[0]);
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	*input_r = input[1];
+	return child;
+}
+
+// It may be in the middle of changing its stack, and go on while that is read.
+static void line_of_a_thread_that_gets_no_processor_is_not_read(void **state)
+{
+	struct stage stage;
+	pid_t child;
+	int input;
+
+	open_stage(&stage);
+	stage.spins = true;
+	assert_int_equal(pthread_create(&stage.thread, NULL, call, &stage), 0);
+	while (!atomic_load(&stage.spinning))
+		sched_yield();
+	child = stop_thread(atomic_load(&stage.spinning), &input);
+	look(&stage);
+	for (int64_t began_us = pl_mono_us(); stage.began == 0 && pl_mono_us() - began_us < 10000000;)
+		look(&stage);
+	assert_int_equal(stage.began, 1);
+	assert_string_equal(stage.last.where, "");
+	close(input);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	for (int64_t began_us = pl_mono_us(); !stage.last.where[0] && pl_mono_us() - began_us < 10000000;)
+		look(&stage);
+	assert_string_equal(stage.last.where, "handlers/hangs.lua:3"); // it works, and does not return
+	atomic_store(&stage.spinning, 0);
+	pthread_join(stage.thread, NULL);
+	close_stage(&stage);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(call_that_does_not_return_is_found_with_its_script_and_line),
 		cmocka_unit_test(call_that_ends_in_time_is_not_reported),
 		cmocka_unit_test(process_that_was_stopped_blames_no_script),
+		cmocka_unit_test(line_of_a_thread_that_gets_no_processor_is_not_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
